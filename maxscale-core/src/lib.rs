@@ -1,1 +1,20 @@
-//! maxscale-core
+//! The ground that every maxscale crate stands on.
+//!
+//! It knows the words that layers hand on ([`fact`]), time ([`clock`]), names
+//! of things ([`id`]), how a request is refused ([`refusal`]) and the pure
+//! arithmetic of retries and breakers ([`control`]). It opens no SQL database
+//! and reads no cookie; [`redis`](crate::redis) is the one handle to Redis.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod clock;
+pub mod control;
+pub mod fact;
+pub mod id;
+#[cfg(feature = "keys")]
+pub mod keys;
+pub mod refusal;
+
+mod chain;
+
+pub use chain::{BoxError, Chain};

@@ -1,0 +1,297 @@
+//! The one place that turns a typed cause into a status code.
+//!
+//! A layer keeps its inner service's error and answers a refusal as a response
+//! with a [`ReplyBody`]: problem+json (RFC 9457) over HTTP, trailers-only
+//! `grpc-status` over gRPC. So the same layer stands in axum and in tonic.
+
+mod body;
+mod grpc;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
+
+use crate::fact::{RequestId, TraceId};
+
+pub use body::ReplyBody;
+
+/// What a refusal means for the caller. Each class has one HTTP and one gRPC status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Class {
+    /// The request is malformed: 400, `INVALID_ARGUMENT`.
+    Invalid,
+    /// Nobody is logged in, or the credentials are wrong: 401, `UNAUTHENTICATED`.
+    Unauthenticated,
+    /// Logged in, and not allowed: 403, `PERMISSION_DENIED`.
+    Forbidden,
+    /// No such thing, or none that the caller may know of: 404, `NOT_FOUND`.
+    NotFound,
+    /// The method is not offered here: 405, `UNIMPLEMENTED`.
+    MethodNotAllowed,
+    /// It exists already, or changed meanwhile: 409, `ALREADY_EXISTS`.
+    Conflict,
+    /// The body is larger than allowed: 413, `OUT_OF_RANGE`.
+    TooLarge,
+    /// The body is of another type than expected: 415, `INVALID_ARGUMENT`.
+    UnsupportedMedia,
+    /// Well formed, and still not acceptable: 422, `INVALID_ARGUMENT`.
+    Unprocessable,
+    /// Over a limit: 429, `RESOURCE_EXHAUSTED`.
+    Limited,
+    /// Something this needs is down or full: 503, `UNAVAILABLE`.
+    Unavailable,
+    /// The deadline passed: 504, `DEADLINE_EXCEEDED`.
+    Timeout,
+    /// A defect of ours: 500, `INTERNAL`.
+    Internal,
+}
+
+/// Says which [`Class`] an error belongs to, and its stable code.
+pub trait Classify: Error {
+    /// What the error means for the caller.
+    fn class(&self) -> Class;
+
+    /// A code that programs may match on; stable over releases.
+    fn code(&self) -> &'static str {
+        self.class().code()
+    }
+
+    /// What the person who called may be told, beside the class's title.
+    fn detail(&self) -> Option<String> {
+        match self.class() {
+            // Faults of ours tell nothing about our insides.
+            Class::Internal | Class::Unavailable => None,
+            _ => Some(self.to_string()),
+        }
+    }
+
+    /// When trying again makes sense.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// An answer that refuses a request.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Refusal {
+    class: Class,
+    code: &'static str,
+    detail: Option<String>,
+    retry_after: Option<Duration>,
+    headers: HeaderMap,
+}
+
+// === impl Class ===
+
+impl Class {
+    /// The HTTP status.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Limited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The code of an error that names none of its own.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMedia => "unsupported_media",
+            Self::Unprocessable => "unprocessable",
+            Self::Limited => "limited",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Invalid => "The request is malformed",
+            Self::Unauthenticated => "Log in first",
+            Self::Forbidden => "Not allowed",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "The method is not offered here",
+            Self::Conflict => "It exists already or has changed",
+            Self::TooLarge => "The body is too large",
+            Self::UnsupportedMedia => "The body is of an unsupported type",
+            Self::Unprocessable => "The content is not acceptable",
+            Self::Limited => "Too many requests",
+            Self::Unavailable => "Temporarily unavailable",
+            Self::Timeout => "The deadline passed",
+            Self::Internal => "An error of ours",
+        }
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The refusal that `error` asks for.
+    pub fn new(error: &impl Classify) -> Self {
+        Self {
+            class: error.class(),
+            code: error.code(),
+            detail: error.detail(),
+            retry_after: error.retry_after(),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// A refusal of `class` whose cause has no type.
+    pub fn of(class: Class) -> Self {
+        Self {
+            class,
+            code: class.code(),
+            detail: None,
+            retry_after: None,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// Adds a sentence for the person who called.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a header to the answer.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Says when trying again makes sense; whole seconds, at least 1.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The answer to `request`, in the protocol that the request speaks.
+    pub fn into_response<B, R>(self, request: &Request<B>) -> Response<ReplyBody<R>> {
+        let (status, headers, data) = self.into_parts(request);
+        let mut response = Response::new(ReplyBody::refusal(data));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// Status, headers and body of the answer, for frameworks with bodies of their own.
+    pub fn into_parts<B>(self, request: &Request<B>) -> (StatusCode, HeaderMap, Option<Bytes>) {
+        if grpc::speaks(request.headers()) {
+            let mut headers = self.headers;
+            grpc::fill(&mut headers, self.class, self.detail.as_deref());
+            return (StatusCode::OK, headers, None);
+        }
+        let body = self.problem(
+            request.extensions().get::<TraceId>(),
+            request.extensions().get::<RequestId>(),
+        );
+        let mut headers = self.headers;
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        (self.class.status(), headers, Some(Bytes::from(body)))
+    }
+
+    fn problem(&self, trace: Option<&TraceId>, request: Option<&RequestId>) -> String {
+        let mut json = String::with_capacity(192);
+        json.push_str("{\"type\":\"about:blank\"");
+        push_member(&mut json, "title", self.class.title());
+        let _ = write!(json, ",\"status\":{}", self.class.status().as_u16());
+        push_member(&mut json, "code", self.code);
+        if let Some(detail) = &self.detail {
+            push_member(&mut json, "detail", detail);
+        }
+        if let Some(trace) = trace {
+            push_member(&mut json, "trace_id", trace.as_str());
+        }
+        if let Some(request) = request {
+            push_member(&mut json, "request_id", request.as_str());
+        }
+        json.push('}');
+        json
+    }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+// Core's default features leave serde out; a problem has only text members.
+fn push_member(json: &mut String, name: &str, value: &str) {
+    let _ = write!(json, ",\"{name}\":\"");
+    for c in value.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if u32::from(c) < 0x20 => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problem_is_json_whatever_the_detail() {
+        let refusal = Refusal::of(Class::Limited)
+            .detail("a \"quoted\"\n\\ detail\u{1}")
+            .retry_after(Duration::from_millis(1200));
+        let (status, headers, body) = refusal.into_parts(&Request::new(()));
+        let body: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(headers[RETRY_AFTER], "2");
+        assert_eq!(body["detail"], "a \"quoted\"\n\\ detail\u{1}");
+        assert_eq!(body["code"], "limited");
+    }
+
+    #[test]
+    fn grpc_refusal_has_no_body() {
+        let request = Request::builder()
+            .header(CONTENT_TYPE, "application/grpc+proto")
+            .body(())
+            .unwrap();
+        let (status, headers, body) = Refusal::of(Class::Limited)
+            .detail("slow down, 100% full")
+            .into_parts(&request);
+
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers["grpc-status"], "8");
+        assert_eq!(headers["grpc-message"], "slow down, 100%25 full");
+        assert!(body.is_none());
+    }
+}
