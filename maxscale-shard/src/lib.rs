@@ -1,1 +1,33 @@
-//! maxscale-shard
+//! Which virtual shard owns a key, which node holds it, and a connection to it.
+//!
+//! ```text
+//!  key ── Vindex ──> VirtualShard ── Topology ──> NodeId ── Router ──> Database
+//!                    (pure, no I/O)               (pure)               PostgreSQL or SQLite
+//! ```
+//!
+//! The same statement runs on both engines through [`Conn`]; an engine is a
+//! feature (`postgres`, `sqlite`) and a URL scheme. This crate knows no Redis,
+//! no cookie and no job.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod claim;
+mod database;
+mod engine;
+mod error;
+pub mod fleet;
+mod migrate;
+mod router;
+mod sql;
+mod topology;
+mod vindex;
+
+pub use claim::{Claim, ClaimError, Claims};
+pub use database::{Database, DatabaseOptions};
+pub use error::ShardError;
+pub use fleet::{Fleet, FleetConfig};
+pub use migrate::{Migration, MigrationSet};
+pub use router::{Node, Router, Shard};
+pub use sql::{Conn, Engine, FromColumn, Row, Sql, Statement, Tx, Value, sql};
+pub use topology::{Epoch, NodeId, SlotMove, Topology, TopologyError};
+pub use vindex::Vindex;

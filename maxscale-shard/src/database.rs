@@ -1,0 +1,244 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use maxscale_core::fact::VirtualShard;
+
+use crate::error::ShardError;
+use crate::sql::{Conn, Engine, Row, Statement, Tx, conn::RawConn};
+
+/// How a [`Database`] is connected to.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DatabaseOptions {
+    /// The most connections at once; PostgreSQL. SQLite has one writer and four readers.
+    pub connections: u32,
+    /// How long to wait for a connection.
+    pub acquire_timeout: Duration,
+    /// When an idle connection is closed.
+    pub idle_timeout: Duration,
+    /// The longest statement; PostgreSQL ends it.
+    pub statement_timeout: Duration,
+    /// The longest wait for a lock.
+    pub lock_timeout: Duration,
+    /// The longest a transaction may idle.
+    pub idle_in_transaction: Duration,
+}
+
+/// One database: connections to it, opened when first used. Cheap to clone.
+///
+/// A single statement goes without a transaction around it. On SQLite, reads
+/// go to a reader and everything else to the one writer.
+#[derive(Clone, Debug)]
+pub struct Database {
+    name: Arc<str>,
+    pool: Pool,
+}
+
+#[derive(Clone, Debug)]
+enum Pool {
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::PgPool),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::engine::sqlite::Pools),
+    /// Keeps matches exhaustive without any engine.
+    #[allow(
+        dead_code,
+        reason = "no value exists; with an engine no code makes one"
+    )]
+    Never(Infallible),
+}
+
+// === impl DatabaseOptions ===
+
+impl Default for DatabaseOptions {
+    /// 16 connections, 1 s to get one, 5 s per statement, 2 s per lock, 10 s idle in a transaction.
+    fn default() -> Self {
+        Self {
+            connections: 16,
+            acquire_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(300),
+            statement_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(2),
+            idle_in_transaction: Duration::from_secs(10),
+        }
+    }
+}
+
+// === impl Database ===
+
+impl Database {
+    /// The database at `url`, called `name` in errors. Connects to nothing yet.
+    ///
+    /// `postgres://user@host/database` or `sqlite:path`; each needs its feature.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError::Url`] for another scheme, a part that is missing,
+    /// or TLS without the feature.
+    pub fn open(
+        name: impl Into<Arc<str>>,
+        url: &str,
+        options: &DatabaseOptions,
+    ) -> Result<Self, ShardError> {
+        let name = name.into();
+        let scheme = url.split(':').next().unwrap_or_default();
+        let pool: Result<Pool, ShardError> = match scheme {
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                crate::engine::postgres::pool(&name, url, options).map(Pool::Postgres)
+            }
+            #[cfg(feature = "sqlite")]
+            "sqlite" => crate::engine::sqlite::pools(&name, url, options).map(Pool::Sqlite),
+            _ => {
+                let _ = options;
+                Err(ShardError::Url {
+                    database: name.clone(),
+                    why: "its scheme must be postgres:// or sqlite: and the engine's feature on"
+                        .into(),
+                })
+            }
+        };
+        let pool = pool?;
+        Ok(Self { name, pool })
+    }
+
+    /// The database's name in errors and logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The engine behind it.
+    pub fn engine(&self) -> Engine {
+        match &self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(_) => Engine::Postgres,
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(_) => Engine::Sqlite,
+            Pool::Never(never) => crate::engine::never(never),
+        }
+    }
+
+    /// Makes sure the database can be reached; creates a SQLite file.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError::Connect`] when it cannot.
+    pub async fn reach(&self) -> Result<(), ShardError> {
+        #[cfg(feature = "sqlite")]
+        if let Pool::Sqlite(pools) = &self.pool {
+            return crate::engine::sqlite::create(&self.name, pools).await;
+        }
+        self.writer()
+            .await?
+            .execute(crate::sql("SELECT 1"))
+            .await
+            .map(drop)
+    }
+
+    /// A connection that may write.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError::Connect`] when none is had in time.
+    pub async fn writer(&self) -> Result<Conn, ShardError> {
+        self.acquire(true).await
+    }
+
+    /// A connection for reading. On SQLite it refuses writes.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError::Connect`] when none is had in time.
+    pub async fn reader(&self) -> Result<Conn, ShardError> {
+        self.acquire(false).await
+    }
+
+    /// Begins a transaction that may write: `BEGIN`, on SQLite `BEGIN IMMEDIATE`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError::Connect`] when no connection is had in time.
+    pub async fn begin(&self) -> Result<Tx, ShardError> {
+        self.begin_on(None).await
+    }
+
+    pub(crate) async fn begin_on(&self, shard: Option<VirtualShard>) -> Result<Tx, ShardError> {
+        Tx::begin(self.writer().await?, shard).await
+    }
+
+    /// Runs one writing statement; gives the number of rows it touched.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::execute`].
+    pub async fn execute(&self, statement: Statement) -> Result<u64, ShardError> {
+        self.writer().await?.execute(statement).await
+    }
+
+    /// Runs one writing statement that gives rows (`RETURNING`).
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::execute`].
+    pub async fn execute_returning(&self, statement: Statement) -> Result<Vec<Row>, ShardError> {
+        self.writer().await?.fetch_all(statement).await
+    }
+
+    /// Reads all rows of one statement.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::execute`].
+    pub async fn fetch_all(&self, statement: Statement) -> Result<Vec<Row>, ShardError> {
+        self.reader().await?.fetch_all(statement).await
+    }
+
+    /// Reads the first row of one statement, if any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conn::execute`].
+    pub async fn fetch_optional(&self, statement: Statement) -> Result<Option<Row>, ShardError> {
+        self.reader().await?.fetch_optional(statement).await
+    }
+
+    /// Closes every connection; later calls fail.
+    pub async fn close(&self) {
+        match &self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(pool) => pool.close().await,
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(pools) => {
+                pools.readers.close().await;
+                pools.writer.close().await;
+            }
+            Pool::Never(never) => crate::engine::never(never),
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(
+            unused_variables,
+            reason = "only SQLite tells writers and readers apart"
+        )
+    )]
+    async fn acquire(&self, write: bool) -> Result<Conn, ShardError> {
+        let raw: Result<RawConn, ShardError> = match &self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(pool) => (pool.acquire().await)
+                .map(RawConn::Postgres)
+                .map_err(|e| crate::engine::driver::error(&self.name, e)),
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(pools) => {
+                let pool = if write { &pools.writer } else { &pools.readers };
+                (pool.acquire().await)
+                    .map(RawConn::Sqlite)
+                    .map_err(|e| crate::engine::driver::error(&self.name, e))
+            }
+            Pool::Never(never) => crate::engine::never(never),
+        };
+        Ok(Conn::new(raw?, self.name.clone()))
+    }
+}

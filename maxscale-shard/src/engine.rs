@@ -1,0 +1,13 @@
+//! The two engines: how each is opened and spoken to.
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) mod driver;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+/// What the arm of an enum without an engine gives: nothing, since it has no value.
+pub(crate) fn never<T>(never: &std::convert::Infallible) -> T {
+    match *never {}
+}

@@ -1,0 +1,110 @@
+//! What both engines share: sqlx's errors, and parameters.
+
+use std::sync::Arc;
+
+use crate::error::ShardError;
+
+/// Sorts a driver's error by what the caller can do about it.
+pub(crate) fn error(database: &Arc<str>, source: sqlx::Error) -> ShardError {
+    use sqlx::Error as E;
+    let database = database.clone();
+    let unreachable = match &source {
+        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
+        // 57P0x: the server is going away; 08: connection; 53300: no slot left.
+        E::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("57P0") || code.starts_with("08") || code == "53300"
+        }),
+        _ => false,
+    };
+    let unique = matches!(&source, E::Database(error) if error.is_unique_violation());
+    let source = source.into();
+    if unreachable {
+        ShardError::Connect { database, source }
+    } else if unique {
+        ShardError::Unique { database, source }
+    } else {
+        ShardError::Statement { database, source }
+    }
+}
+
+/// Binds our values to a sqlx query of either engine.
+macro_rules! bound {
+    ($statement:expr, $engine:expr) => {{
+        let mut query = sqlx::query($statement.text($engine));
+        for value in $statement.values {
+            query = match value {
+                crate::sql::Value::Uuid(v) => query.bind(v),
+                crate::sql::Value::I64(v) => query.bind(v),
+                crate::sql::Value::F64(v) => query.bind(v),
+                crate::sql::Value::Bool(v) => query.bind(v),
+                crate::sql::Value::Text(v) => query.bind(v),
+                crate::sql::Value::Bytes(v) => query.bind(v),
+            };
+        }
+        query
+    }};
+}
+
+/// The verbs of one engine, for `Conn` to dispatch to.
+macro_rules! verbs {
+    ($db:ty, $engine:expr, $variant:ident, $begin:expr) => {
+        type Pooled = sqlx::pool::PoolConnection<$db>;
+        type Manager = <$db as sqlx::Database>::TransactionManager;
+
+        pub(crate) async fn execute(
+            conn: &mut Pooled,
+            database: &Arc<str>,
+            statement: Statement,
+        ) -> Result<u64, ShardError> {
+            let done = bound!(statement, $engine).execute(&mut **conn).await;
+            done.map(|done| done.rows_affected())
+                .map_err(|e| driver::error(database, e))
+        }
+
+        pub(crate) async fn fetch_all(
+            conn: &mut Pooled,
+            database: &Arc<str>,
+            statement: Statement,
+        ) -> Result<Vec<Row>, ShardError> {
+            let rows = bound!(statement, $engine).fetch_all(&mut **conn).await;
+            let rows = rows.map_err(|e| driver::error(database, e))?;
+            Ok(rows.into_iter().map(|r| Row(RawRow::$variant(r))).collect())
+        }
+
+        pub(crate) async fn run_script(
+            conn: &mut Pooled,
+            database: &Arc<str>,
+            script: &'static str,
+        ) -> Result<(), ShardError> {
+            let done = sqlx::raw_sql(script).execute(&mut **conn).await;
+            done.map(|_| ()).map_err(|e| driver::error(database, e))
+        }
+
+        pub(crate) async fn begin(
+            conn: &mut Pooled,
+            database: &Arc<str>,
+        ) -> Result<(), ShardError> {
+            let begin = sqlx::SqlSafeStr::into_sql_str($begin);
+            let begun = Manager::begin(&mut **conn, Some(begin)).await;
+            begun.map_err(|e| driver::error(database, e))
+        }
+
+        pub(crate) async fn commit(
+            conn: &mut Pooled,
+            database: &Arc<str>,
+        ) -> Result<(), ShardError> {
+            let done = Manager::commit(&mut **conn).await;
+            done.map_err(|e| driver::error(database, e))
+        }
+
+        pub(crate) async fn rollback(
+            conn: &mut Pooled,
+            database: &Arc<str>,
+        ) -> Result<(), ShardError> {
+            let done = Manager::rollback(&mut **conn).await;
+            done.map_err(|e| driver::error(database, e))
+        }
+    };
+}
+
+pub(crate) use {bound, verbs};

@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use maxscale_core::BoxError;
+use maxscale_core::fact::VirtualShard;
+use maxscale_core::id::KeyspaceTag;
+use maxscale_core::refusal::{Class, Classify};
+
+use crate::topology::NodeId;
+
+/// A statement did not reach its shard, or the shard refused it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShardError {
+    /// The virtual shard lies outside the keyspace.
+    #[error("virtual shard {shard} lies outside the keyspace of {count}")]
+    OutOfRange {
+        /// The shard asked for.
+        shard: VirtualShard,
+        /// The keyspace's number of virtual shards.
+        count: u32,
+    },
+
+    /// The id was drawn for another keyspace.
+    #[error("id belongs to keyspace {found}, this is {expected}", found = .found.get(), expected = .expected.get())]
+    WrongKeyspace {
+        /// The id's tag.
+        found: KeyspaceTag,
+        /// The router's tag.
+        expected: KeyspaceTag,
+    },
+
+    /// The node is configured, and was not reachable or not migrated since the start.
+    #[error("{node} is not ready")]
+    NotReady {
+        /// The node.
+        node: NodeId,
+    },
+
+    /// The database's URL is not usable.
+    #[error("cannot use the URL of {database}: {why}")]
+    Url {
+        /// The database's name.
+        database: Arc<str>,
+        /// What is wrong with it; holds no part of the URL but its scheme.
+        why: String,
+    },
+
+    /// No connection in time, or it broke.
+    #[error("cannot connect to {database}")]
+    Connect {
+        /// The database that was tried.
+        database: Arc<str>,
+        /// Why the driver gave none.
+        #[source]
+        source: BoxError,
+    },
+
+    /// A row with the same key exists.
+    #[error("{database} holds such a row already")]
+    Unique {
+        /// The database.
+        database: Arc<str>,
+        /// The driver's error.
+        #[source]
+        source: BoxError,
+    },
+
+    /// The database refused the statement.
+    #[error("{database} refused a statement")]
+    Statement {
+        /// The database.
+        database: Arc<str>,
+        /// The driver's error.
+        #[source]
+        source: BoxError,
+    },
+
+    /// The transaction cannot commit because one of its statements failed.
+    #[error("the transaction on {database} failed before its commit")]
+    Aborted {
+        /// The database.
+        database: Arc<str>,
+    },
+
+    /// A column is absent or of another type.
+    #[error("cannot read column {column}")]
+    Column {
+        /// The column's name.
+        column: String,
+        /// The driver's error.
+        #[source]
+        source: BoxError,
+    },
+
+    /// A statement that always gives a row gave none.
+    #[error("{database} gave no row where one was expected")]
+    NoRow {
+        /// The database.
+        database: Arc<str>,
+    },
+
+    /// A migration failed, was edited after it ran, or is missing.
+    #[error("cannot migrate {database}: {why}")]
+    Migration {
+        /// The database.
+        database: Arc<str>,
+        /// Which migration, and what is wrong.
+        why: String,
+    },
+}
+
+// === impl ShardError ===
+
+impl ShardError {
+    /// Whether the database could not be reached, as opposed to answering with an error.
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::NotReady { .. })
+    }
+}
+
+impl Classify for ShardError {
+    fn class(&self) -> Class {
+        match self {
+            Self::WrongKeyspace { .. } | Self::OutOfRange { .. } => Class::Invalid,
+            Self::NotReady { .. } | Self::Connect { .. } => Class::Unavailable,
+            Self::Unique { .. } => Class::Conflict,
+            _ => Class::Internal,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::FleetError;
+use crate::database::Database;
+use crate::error::ShardError;
+use crate::sql::{Tx, sql};
+use crate::topology::{Epoch, NodeId, Topology};
+
+/// Names and map, as the catalog keeps them from the first start on.
+pub(super) struct Membership;
+
+impl Membership {
+    /// Stores `wanted` on the first start; afterwards compares, and gives what is stored.
+    pub(super) async fn remember(
+        catalog: &Database,
+        wanted: &Topology,
+    ) -> Result<(Uuid, Topology), FleetError> {
+        let mut tx = catalog.begin().await?;
+        let created = sql(
+            "INSERT INTO ms_keyspace (only_row, cluster, shards) VALUES (1, $1, $2)
+             ON CONFLICT (only_row) DO NOTHING",
+        );
+        let created = created.bind(Uuid::new_v4()).bind(wanted.shards());
+        // The inserted row is locked until the commit: of several first starters one stores.
+        if tx.execute(created).await? == 1 {
+            store(&mut tx, wanted).await?;
+        }
+        let (cluster, stored) = load(&mut tx, wanted.shards()).await?;
+        tx.commit().await?;
+        compare(&stored, wanted)?;
+        Ok((cluster, stored))
+    }
+}
+
+async fn store(tx: &mut Tx, map: &Topology) -> Result<(), ShardError> {
+    for (position, node) in (0_i64..).zip(map.nodes()) {
+        let row = sql("INSERT INTO ms_fleet_node (position, name) VALUES ($1, $2)");
+        tx.execute(row.bind(position).bind(node.as_str())).await?;
+    }
+    let slots: Vec<u8> = map.slots().iter().flat_map(|s| s.to_be_bytes()).collect();
+    let epoch = i64::try_from(map.epoch().get()).unwrap_or(i64::MAX);
+    let row = sql("INSERT INTO ms_map (epoch, slots) VALUES ($1, $2)");
+    tx.execute(row.bind(epoch).bind(slots)).await?;
+    Ok(())
+}
+
+async fn load(tx: &mut Tx, wanted: u32) -> Result<(Uuid, Topology), FleetError> {
+    let keyspace = sql("SELECT cluster, shards FROM ms_keyspace WHERE only_row = 1");
+    let keyspace = tx.fetch_one(keyspace).await?;
+    let shards: i64 = keyspace.get("shards")?;
+    if shards != i64::from(wanted) {
+        let differs =
+            format!("the keyspace has {shards} virtual shards for ever, {wanted} are configured");
+        return Err(FleetError::Differs(differs));
+    }
+    let mut nodes = Vec::new();
+    for row in tx
+        .fetch_all(sql("SELECT name FROM ms_fleet_node ORDER BY position"))
+        .await?
+    {
+        nodes.push(NodeId::new(&row.get::<String>("name")?)?);
+    }
+    let map = sql("SELECT epoch, slots FROM ms_map ORDER BY epoch DESC LIMIT 1");
+    let map = tx.fetch_one(map).await?;
+    let epoch = u64::try_from(map.get::<i64>("epoch")?).unwrap_or_default();
+    let slots = map.get::<Vec<u8>>("slots")?;
+    let slots = slots
+        .chunks_exact(2)
+        .map(|s| u16::from_be_bytes([s[0], s[1]]))
+        .collect();
+    let stored = Topology::stored(Epoch::new(epoch), nodes, slots, wanted)?;
+    Ok((keyspace.get("cluster")?, stored))
+}
+
+/// Refuses another set of names, saying what would have to move.
+fn compare(stored: &Topology, wanted: &Topology) -> Result<(), FleetError> {
+    let (mut had, mut asked) = (stored.nodes().to_vec(), wanted.nodes().to_vec());
+    had.sort();
+    asked.sort();
+    if had == asked {
+        return Ok(());
+    }
+    let moves = stored.plan(wanted.nodes()).map_err(FleetError::from)?;
+    let mut legs: BTreeMap<(&NodeId, &NodeId), usize> = BTreeMap::new();
+    for step in &moves {
+        *legs.entry((&step.from, &step.to)).or_default() += 1;
+    }
+    let legs: Vec<String> = legs
+        .into_iter()
+        .map(|((from, to), count)| format!("{count} virtual shards from {from} to {to}"))
+        .collect();
+    let names = |nodes: &[NodeId]| {
+        nodes
+            .iter()
+            .map(NodeId::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    Err(FleetError::Differs(format!(
+        "stored are {}, configured are {}; {} would have to move, and nothing moves them yet",
+        names(stored.nodes()),
+        names(wanted.nodes()),
+        legs.join(" and ")
+    )))
+}
+
+/// Puts if absent; gives what is stored.
+pub(super) async fn remember(
+    catalog: &Database,
+    name: &str,
+    value: &[u8],
+) -> Result<Vec<u8>, ShardError> {
+    let mut conn = catalog.writer().await?;
+    let put =
+        sql("INSERT INTO ms_memory (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+    conn.execute(put.bind(name).bind(value)).await?;
+    let row = conn
+        .fetch_one(sql("SELECT value FROM ms_memory WHERE name = $1").bind(name))
+        .await?;
+    row.get("value")
+}

@@ -1,0 +1,87 @@
+use crate::migrate::{Migration, MigrationSet};
+
+/// What the catalog holds: the keyspace, its nodes, every map so far, and names.
+pub(super) const CATALOG: MigrationSet = MigrationSet {
+    owner: "maxscale-catalog",
+    steps: &[Migration {
+        version: 1,
+        name: "keyspace, nodes, maps, memory",
+        postgres: "
+            CREATE TABLE ms_keyspace (
+                only_row integer PRIMARY KEY CHECK (only_row = 1),
+                cluster uuid NOT NULL,
+                shards bigint NOT NULL
+            );
+            CREATE TABLE ms_fleet_node (
+                position bigint PRIMARY KEY,
+                name text NOT NULL UNIQUE
+            );
+            CREATE TABLE ms_map (
+                epoch bigint PRIMARY KEY,
+                slots bytea NOT NULL
+            );
+            CREATE TABLE ms_memory (
+                name text PRIMARY KEY,
+                value bytea NOT NULL
+            )",
+        sqlite: "
+            CREATE TABLE ms_keyspace (
+                only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+                cluster BLOB NOT NULL,
+                shards INTEGER NOT NULL
+            );
+            CREATE TABLE ms_fleet_node (
+                position INTEGER PRIMARY KEY,
+                name TEXT NOT NULL UNIQUE
+            );
+            CREATE TABLE ms_map (
+                epoch INTEGER PRIMARY KEY,
+                slots BLOB NOT NULL
+            );
+            CREATE TABLE ms_memory (
+                name TEXT PRIMARY KEY,
+                value BLOB NOT NULL
+            )",
+    }],
+};
+
+/// What every node holds: which node it is, and its part of the claims.
+pub(super) const NODE: MigrationSet = MigrationSet {
+    owner: "maxscale-shard",
+    steps: &[Migration {
+        version: 1,
+        name: "identity and claims",
+        postgres: "
+            CREATE TABLE ms_node (
+                only_row integer PRIMARY KEY CHECK (only_row = 1),
+                cluster uuid NOT NULL,
+                name text NOT NULL,
+                shards bigint NOT NULL
+            );
+            CREATE TABLE ms_claim (
+                shard_id integer NOT NULL,
+                kind text NOT NULL,
+                value_hash bytea NOT NULL,
+                owner uuid NOT NULL,
+                held boolean NOT NULL,
+                lease_until bigint NOT NULL,
+                PRIMARY KEY (shard_id, kind, value_hash)
+            )",
+        sqlite: "
+            CREATE TABLE ms_node (
+                only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+                cluster BLOB NOT NULL,
+                name TEXT NOT NULL,
+                shards INTEGER NOT NULL
+            );
+            CREATE TABLE ms_claim (
+                shard_id INTEGER NOT NULL,
+                kind TEXT NOT NULL,
+                value_hash BLOB NOT NULL,
+                owner BLOB NOT NULL,
+                held INTEGER NOT NULL,
+                lease_until INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, kind, value_hash)
+            ) WITHOUT ROWID",
+    }],
+};

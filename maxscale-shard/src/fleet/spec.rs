@@ -1,0 +1,100 @@
+use crate::topology::{NodeId, TopologyError};
+
+/// An entry of the list of nodes: `url`, `name=url` or `name=url|direct-url`.
+#[derive(Clone)]
+pub struct NodeSpec {
+    pub(crate) id: NodeId,
+    pub(crate) url: String,
+    direct: Option<String>,
+}
+
+/// An entry that is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// The name is not one.
+    #[error(transparent)]
+    Name(#[from] TopologyError),
+    /// There is no URL in it.
+    #[error("entry {0} of the list of nodes has no URL")]
+    NoUrl(usize),
+}
+
+// === impl NodeSpec ===
+
+impl NodeSpec {
+    /// Reads entry number `position` (from 1); without a name it is `node-<position>`.
+    ///
+    /// The direct URL goes past a connection pooler, for migrations.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`SpecError`] for a bad name or an entry without a URL.
+    pub fn parse(entry: &str, position: usize) -> Result<Self, SpecError> {
+        let entry = entry.trim();
+        // A `=` before the scheme ends a name; later ones belong to the URL.
+        let scheme = entry.find(':').unwrap_or(entry.len());
+        let (name, urls) = match entry.find('=') {
+            Some(at) if at < scheme => (entry[..at].trim().to_owned(), &entry[at + 1..]),
+            _ => (format!("node-{position}"), entry),
+        };
+        let (url, direct) = match urls.split_once('|') {
+            Some((url, direct)) => (url.trim(), Some(direct.trim().to_owned())),
+            None => (urls.trim(), None),
+        };
+        if url.is_empty() || direct.as_deref() == Some("") {
+            return Err(SpecError::NoUrl(position));
+        }
+        Ok(Self {
+            id: NodeId::new(&name)?,
+            url: url.to_owned(),
+            direct,
+        })
+    }
+
+    /// The node's name.
+    pub const fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    pub(crate) fn direct_url(&self) -> &str {
+        self.direct.as_deref().unwrap_or(&self.url)
+    }
+}
+
+impl std::fmt::Debug for NodeSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // URLs carry passwords.
+        f.debug_struct("NodeSpec")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_with_and_without_name_and_direct_url() {
+        let spec = NodeSpec::parse("postgres://u:p@h/d?options=-c%20a=b", 3).unwrap();
+        assert_eq!(
+            (spec.id.as_str(), spec.url.as_str()),
+            ("node-3", "postgres://u:p@h/d?options=-c%20a=b")
+        );
+        let spec = NodeSpec::parse(" eu-1 = postgres://pool/d | postgres://direct/d ", 1).unwrap();
+        assert_eq!(
+            (spec.id.as_str(), spec.url.as_str()),
+            ("eu-1", "postgres://pool/d")
+        );
+        assert_eq!(spec.direct_url(), "postgres://direct/d");
+        assert!(matches!(NodeSpec::parse("a=", 1), Err(SpecError::NoUrl(1))));
+        assert!(matches!(
+            NodeSpec::parse("A=sqlite:x", 1),
+            Err(SpecError::Name(_))
+        ));
+        assert!(
+            !format!("{:?}", NodeSpec::parse("postgres://u:hunter2@h/d", 1)).contains("hunter2")
+        );
+    }
+}
