@@ -3,7 +3,7 @@
 //! It knows the words that layers hand on ([`fact`]), time ([`clock`]), names
 //! of things ([`id`]), how a request is refused ([`refusal`]) and the pure
 //! arithmetic of retries and breakers ([`control`]). It opens no SQL database
-//! and reads no cookie; [`redis`](crate::redis) is the one handle to Redis.
+//! and reads no cookie; `redis` is the one handle to Redis.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -13,6 +13,8 @@ pub mod fact;
 pub mod id;
 #[cfg(feature = "keys")]
 pub mod keys;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod refusal;
 
 mod chain;
