@@ -1,0 +1,314 @@
+use std::sync::Arc;
+
+use maxscale_core::clock::{Clock, Timestamp};
+use maxscale_core::id::{Id, IdGenerator};
+use maxscale_core::keys::KeyRing;
+use maxscale_shard::{ClaimError, Claims, Router, Row, ShardError, Sql};
+
+use crate::email::Email;
+use crate::error::AuthError;
+use crate::password::PasswordPool;
+use crate::principal::Principal;
+use crate::session::{Session, SessionStore, SqlSessions};
+use crate::token::SessionToken;
+
+/// Accounts by email and password. Cheap to clone.
+///
+/// An account lies on the shard in its id; its email is a claim, so that one
+/// email never has two accounts, whatever crashes when.
+#[derive(Clone, Debug)]
+pub struct Accounts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    router: Router,
+    emails: Claims,
+    ids: Arc<IdGenerator>,
+    keys: Arc<KeyRing>,
+    passwords: PasswordPool,
+    clock: Clock,
+}
+
+/// What [`Accounts`] needs; see [`Accounts::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct AccountsBuilder {
+    router: Router,
+    ids: Arc<IdGenerator>,
+    keys: Arc<KeyRing>,
+    passwords: PasswordPool,
+    clock: Clock,
+}
+
+/// An account, without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its id, which names its shard.
+    pub id: Id,
+    /// The normalised email address.
+    pub email: String,
+    /// The name that the user chose.
+    pub name: String,
+}
+
+/// A session that just began.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// Whose it is.
+    pub user: User,
+    /// The text that the client must keep.
+    pub token: String,
+}
+
+const INSERT: Sql = Sql::both(
+    "INSERT INTO ms_user (shard_id, user_id, email, name, password_hash, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6)",
+);
+const LOAD: Sql = Sql::both(
+    "SELECT email, name, password_hash FROM ms_user WHERE shard_id = $1 AND user_id = $2",
+);
+const RENAME: Sql = Sql::both("UPDATE ms_user SET name = $3 WHERE shard_id = $1 AND user_id = $2");
+const FORGET: Sql = Sql::both("DELETE FROM ms_user WHERE shard_id = $1 AND user_id = $2");
+const FORGET_SESSIONS: Sql =
+    Sql::both("DELETE FROM ms_session WHERE shard_id = $1 AND user_id = $2");
+
+const MAX_NAME: usize = 100;
+
+// === impl AccountsBuilder ===
+
+impl AccountsBuilder {
+    /// Sets the clock. Default: the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Finishes the handle.
+    pub fn build(self) -> Accounts {
+        let emails = Claims::new(self.router.clone(), self.keys.clone(), "email");
+        Accounts(Arc::new(Inner {
+            router: self.router,
+            emails,
+            ids: self.ids,
+            keys: self.keys,
+            passwords: self.passwords,
+            clock: self.clock,
+        }))
+    }
+}
+
+// === impl Accounts ===
+
+impl Accounts {
+    /// Starts a handle to the accounts on `router`'s nodes.
+    pub fn builder(
+        router: Router,
+        ids: Arc<IdGenerator>,
+        keys: Arc<KeyRing>,
+        passwords: PasswordPool,
+    ) -> AccountsBuilder {
+        AccountsBuilder {
+            router,
+            ids,
+            keys,
+            passwords,
+            clock: Clock::system(),
+        }
+    }
+
+    /// Creates an account and logs it in.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped or crashed half-way, no account exists for the email, and the
+    /// email is free again once its reservation has run out.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError`]: bad input, [`AuthError::EmailTaken`],
+    /// [`AuthError::Busy`], or a database that could not be asked.
+    pub async fn sign_up(
+        &self,
+        email: &str,
+        password: &str,
+        name: &str,
+    ) -> Result<LoggedIn, AuthError> {
+        let email = Email::parse(email)?;
+        let name = checked_name(name)?;
+        // Asked first without a hash: most refusals are old accounts.
+        if self.0.emails.find(email.as_str()).await?.is_some() {
+            return Err(AuthError::EmailTaken);
+        }
+        // Hashed before the reservation, whose lease should not run meanwhile.
+        let hash = self.0.passwords.hash(password).await?;
+        let id = self.draw()?;
+        let claim = self.0.emails.reserve(email.as_str(), id).await?;
+
+        let user = User {
+            id,
+            email: email.as_str().to_owned(),
+            name,
+        };
+        let token = self.insert(&user, &hash).await?;
+        match self.0.emails.confirm(&claim).await {
+            Ok(()) => Ok(LoggedIn {
+                token: token.text(&self.0.keys),
+                user,
+            }),
+            Err(ClaimError::Lost) => {
+                self.forget(id).await?;
+                Err(AuthError::EmailTaken)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Checks a password and begins a session.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError::Credentials`] for an unknown email and for a wrong
+    /// password alike, after the same work.
+    pub async fn log_in(&self, email: &str, password: &str) -> Result<LoggedIn, AuthError> {
+        let email = Email::parse(email).map_err(|_| AuthError::Credentials)?;
+        let known = match self.0.emails.find(email.as_str()).await? {
+            Some(id) => self.load(id).await?,
+            None => None,
+        };
+        let hash = known.as_ref().map(|(_, hash)| hash.as_str());
+        let right = match self.0.passwords.verify(password, hash).await {
+            Err(AuthError::PasswordLength { .. }) => false,
+            verified => verified?,
+        };
+        match known {
+            Some((user, _)) if right => {
+                let shard = self.0.router.shard(user.id)?;
+                let mut tx = shard.begin().await?;
+                let (token, session) = self.begin_session(user.id)?;
+                SqlSessions::insert(&mut tx, &session).await?;
+                tx.commit().await?;
+                Ok(LoggedIn {
+                    token: token.text(&self.0.keys),
+                    user,
+                })
+            }
+            _ => Err(AuthError::Credentials),
+        }
+    }
+
+    /// Ends the session that the principal came with.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError::Shard`] when its shard could not be asked.
+    pub async fn log_out(&self, principal: &Principal) -> Result<(), AuthError> {
+        let (user, session) = (principal.user(), principal.session());
+        self.sessions().revoke(user, session).await?;
+        Ok(())
+    }
+
+    /// The account, if it exists.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError::Shard`] when its shard could not be asked.
+    pub async fn user(&self, id: Id) -> Result<Option<User>, AuthError> {
+        Ok(self.load(id).await?.map(|(user, _)| user))
+    }
+
+    /// Gives the account another name; false if there is no such account.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError::Name`], or [`AuthError::Shard`] when its shard could not be asked.
+    pub async fn rename(&self, id: Id, name: &str) -> Result<bool, AuthError> {
+        let name = checked_name(name)?;
+        let statement = RENAME.statement().bind(id.shard()).bind(id).bind(name);
+        Ok(self.0.router.shard(id)?.execute(statement).await? == 1)
+    }
+
+    /// The sessions, for [`SessionLayer`](crate::SessionLayer).
+    pub fn sessions(&self) -> SqlSessions {
+        SqlSessions::new(self.0.router.clone())
+    }
+
+    /// An id on a node that is ready: a node that is down refuses no new user.
+    fn draw(&self) -> Result<Id, ShardError> {
+        let draw = || self.0.ids.draw_anywhere(self.0.router.shards());
+        let mut id = draw();
+        for _ in 0..MAX_DRAWS {
+            if self.0.router.shard(id).is_ok() {
+                return Ok(id);
+            }
+            id = draw();
+        }
+        self.0.router.shard(id).map(|_| id)
+    }
+
+    async fn insert(&self, user: &User, hash: &str) -> Result<SessionToken, AuthError> {
+        let shard = self.0.router.shard(user.id)?;
+        let (token, session) = self.begin_session(user.id)?;
+        let row = INSERT
+            .statement()
+            .bind(shard.id())
+            .bind(user.id)
+            .bind(user.email.as_str())
+            .bind(user.name.as_str())
+            .bind(hash)
+            .bind(session.created_at);
+        let mut tx = shard.begin().await?;
+        tx.execute(row).await?;
+        SqlSessions::insert(&mut tx, &session).await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    async fn forget(&self, id: Id) -> Result<(), AuthError> {
+        let mut tx = self.0.router.shard(id)?.begin().await?;
+        for text in [FORGET_SESSIONS, FORGET] {
+            tx.execute(text.statement().bind(id.shard()).bind(id))
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn load(&self, id: Id) -> Result<Option<(User, String)>, AuthError> {
+        let shard = self.0.router.shard(id)?;
+        let statement = LOAD.statement().bind(shard.id()).bind(id);
+        let read = |row: Row| -> Result<(User, String), ShardError> {
+            let user = User {
+                id,
+                email: row.get("email")?,
+                name: row.get("name")?,
+            };
+            Ok((user, row.get("password_hash")?))
+        };
+        let row = shard.fetch_optional(statement).await?;
+        Ok(row.map(read).transpose()?)
+    }
+
+    fn begin_session(&self, user: Id) -> Result<(SessionToken, Session), AuthError> {
+        let id = self.0.ids.draw(user.shard());
+        let token = SessionToken::issue(user, id)?;
+        let now: Timestamp = self.0.clock.now();
+        let session = Session {
+            user,
+            id,
+            secret_hash: token.secret_hash(),
+            created_at: now,
+            last_seen: now,
+        };
+        Ok((token, session))
+    }
+}
+
+/// With half of the nodes down, one sign-up in four thousand million finds none.
+const MAX_DRAWS: usize = 32;
+
+fn checked_name(name: &str) -> Result<String, AuthError> {
+    let name = name.trim();
+    let fits = (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(char::is_control);
+    fits.then(|| name.to_owned())
+        .ok_or(AuthError::Name { max: MAX_NAME })
+}

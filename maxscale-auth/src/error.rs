@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use maxscale_core::keys::KeyError;
+use maxscale_core::refusal::{Class, Classify};
+use maxscale_shard::{ClaimError, ShardError};
+
+/// Nobody could be recognised, registered or logged in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// The text is not an email address.
+    #[error("the email address is not valid")]
+    Email,
+
+    /// The password's length is outside the bounds.
+    #[error("the password must have {min} to {max} characters")]
+    PasswordLength {
+        /// The fewest characters.
+        min: usize,
+        /// The most characters.
+        max: usize,
+    },
+
+    /// The name is empty, too long, or has control characters.
+    #[error("the name must have 1 to {max} characters and no control characters")]
+    Name {
+        /// The most characters.
+        max: usize,
+    },
+
+    /// An account with this email exists, or is being created.
+    #[error("an account with this email exists")]
+    EmailTaken,
+
+    /// The email or the password is wrong; which of them is not told.
+    #[error("the email or the password is wrong")]
+    Credentials,
+
+    /// The request carries no valid session.
+    #[error("log in first")]
+    NotLoggedIn,
+
+    /// More passwords wait to be checked than the pool takes.
+    #[error("too many passwords are being checked")]
+    Busy,
+
+    /// A stored password hash cannot be read.
+    #[error("a stored password hash cannot be read")]
+    StoredHash,
+
+    /// Hashing failed.
+    #[error("cannot hash a password")]
+    Hash(#[source] maxscale_core::BoxError),
+
+    /// The operating system gave no randomness, or a key is bad.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+
+    /// A database could not be asked.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+}
+
+impl From<ClaimError> for AuthError {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Shard(error) => Self::Shard(error),
+            _ => Self::EmailTaken,
+        }
+    }
+}
+
+impl Classify for AuthError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Email | Self::PasswordLength { .. } | Self::Name { .. } => Class::Unprocessable,
+            Self::EmailTaken => Class::Conflict,
+            Self::Credentials | Self::NotLoggedIn => Class::Unauthenticated,
+            Self::Busy => Class::Unavailable,
+            Self::StoredHash | Self::Hash(_) | Self::Key(_) => Class::Internal,
+            Self::Shard(error) => error.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Email => "email_invalid",
+            Self::PasswordLength { .. } => "password_length",
+            Self::Name { .. } => "name_invalid",
+            Self::EmailTaken => "email_taken",
+            Self::Credentials => "credentials",
+            Self::NotLoggedIn => "not_logged_in",
+            Self::Busy => "busy",
+            _ => self.class().code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        matches!(self, Self::Busy).then_some(Duration::from_secs(1))
+    }
+}

@@ -1,0 +1,123 @@
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use maxscale_core::id::Id;
+use maxscale_core::keys::{KeyError, KeyRing, Secret};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// What a logged-in client holds: `mxs_` and 83 bytes in base64url.
+///
+/// ```text
+///  1 format │ 1 key version │ 16 user │ 16 session │ 32 secret │ 16 MAC
+/// ```
+///
+/// It carries its own routing (the user's id names the shard). The MAC tells a
+/// forged one without any I/O; the secret is stored only as its SHA-256.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionToken {
+    pub(crate) user: Id,
+    pub(crate) session: Id,
+    secret: [u8; 32],
+}
+
+const PREFIX: &str = "mxs_";
+const PURPOSE: &str = "session-token";
+const FORMAT: u8 = 1;
+const SIGNED: usize = 66;
+const LEN: usize = SIGNED + 16;
+
+// === impl SessionToken ===
+
+impl SessionToken {
+    pub(crate) fn issue(user: Id, session: Id) -> Result<Self, KeyError> {
+        Ok(Self {
+            user,
+            session,
+            secret: Secret::random()?,
+        })
+    }
+
+    /// The token's text, for a cookie or an `Authorization: Bearer` header.
+    pub fn text(&self, keys: &KeyRing) -> String {
+        let mut bytes = vec![FORMAT, keys.version()];
+        bytes.extend_from_slice(self.user.as_uuid().as_bytes());
+        bytes.extend_from_slice(self.session.as_uuid().as_bytes());
+        bytes.extend_from_slice(&self.secret);
+        let (_, tag) = keys.sign(PURPOSE, &bytes);
+        bytes.extend_from_slice(&tag[..16]);
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Reads a token; `None` for anything that this ring did not sign.
+    pub fn parse(text: &str, keys: &KeyRing) -> Option<Self> {
+        let text = text.strip_prefix(PREFIX)?;
+        if text.len() > 2 * LEN {
+            return None;
+        }
+        let bytes: [u8; LEN] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (signed, tag) = bytes.split_at(SIGNED);
+        if signed[0] != FORMAT || !keys.verify(signed[1], PURPOSE, signed, tag) {
+            return None;
+        }
+        let id = |from: usize| {
+            let uuid = Uuid::from_slice(signed.get(from..from + 16)?).ok()?;
+            Id::from_uuid(uuid).ok()
+        };
+        Some(Self {
+            user: id(2)?,
+            session: id(18)?,
+            secret: signed[34..].try_into().ok()?,
+        })
+    }
+
+    pub(crate) fn secret_hash(&self) -> [u8; 32] {
+        Sha256::digest(self.secret).into()
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionToken")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maxscale_core::clock::Clock;
+    use maxscale_core::fact::VirtualShard;
+    use maxscale_core::id::{IdGenerator, KeyspaceTag};
+
+    #[test]
+    fn only_an_untouched_token_is_read() {
+        let keys = KeyRing::new(1, Secret::new([7; 32])).unwrap();
+        let ids = IdGenerator::new(Clock::system(), KeyspaceTag::default());
+        let draw = || ids.draw(VirtualShard::new(5));
+        let token = SessionToken::issue(draw(), draw()).unwrap();
+        let text = token.text(&keys);
+        assert_eq!(SessionToken::parse(&text, &keys), Some(token));
+
+        let raw = URL_SAFE_NO_PAD.decode(&text[4..]).unwrap();
+        for bit in 0..raw.len() * 8 {
+            let mut bad = raw.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let bad = format!("mxs_{}", URL_SAFE_NO_PAD.encode(bad));
+            assert!(SessionToken::parse(&bad, &keys).is_none(), "bit {bit}");
+        }
+        for bad in [
+            "",
+            "mxs_",
+            &text[4..],
+            &text[..text.len() - 1],
+            &format!("{text}A"),
+        ] {
+            assert!(SessionToken::parse(bad, &keys).is_none(), "{bad}");
+        }
+        let other = KeyRing::new(1, Secret::new([8; 32])).unwrap();
+        assert!(SessionToken::parse(&text, &other).is_none());
+    }
+}
