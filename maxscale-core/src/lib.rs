@@ -8,6 +8,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod control;
 pub mod fact;
 pub mod id;
