@@ -1,1 +1,42 @@
-//! Real servers for tests.
+//! Real servers for tests, gone when the test process is gone.
+//!
+//! [`PostgresServer`] and [`RedisServer`] give a test a real server: a shared
+//! one per test process, or one of its own where the test breaks it.
+//! [`Process`] runs a program of ours and collects its output. [`eventually`]
+//! waits for a condition, so that no test sleeps.
+//!
+//! Where a server comes from, in this order, and what is printed once:
+//!
+//! | way | from |
+//! | --- | --- |
+//! | `url` | `DATABASE_URL`, `REDIS_URL` (shared servers only) |
+//! | `path` | programs on `PATH`, in `/usr/lib/postgresql/*/bin`, in Homebrew's folders |
+//! | `packages` | the distribution's packages, unpacked into `target/devservices/`; nothing is installed |
+//! | `docker` | `docker compose` with `tests/compose.yaml` |
+//!
+//! `MAXSCALE_TEST_SERVERS` set to one of the four names takes that way only
+//! (`url`: a server of a test's own, which a URL cannot give, still takes the
+//! other ways). Without any server the test fails and says what was tried.
+//!
+//! A watchdog outlives the test process by a moment: it stops the servers and
+//! removes their folders even after `kill -9`.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a test harness fails the test by a panic; the types say so once"
+)]
+
+mod daemon;
+mod devservices;
+mod env;
+mod postgres;
+mod process;
+mod redis;
+mod source;
+mod wait;
+mod watchdog;
+
+pub use postgres::{Database, PostgresServer};
+pub use process::{Process, ProcessBuilder};
+pub use redis::{Prefix, RedisServer};
+pub use wait::{Condition, eventually, free_port};

@@ -1,0 +1,116 @@
+//! A data folder, copied from the one that initdb made once.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    daemon::{Daemon, Local, compose::Compose},
+    devservices::{self, cached, unprivileged},
+    source::{POSTGRES, Programs, Source, as_server, run},
+    watchdog,
+};
+
+/// The data folder's name in the server's folder; the watchdog knows it too.
+pub(super) const DATA: &str = "data";
+
+/// A server ready to be started; it blocks.
+pub(super) fn daemon(source: Source, port: u16, shared: bool) -> Daemon {
+    let programs = match source {
+        Source::Programs(programs) => programs,
+        Source::Compose => return Daemon::Compose(Compose::new(&POSTGRES, port, !shared)),
+    };
+    let folder = data_folder(&programs).unwrap_or_else(|why| panic!("{why}"));
+    let arguments = arguments(&folder, port, shared);
+    Daemon::Local(Local::new(&POSTGRES, programs, arguments, folder))
+}
+
+fn arguments(folder: &Path, port: u16, shared: bool) -> Vec<OsString> {
+    let mut arguments = vec![
+        OsString::from("-D"),
+        folder.join(DATA).into_os_string(),
+        OsString::from("-p"),
+        OsString::from(port.to_string()),
+    ];
+    let mut settings = vec![
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        // In the data folder, where it is removed with the rest.
+        "dynamic_shared_memory_type=mmap",
+        "timezone=GMT",
+        "log_timezone=GMT",
+        // Its library may lack ours, and then long queries would fail.
+        "jit=off",
+    ];
+    if shared {
+        settings.extend([
+            "max_connections=300",
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+        ]);
+    }
+    for setting in settings {
+        arguments.extend(["-c", setting].map(OsString::from));
+    }
+    arguments
+}
+
+fn data_folder(programs: &Programs) -> Result<PathBuf, String> {
+    let uid = unprivileged().map_or(rustix::process::geteuid().as_raw(), |user| user.uid);
+    let parent = devservices::folder().join("initdb");
+    fs::create_dir_all(&parent).map_err(|error| error.to_string())?;
+    // A folder belongs to a version and to a user.
+    let name = format!("{}-{uid}", programs.version);
+    let template = cached(&parent, &name, |half| {
+        initdb(programs, half).map_err(Reason)
+    })
+    .map_err(|Reason(why)| format!("initdb: {why}"))?;
+    let folder = server_folder("postgres").map_err(|error| error.to_string())?;
+    copy(&template.join(DATA), &folder.join(DATA))?;
+    Ok(folder)
+}
+
+struct Reason(String);
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn initdb(programs: &Programs, half: &Path) -> Result<(), String> {
+    // Made where the server's user may write, which the cache need not be.
+    let folder = server_folder("initdb").map_err(|error| error.to_string())?;
+    let mut command = Command::new(programs.folder.join("initdb"));
+    command
+        .args(["--auth=trust", "--username=postgres", "--encoding=UTF8"])
+        .args(["--locale=C", "--no-sync", "-D"])
+        .arg(folder.join(DATA))
+        .current_dir(&folder);
+    as_server(&POSTGRES, &mut command, programs.libraries.as_ref());
+    run(command)?;
+    copy(&folder.join(DATA), &half.join(DATA))?;
+    devservices::remove(&folder).map_err(|error| error.to_string())
+}
+
+/// A folder that only the server's user may enter.
+fn server_folder(name: &str) -> io::Result<PathBuf> {
+    let folder = watchdog::new_folder(name);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+    if let Some(user) = unprivileged() {
+        chown(&folder, Some(user.uid), Some(user.gid))?;
+    }
+    Ok(folder)
+}
+
+/// Copies a folder with its owners and permissions, which PostgreSQL checks.
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let mut command = Command::new("cp");
+    command.arg("-Rp").arg(from).arg(to);
+    run(command).map(drop)
+}

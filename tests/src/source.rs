@@ -1,0 +1,300 @@
+//! Where the programs of a server are found, and what is said if they are not.
+
+mod packages;
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    io::{Write as _, stderr},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use crate::{daemon::compose, devservices, env};
+
+/// A kind of server, as the search needs to know it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// As people call it.
+    pub(crate) name: &'static str,
+    /// As folders and the compose file call it.
+    pub(crate) key: &'static str,
+    /// The variable that names a running one.
+    pub(crate) variable: &'static str,
+    /// The program, and those that must lie beside it.
+    pub(crate) programs: &'static [&'static str],
+    /// The least major version.
+    pub(crate) least: u32,
+    /// Folders besides `PATH`: where they lie, how they begin, what follows.
+    folders: &'static [(&'static str, &'static str, &'static str)],
+    /// Runs as another user where we are root.
+    pub(crate) refuses_root: bool,
+    /// The command that installs it with apt, and with Homebrew.
+    fixes: (&'static str, &'static str),
+    found: OnceLock<Result<Source, String>>,
+}
+
+pub(crate) static POSTGRES: Service = Service {
+    name: "PostgreSQL",
+    key: "postgres",
+    variable: "DATABASE_URL",
+    programs: &["postgres", "initdb"],
+    least: 15,
+    folders: &[
+        ("/usr/lib/postgresql", "", "bin"),
+        ("/opt/homebrew/opt", "postgresql@", "bin"),
+        ("/usr/local/opt", "postgresql@", "bin"),
+    ],
+    refuses_root: true,
+    fixes: (
+        "sudo apt-get install -y postgresql",
+        "brew install postgresql@17",
+    ),
+    found: OnceLock::new(),
+};
+
+pub(crate) static REDIS: Service = Service {
+    name: "Redis",
+    key: "redis",
+    variable: "REDIS_URL",
+    programs: &["redis-server"],
+    least: 7,
+    folders: &[
+        ("/opt/homebrew/opt", "redis", "bin"),
+        ("/usr/local/opt", "redis", "bin"),
+    ],
+    refuses_root: false,
+    fixes: ("sudo apt-get install -y redis-server", "brew install redis"),
+    found: OnceLock::new(),
+};
+
+/// Programs ready to run, or a container.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    Programs(Programs),
+    Compose,
+}
+
+/// A folder of programs and where their libraries are.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    pub(crate) folder: PathBuf,
+    /// For `LD_LIBRARY_PATH`; nothing for installed programs.
+    pub(crate) libraries: Option<OsString>,
+    pub(crate) version: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Url,
+    Path,
+    Packages,
+    Docker,
+}
+
+const WAYS: [(Way, &str); 4] = [
+    (Way::Url, "url"),
+    (Way::Path, "path"),
+    (Way::Packages, "packages"),
+    (Way::Docker, "docker"),
+];
+
+/// The way that `MAXSCALE_TEST_SERVERS` forces.
+fn forced() -> Option<Way> {
+    let text = env::text("MAXSCALE_TEST_SERVERS")?;
+    let way = WAYS.iter().find(|(_, name)| *name == text);
+    assert!(
+        way.is_some(),
+        "MAXSCALE_TEST_SERVERS={text}: expected url, path, packages or docker"
+    );
+    way.map(|(way, _)| *way)
+}
+
+/// The URL of a running server that this run may share.
+pub(crate) fn url(service: &Service) -> Option<String> {
+    let forced = forced();
+    if !matches!(forced, None | Some(Way::Url)) {
+        return None;
+    }
+    let url = env::text(service.variable);
+    assert!(
+        url.is_some() || forced.is_none(),
+        "MAXSCALE_TEST_SERVERS=url, but {} is not set",
+        service.variable
+    );
+    if url.is_some() {
+        announce(service, &format!("url: {}", service.variable));
+    }
+    url
+}
+
+/// The way to a server of our own, searched once per process; it blocks.
+///
+/// # Panics
+///
+/// Panics with all that was tried when there is none.
+pub(crate) fn source(service: &'static Service) -> Source {
+    match service.found.get_or_init(|| search(service)) {
+        Ok(source) => source.clone(),
+        Err(message) => panic!("{message}"),
+    }
+}
+
+fn search(service: &Service) -> Result<Source, String> {
+    let forced = forced().filter(|way| *way != Way::Url);
+    let mut tried = String::new();
+    for (way, name) in WAYS {
+        if way == Way::Url || forced.is_some_and(|forced| forced != way) {
+            continue;
+        }
+        let found = match way {
+            Way::Path => installed(service).map(Source::Programs),
+            Way::Packages => packages::unpacked(service).map(Source::Programs),
+            Way::Url | Way::Docker => compose::available().map(|()| Source::Compose),
+        };
+        match found {
+            Ok(source) => {
+                match &source {
+                    Source::Programs(programs) => announce(
+                        service,
+                        &format!("{name}: {} {}", programs.folder.display(), programs.version),
+                    ),
+                    Source::Compose => announce(service, "docker: compose"),
+                }
+                return Ok(source);
+            }
+            Err(why) => {
+                let _ = writeln!(tried, "  {name}: {why}");
+            }
+        }
+    }
+    Err(format!(
+        "no {} (version {} or newer) for this test. Tried:\n  url: {} {}\n{tried}To fix it: {}",
+        service.name,
+        service.least,
+        service.variable,
+        match env::text(service.variable) {
+            Some(_) => "serves only tests that share a server, this one breaks its own",
+            None => "is not set",
+        },
+        fix(service),
+    ))
+}
+
+fn fix(service: &Service) -> String {
+    if env::which("apt-get").is_some() {
+        service.fixes.0.to_owned()
+    } else if env::which("brew").is_some() {
+        service.fixes.1.to_owned()
+    } else {
+        format!(
+            "install {} with the system's package manager, or start Docker",
+            service.name
+        )
+    }
+}
+
+fn installed(service: &Service) -> Result<Programs, String> {
+    let mut folders: Vec<PathBuf> = env::which(service.programs[0])
+        .and_then(|program| program.canonicalize().ok())
+        .and_then(|program| program.parent().map(Path::to_path_buf))
+        .into_iter()
+        .collect();
+    for (parent, start, end) in service.folders {
+        let Ok(entries) = fs::read_dir(parent) else {
+            continue;
+        };
+        let mut more: Vec<_> = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(start))
+            .map(|entry| entry.path().join(end))
+            .collect();
+        // The newest first, and 9 is older than 15.
+        more.sort_by_key(|folder| (folder.as_os_str().len(), folder.clone()));
+        folders.extend(more.into_iter().rev());
+    }
+    let mut why = format!("`{}` is neither on PATH", service.programs[0]);
+    for (parent, start, end) in service.folders {
+        let _ = write!(why, " nor in {parent}/{start}*/{end}");
+    }
+    for folder in folders {
+        match checked(service, folder, None) {
+            Ok(programs) => return Ok(programs),
+            Err(reason) => {
+                let _ = write!(why, "; {reason}");
+            }
+        }
+    }
+    Err(why)
+}
+
+/// Runs `--version` as the server's user: they are all there, run, and are new
+/// enough.
+fn checked(
+    service: &Service,
+    folder: PathBuf,
+    libraries: Option<OsString>,
+) -> Result<Programs, String> {
+    let mut said = String::new();
+    for program in service.programs.iter().rev() {
+        let mut command = Command::new(folder.join(program));
+        command.arg("--version").current_dir("/");
+        as_server(service, &mut command, libraries.as_ref());
+        said = run(command)?;
+    }
+    // "postgres (PostgreSQL) 15.18 (Debian ..)", "Redis server v=7.0.15 sha=.."
+    let version = said
+        .split(|c: char| c.is_whitespace() || c == '=')
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        .unwrap_or_default();
+    let major = version.split(|c: char| !c.is_ascii_digit()).next();
+    let major = major.and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < service.least) {
+        return Err(format!("{} has {}", folder.display(), said.trim()));
+    }
+    Ok(Programs {
+        folder,
+        libraries,
+        version: version.to_owned(),
+    })
+}
+
+/// Lets a command run as the server does: its user, its libraries, no other
+/// variable.
+pub(crate) fn as_server(service: &Service, command: &mut Command, libraries: Option<&OsString>) {
+    use std::os::unix::process::CommandExt;
+
+    command
+        .env_clear()
+        .env("PATH", env::path())
+        .env("LC_ALL", "C");
+    if let Some(libraries) = libraries {
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
+    if let Some(user) = devservices::unprivileged().filter(|_| service.refuses_root) {
+        command.uid(user.uid).gid(user.gid);
+    }
+}
+
+/// A command's standard output, or why it failed.
+pub(crate) fn run(mut command: Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .map_err(|error| format!("{name}: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<_> = said.lines().rev().take(3).collect();
+        let last: Vec<_> = last.into_iter().rev().collect();
+        return Err(format!("{name}: {}: {}", output.status, last.join(" / ")));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Past the capture of the test runner: which server a run took is not for
+/// failed tests only.
+fn announce(service: &Service, from: &str) {
+    let _ = writeln!(stderr(), "maxscale-tests: {} from {from}", service.name);
+}

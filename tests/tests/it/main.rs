@@ -1,0 +1,12 @@
+//! The harness' own tests.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not see as such"
+)]
+
+mod left_behind;
+mod postgres;
+mod process;
+mod redis;
+mod source;
