@@ -1,1 +1,4 @@
 //! platform
+
+pub mod audio;
+pub mod objects;
