@@ -118,8 +118,17 @@ fn data_chunk_shorter_than_the_file_is_malformed() {
 }
 
 #[test]
+fn bytes_too_few_for_a_chunk_are_malformed() {
+    let mut file = mono16(&[0; 100]);
+    file.extend(b"abc");
+    put_u32(&mut file, 4, 239);
+
+    assert!(matches!(analyse(&*file), Err(AudioError::Malformed { .. })));
+}
+
+#[test]
 fn hostile_formats_are_refused() {
-    let data = [0; 48];
+    let data = [0; 240];
     for (why, format) in [
         ("no channels", fmt(PCM, 0, 48_000, 2, 16)),
         ("65535 channels", fmt(PCM, u16::MAX, 48_000, u16::MAX, 8)),
