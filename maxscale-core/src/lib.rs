@@ -12,12 +12,16 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod fact;
+#[cfg(feature = "health")]
+pub mod health;
 pub mod id;
 #[cfg(feature = "keys")]
 pub mod keys;
+pub mod meter;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod refusal;
+pub mod resilience;
 
 mod chain;
 
