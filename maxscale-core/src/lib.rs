@@ -17,6 +17,8 @@ pub mod health;
 pub mod id;
 #[cfg(feature = "keys")]
 pub mod keys;
+#[cfg(feature = "limit")]
+pub mod limit;
 pub mod meter;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -87,6 +87,12 @@ pub struct Refusal {
     headers: HeaderMap,
 }
 
+impl Classify for std::convert::Infallible {
+    fn class(&self) -> Class {
+        match *self {}
+    }
+}
+
 // === impl Class ===
 
 impl Class {

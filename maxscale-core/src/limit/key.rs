@@ -1,0 +1,105 @@
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::Request;
+
+use crate::fact::{ClientIp, Subject};
+
+/// Says whose quota a request is taken from.
+///
+/// Functions `Fn(&Request<B>) -> Option<String>` are keys too.
+pub trait LimitKey<B> {
+    /// What the request lacks when it has no key, for the one who built the stack.
+    fn fact(&self) -> &'static str {
+        "what the limit's key function looks for"
+    }
+
+    /// The key of `request`, if it has what the key is made of.
+    fn key(&self, request: &Request<B>) -> Option<String>;
+}
+
+/// One quota per [`ClientIp`]; an IPv6 client is its /64, because it owns all
+/// addresses in it.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ByClientIp;
+
+/// One quota per [`Subject`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct BySubject;
+
+// === impl ByClientIp ===
+
+impl ByClientIp {
+    /// One quota per client address.
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl<B> LimitKey<B> for ByClientIp {
+    fn fact(&self) -> &'static str {
+        "ClientIp; add a layer that knows the peer's address"
+    }
+
+    fn key(&self, request: &Request<B>) -> Option<String> {
+        let ClientIp(ip) = request.extensions().get::<ClientIp>()?;
+        Some(match ip.to_canonical() {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => {
+                let network = Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64);
+                format!("{network}/64")
+            }
+        })
+    }
+}
+
+// === impl BySubject ===
+
+impl BySubject {
+    /// One quota per subject.
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl<B> LimitKey<B> for BySubject {
+    fn fact(&self) -> &'static str {
+        "Subject; add a layer that knows who asks"
+    }
+
+    fn key(&self, request: &Request<B>) -> Option<String> {
+        let subject = request.extensions().get::<Subject>()?;
+        Some(subject.as_str().to_owned())
+    }
+}
+
+impl<B, F> LimitKey<B> for F
+where
+    F: Fn(&Request<B>) -> Option<String>,
+{
+    fn key(&self, request: &Request<B>) -> Option<String> {
+        self(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(ip: &str) -> String {
+        let mut request = Request::new(());
+        request
+            .extensions_mut()
+            .insert(ClientIp(ip.parse().unwrap()));
+        ByClientIp.key(&request).unwrap()
+    }
+
+    #[test]
+    fn addresses_of_one_client_have_one_key() {
+        assert_eq!(key_of("2001:db8:1:2::1"), key_of("2001:db8:1:2:ffff::9"));
+        assert_ne!(key_of("2001:db8:1:2::1"), key_of("2001:db8:1:3::1"));
+        assert_eq!(key_of("::ffff:192.0.2.1"), key_of("192.0.2.1"));
+        assert_ne!(key_of("192.0.2.1"), key_of("192.0.2.2"));
+    }
+}

@@ -1,0 +1,171 @@
+use std::num::NonZeroU32;
+
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tokio_test::{assert_pending, assert_ready_ok};
+use tower_test::mock;
+
+use super::*;
+use crate::clock::{Clock, ManualTime, Timestamp};
+use crate::limit::{LocalLimits, Quota};
+
+type Body = Full<bytes::Bytes>;
+type Key = fn(&Request<()>) -> Option<String>;
+type Mock = mock::Spawn<Limit<mock::Mock<Request<()>, Response<Body>>, Key, LocalLimits>>;
+type Inner = mock::Handle<Request<()>, Response<Body>>;
+
+fn by_path(request: &Request<()>) -> Option<String> {
+    (request.uri() != "/nobody").then(|| request.uri().to_string())
+}
+
+fn layer() -> (LimitLayer<Key, LocalLimits>, ManualTime) {
+    let (clock, time) = Clock::manual(Timestamp::from_micros(1_000_000));
+    let n = |number| NonZeroU32::new(number).unwrap();
+    let quota = Quota::per_minute(n(40)).unwrap().burst(n(2)).unwrap();
+    let policy = Policy::new("api", quota).unwrap();
+    (
+        LimitLayer::new(policy, by_path as Key, LocalLimits::new(clock)),
+        time,
+    )
+}
+
+fn spawn(layer: &LimitLayer<Key, LocalLimits>) -> (Mock, Inner) {
+    mock::spawn_with(|inner| layer.layer(inner))
+}
+
+fn get(path: &str) -> Request<()> {
+    Request::get(path).body(()).unwrap()
+}
+
+/// Sends a request that the inner service answers.
+async fn passed(service: &mut Mock, inner: &mut Inner, path: &str) -> Response<ReplyBody<Body>> {
+    assert_ready_ok!(service.poll_ready());
+    let answer = async {
+        let (_, send) = inner.next_request().await.unwrap();
+        send.send_response(Response::new(Body::from("inside")));
+    };
+    let (response, ()) = tokio::join!(service.call(get(path)), answer);
+    response.unwrap()
+}
+
+/// Sends a request that must not reach the inner service.
+async fn refused(
+    service: &mut Mock,
+    inner: &mut Inner,
+    request: Request<()>,
+) -> Response<ReplyBody<Body>> {
+    assert_ready_ok!(service.poll_ready());
+    let response = service.call(request).await.unwrap();
+    let mut request = tokio_test::task::spawn(inner.next_request());
+    assert_pending!(request.poll());
+    response
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers[name].to_str().unwrap()
+}
+
+#[tokio::test]
+async fn answer_within_the_quota_tells_what_is_left() {
+    let (mut service, mut inner) = spawn(&layer().0);
+    inner.allow(9);
+    let response = passed(&mut service, &mut inner, "/a").await;
+    let headers = response.headers();
+    assert_eq!(header(headers, "ratelimit-policy"), "\"api\";q=40;w=60");
+    assert_eq!(header(headers, "ratelimit"), "\"api\";r=1;t=2");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "inside");
+}
+
+#[tokio::test]
+async fn request_over_the_quota_stops_here_and_is_told_when_to_come_back() {
+    let (layer, time) = layer();
+    let (mut service, mut inner) = spawn(&layer);
+    inner.allow(9);
+    for _ in 0..2 {
+        passed(&mut service, &mut inner, "/a").await;
+    }
+    let response = refused(&mut service, &mut inner, get("/a")).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    let headers = response.headers();
+    assert_eq!(header(headers, "content-type"), "application/problem+json");
+    assert_eq!(header(headers, "ratelimit"), "\"api\";r=0;t=2");
+    let wait: u64 = header(headers, "retry-after").parse().unwrap();
+    assert_eq!(wait, 2);
+
+    time.advance(Duration::from_secs(wait));
+    let response = passed(&mut service, &mut inner, "/a").await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn other_keys_have_quotas_of_their_own() {
+    let (mut service, mut inner) = spawn(&layer().0);
+    inner.allow(9);
+    for _ in 0..2 {
+        passed(&mut service, &mut inner, "/a").await;
+    }
+    passed(&mut service, &mut inner, "/b").await;
+}
+
+#[tokio::test]
+async fn refusal_over_grpc_is_resource_exhausted() {
+    let (mut service, mut inner) = spawn(&layer().0);
+    inner.allow(9);
+    for _ in 0..2 {
+        passed(&mut service, &mut inner, "/a").await;
+    }
+    let mut call = get("/a");
+    let grpc = http::HeaderValue::from_static("application/grpc");
+    call.headers_mut().insert("content-type", grpc);
+    let response = refused(&mut service, &mut inner, call).await;
+    assert_eq!(header(response.headers(), "grpc-status"), "8");
+}
+
+#[tokio::test]
+async fn request_without_a_key_is_refused_naming_what_is_missing() {
+    let (layer, _) = layer();
+    let (mut service, mut inner) = spawn(&layer);
+    inner.allow(9);
+    let response = refused(&mut service, &mut inner, get("/nobody")).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        body["detail"],
+        "the limit `api` needs what the limit's key function looks for"
+    );
+}
+
+#[tokio::test]
+async fn request_without_a_key_passes_where_that_was_chosen() {
+    let layer = layer().0.missing_key(MissingKey::Skip);
+    let (mut service, mut inner) = spawn(&layer);
+    inner.allow(9);
+    for _ in 0..9 {
+        let response = passed(&mut service, &mut inner, "/nobody").await;
+        assert!(response.headers().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn error_of_the_inner_service_stays_its_own() {
+    let (mut service, mut inner) = spawn(&layer().0);
+    inner.allow(1);
+    assert_ready_ok!(service.poll_ready());
+    let answer = async {
+        let (_, send) = inner.next_request().await.unwrap();
+        send.send_error("broken inside");
+    };
+    let (result, ()) = tokio::join!(service.call(get("/a")), answer);
+    assert_eq!(result.unwrap_err().to_string(), "broken inside");
+}
+
+#[tokio::test]
+async fn only_the_service_that_was_made_ready_is_called() {
+    let (mut service, mut inner) = spawn(&layer().0);
+    // One permit: a clone that was never ready would panic in the mock.
+    inner.allow(1);
+    passed(&mut service, &mut inner, "/a").await;
+    assert_pending!(service.poll_ready());
+}

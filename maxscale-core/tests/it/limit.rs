@@ -1,0 +1,93 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use maxscale_core::clock::Clock;
+use maxscale_core::keys::{KeyRing, Secret};
+use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits, conformance};
+use maxscale_core::redis::{Redis, RedisConfig};
+use maxscale_tests::{RedisServer, eventually};
+use tokio::time::Instant;
+
+const TIMEOUT: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_secs(5);
+
+async fn open(server: &RedisServer) -> Redis {
+    let config = RedisConfig::new(&server.url()).unwrap().timeout(TIMEOUT);
+    let redis = Redis::open(config);
+    assert!(redis.wait_ready(SOON).await, "redis is not ready");
+    redis
+}
+
+async fn shared(server: &RedisServer) -> RedisLimits {
+    let ring = KeyRing::new(1, Secret::new([7; 32])).unwrap();
+    RedisLimits::new(open(server).await, "test:", ring)
+}
+
+fn ten_an_hour() -> Policy {
+    let ten = NonZeroU32::new(10).unwrap();
+    let quota = Quota::new(ten, Duration::from_secs(3_600)).unwrap();
+    Policy::new("test", quota.burst(ten).unwrap()).unwrap()
+}
+
+/// Checks `n` times at once; how many were allowed.
+async fn allowed(limits: &Limits, key: &str, n: usize) -> usize {
+    let policy = ten_an_hour();
+    let decisions = join_all((0..n).map(|_| limits.check(&policy, key))).await;
+    decisions.iter().filter(|d| d.is_allowed()).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_limits_keep_every_promise() {
+    let limits = LocalLimits::new(Clock::system());
+    conformance::check(&limits, &limits.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_limits_keep_every_promise() {
+    let server = RedisServer::start().await;
+    conformance::check(&shared(&server).await, &shared(&server).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_with_redis_keep_every_promise() {
+    let server = RedisServer::start().await;
+    let limits = async || Limits::shared(shared(&server).await, LocalLimits::new(Clock::system()));
+    conformance::check(&limits().await, &limits().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_down_each_process_limits_alone_and_then_they_share_again() {
+    let server = RedisServer::start().await;
+    let local = || LocalLimits::new(Clock::system());
+    let (here, there) = (
+        Limits::shared(shared(&server).await, local()),
+        Limits::shared(shared(&server).await, local()),
+    );
+    assert_eq!(allowed(&here, "a", 20).await, 10);
+    assert_eq!(allowed(&there, "a", 20).await, 0);
+
+    server.kill().await;
+    assert_eq!(allowed(&here, "a", 20).await, 10);
+    assert_eq!(allowed(&there, "a", 20).await, 10);
+
+    server.restart_empty().await;
+    let mut round = 0;
+    eventually(SOON, async || {
+        round += 1;
+        let key = format!("after {round}");
+        allowed(&here, &key, 20).await + allowed(&there, &key, 20).await == 10
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_redis_delays_no_check_beyond_twice_the_timeout() {
+    let server = RedisServer::start().await;
+    let limits = Limits::shared(shared(&server).await, LocalLimits::new(Clock::system()));
+    server.pause();
+    let start = Instant::now();
+    assert_eq!(allowed(&limits, "a", 64).await, 10);
+    assert!(start.elapsed() < 3 * TIMEOUT, "{:?}", start.elapsed());
+    server.resume();
+}
