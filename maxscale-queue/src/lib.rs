@@ -1,1 +1,33 @@
-//! maxscale-queue
+//! Work that outlives a request: jobs that are rows in the user's shard.
+//!
+//! ```text
+//!  handler ── enqueue_in(&mut tx, job) ──> ms_job, the same shard and transaction
+//!                                             │ commit rings the doorbell
+//!  Worker ── one claimer per node ── claim a batch, lease it ── Handler ── settle
+//!                                    renew the lease meanwhile      └ complete_in(&mut tx)
+//! ```
+//!
+//! A job runs at least once and comes to exactly one end, done or dead. Its
+//! effect is made once where it goes through [`JobRequest::complete_in`]. Every
+//! claim bumps the row's fencing token, so whoever lost a lease can change
+//! nothing any more; leases are judged by the database's clock alone.
+//!
+//! This crate knows no cookie and no cache. It opens no database: it runs on
+//! the handles of `maxscale_shard`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod job;
+mod queue;
+mod request;
+mod schema;
+mod store;
+mod worker;
+
+pub use error::QueueError;
+pub use job::{EnqueueOptions, Job, JobId, JobState, JobStatus, Outcome};
+pub use queue::Queue;
+pub use request::JobRequest;
+pub use schema::MIGRATIONS;
+pub use worker::{Handler, Worker, WorkerBuilder};

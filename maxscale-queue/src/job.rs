@@ -1,0 +1,180 @@
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use maxscale_core::BoxError;
+use maxscale_core::clock::Timestamp;
+use maxscale_core::fact::{TraceId, VirtualShard};
+use maxscale_core::id::{Id, IdError};
+use maxscale_shard::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A kind of work: its value is the arguments, stored as JSON.
+///
+/// # Examples: what does a job look like?
+///
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Transcode {
+///     media: String,
+/// }
+///
+/// impl maxscale_queue::Job for Transcode {
+///     const KIND: &'static str = "audio.transcode";
+///     const MAX_ATTEMPTS: u32 = 8;
+/// }
+/// ```
+pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Names the kind in the database, for ever.
+    const KIND: &'static str;
+    /// Which queue it waits in.
+    const QUEUE: &'static str = "default";
+    /// After how many failed attempts it is dead.
+    const MAX_ATTEMPTS: u32 = 5;
+    /// Counts changes of the arguments' form. A worker that knows only an
+    /// older version leaves the job to others.
+    const VERSION: u32 = 1;
+}
+
+/// Names a job; carries the virtual shard where it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(Id);
+
+/// How a job is enqueued.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct EnqueueOptions {
+    pub(crate) delay: Duration,
+    pub(crate) trace_id: Option<TraceId>,
+}
+
+/// How a run of a job ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The work is done.
+    Done,
+    /// The work is done, and this is worth keeping with the job.
+    DoneWith(serde_json::Value),
+    /// This attempt failed; try again later, or dead after the last attempt.
+    Retry(BoxError),
+    /// No attempt can succeed. The reason is kept.
+    Dead(String),
+    /// Not now; run again after this time. Costs no attempt, however often.
+    Snooze(Duration),
+}
+
+/// Where a job is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "callers tell all four apart")]
+pub enum JobState {
+    /// It waits: for a worker, for its time, or for its next attempt.
+    Ready,
+    /// A worker holds it.
+    Running,
+    /// It ended well.
+    Done,
+    /// It ended badly; see [`JobStatus::last_error`].
+    Dead,
+}
+
+/// What is known about a job.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct JobStatus {
+    /// Where it is on its way.
+    pub state: JobState,
+    /// Attempts begun, without those that were handed back or snoozed.
+    pub attempt: u32,
+    /// How often a worker died or lost its lease while running it.
+    pub crashes: u32,
+    /// Why the last attempt failed, or why the job is dead.
+    pub last_error: Option<String>,
+    /// What [`Outcome::DoneWith`] kept.
+    pub result: Option<serde_json::Value>,
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+    /// When it came to its end.
+    pub finished_at: Option<Timestamp>,
+}
+
+// === impl JobId ===
+
+impl JobId {
+    /// The id as every other id.
+    pub const fn as_id(self) -> Id {
+        self.0
+    }
+
+    /// The virtual shard where the job lives.
+    pub fn shard(self) -> VirtualShard {
+        self.0.shard()
+    }
+}
+
+impl From<Id> for JobId {
+    fn from(id: Id) -> Self {
+        Self(id)
+    }
+}
+
+impl From<JobId> for Value {
+    fn from(id: JobId) -> Self {
+        id.0.into()
+    }
+}
+
+impl FromStr for JobId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+// === impl EnqueueOptions ===
+
+impl EnqueueOptions {
+    /// The first attempt starts no earlier than this after the enqueue. Default: at once.
+    pub const fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// The trace that the job belongs to. Default: none.
+    pub fn trace_id(mut self, trace_id: Option<TraceId>) -> Self {
+        self.trace_id = trace_id;
+        self
+    }
+}
+
+// === impl JobState ===
+
+impl JobState {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Dead => "dead",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Ready, Self::Running, Self::Done, Self::Dead]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+
+    /// Whether nothing more will happen to the job.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Done | Self::Dead)
+    }
+}

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use maxscale_core::fact::{TraceId, VirtualShard};
+use maxscale_shard::Tx;
+
+use crate::error::QueueError;
+use crate::job::JobId;
+use crate::store::{self, Facts};
+
+/// One run of a job: its arguments, and what is known about the run.
+#[derive(Debug)]
+pub struct JobRequest<J> {
+    job: J,
+    facts: Facts,
+    completed: Arc<AtomicBool>,
+}
+
+// === impl JobRequest ===
+
+impl<J> JobRequest<J> {
+    pub(crate) const fn new(job: J, facts: Facts, completed: Arc<AtomicBool>) -> Self {
+        Self {
+            job,
+            facts,
+            completed,
+        }
+    }
+
+    /// The arguments.
+    pub const fn job(&self) -> &J {
+        &self.job
+    }
+
+    /// The job's name.
+    pub const fn id(&self) -> JobId {
+        self.facts.lease.job
+    }
+
+    /// Where the job, and what it was enqueued with, lives.
+    pub const fn shard(&self) -> VirtualShard {
+        self.facts.lease.shard
+    }
+
+    /// Which attempt this is, from 1. A run after a crash repeats its attempt.
+    pub const fn attempt(&self) -> u32 {
+        self.facts.attempt
+    }
+
+    /// The number of attempts after which a failed job is dead.
+    pub const fn max_attempts(&self) -> u32 {
+        self.facts.max_attempts
+    }
+
+    /// How often a worker died or lost its lease while running this job.
+    pub const fn crashes(&self) -> u32 {
+        self.facts.crashes
+    }
+
+    /// The version under which the arguments were written.
+    pub const fn version(&self) -> u32 {
+        self.facts.version
+    }
+
+    /// Rises with every claim of the job: effects elsewhere can be fenced by it.
+    pub const fn token(&self) -> i64 {
+        self.facts.lease.token
+    }
+
+    /// The trace in which the job was enqueued.
+    pub const fn trace_id(&self) -> Option<&TraceId> {
+        self.facts.trace_id.as_ref()
+    }
+
+    /// Makes the job done within `tx`: its effect and its end in one transaction.
+    ///
+    /// Once `tx` is committed the outcome that the handler returns changes
+    /// nothing any more. If the commit's outcome is unknown, return
+    /// [`Outcome::Retry`](crate::Outcome::Retry): it takes hold only if the
+    /// commit did not.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError::StaleLease`] when the job is no longer this
+    /// worker's: then roll back. [`QueueError::WrongShard`] when `tx` was begun
+    /// for another virtual shard.
+    pub async fn complete_in(&self, tx: &mut Tx) -> Result<(), QueueError> {
+        let lease = &self.facts.lease;
+        if tx.shard() != Some(lease.shard) {
+            return Err(QueueError::WrongShard {
+                job: lease.job,
+                expected: lease.shard,
+            });
+        }
+        if !store::complete(tx, lease).await? {
+            return Err(QueueError::StaleLease { job: lease.job });
+        }
+        let completed = self.completed.clone();
+        tx.after_commit(move || completed.store(true, Ordering::Release));
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+use maxscale_shard::{Migration, MigrationSet};
+
+/// The tables of the queue; every node has them.
+///
+/// Give it to `FleetConfig::migrations`.
+pub const MIGRATIONS: MigrationSet = MigrationSet {
+    owner: "maxscale-queue",
+    steps: &[Migration {
+        version: 1,
+        name: "jobs",
+        // The index serves claims: what runs is at its front and bounded by the
+        // workers' slots, what is finished is not in it.
+        postgres: "
+            CREATE TABLE ms_job (
+                shard_id integer NOT NULL,
+                job_id uuid NOT NULL,
+                kind text NOT NULL,
+                version integer NOT NULL,
+                queue text NOT NULL,
+                args text NOT NULL,
+                state text NOT NULL CHECK (state IN ('ready', 'running', 'done', 'dead')),
+                run_at bigint NOT NULL,
+                attempt integer NOT NULL,
+                crashes integer NOT NULL,
+                max_attempts integer NOT NULL,
+                lease_until bigint,
+                lease_token bigint NOT NULL,
+                worker uuid,
+                trace_id text,
+                created_at bigint NOT NULL,
+                finished_at bigint,
+                last_error text,
+                result text,
+                PRIMARY KEY (shard_id, job_id)
+            );
+            CREATE INDEX ms_job_due ON ms_job (queue, run_at)
+                WHERE state IN ('ready', 'running')",
+        sqlite: "
+            CREATE TABLE ms_job (
+                shard_id INTEGER NOT NULL,
+                job_id BLOB NOT NULL,
+                kind TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                queue TEXT NOT NULL,
+                args TEXT NOT NULL,
+                state TEXT NOT NULL CHECK (state IN ('ready', 'running', 'done', 'dead')),
+                run_at INTEGER NOT NULL,
+                attempt INTEGER NOT NULL,
+                crashes INTEGER NOT NULL,
+                max_attempts INTEGER NOT NULL,
+                lease_until INTEGER,
+                lease_token INTEGER NOT NULL,
+                worker BLOB,
+                trace_id TEXT,
+                created_at INTEGER NOT NULL,
+                finished_at INTEGER,
+                last_error TEXT,
+                result TEXT,
+                PRIMARY KEY (shard_id, job_id)
+            );
+            CREATE INDEX ms_job_due ON ms_job (queue, run_at)
+                WHERE state IN ('ready', 'running')",
+    }],
+};

@@ -1,0 +1,235 @@
+//! Runs jobs: one claimer per node, a lease per job, a batch per settlement.
+
+mod handler;
+mod node;
+mod run;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use maxscale_core::control::Backoff;
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::error::QueueError;
+use crate::job::Job;
+use crate::queue::Queue;
+
+pub use handler::Handler;
+
+use handler::Erased;
+use node::NodeWorker;
+
+/// Runs the jobs of a queue until it is shut down or dropped.
+///
+/// Dropping it aborts what runs, as a crash would: the jobs start again
+/// elsewhere once their leases run out. [`shutdown`](Worker::shutdown) is the
+/// orderly way.
+#[derive(Debug)]
+pub struct Worker {
+    phase: watch::Sender<Phase>,
+    nodes: JoinSet<()>,
+}
+
+/// Builds a [`Worker`]; see [`Worker::builder`].
+#[must_use]
+pub struct WorkerBuilder {
+    queue: Queue,
+    handlers: Vec<(Kind, Erased)>,
+    concurrency: usize,
+    lease: Duration,
+    backoff: Backoff,
+    random: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Claims and runs.
+    Open,
+    /// Claims no more, and lets what runs come to its end.
+    Draining,
+    /// Aborts what runs and hands it back.
+    Aborting,
+}
+
+/// What a handler is registered for.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Kind {
+    kind: &'static str,
+    version: u32,
+    #[serde(skip)]
+    queue: &'static str,
+}
+
+/// What the tasks of a worker share.
+struct Shared {
+    /// This life of this worker: another start is another worker.
+    incarnation: Uuid,
+    handlers: HashMap<&'static str, Erased>,
+    /// Each queue with the kinds to claim from it, as JSON.
+    queues: Vec<(&'static str, String)>,
+    slots: Arc<Semaphore>,
+    lease: Duration,
+    backoff: Backoff,
+    random: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Starts a worker for jobs of `queue`, on all its nodes.
+    pub fn builder(queue: Queue) -> WorkerBuilder {
+        WorkerBuilder {
+            queue,
+            handlers: Vec::new(),
+            concurrency: WorkerBuilder::DEFAULT_CONCURRENCY,
+            lease: WorkerBuilder::DEFAULT_LEASE,
+            backoff: WorkerBuilder::DEFAULT_BACKOFF,
+            random: Box::new(draw),
+        }
+    }
+
+    /// Stops: claims nothing more, waits up to `grace` for what runs, then
+    /// aborts the rest and hands it back without costing it an attempt.
+    ///
+    /// A handler that blocks its thread cannot be aborted; its job is not
+    /// handed back, and starts again once its lease runs out.
+    pub async fn shutdown(mut self, grace: Duration) {
+        self.phase.send_replace(Phase::Draining);
+        if timeout(grace, all(&mut self.nodes)).await.is_ok() {
+            return;
+        }
+        self.phase.send_replace(Phase::Aborting);
+        if timeout(HAND_BACK, all(&mut self.nodes)).await.is_err() {
+            tracing::warn!("not every job could be handed back; their leases will run out");
+        }
+    }
+}
+
+/// How long a shutdown tries to hand back, after its grace.
+const HAND_BACK: Duration = Duration::from_secs(5);
+
+async fn all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a worker's task ended early");
+        }
+    }
+}
+
+// === impl WorkerBuilder ===
+
+impl WorkerBuilder {
+    /// How many jobs run at once unless set otherwise.
+    pub const DEFAULT_CONCURRENCY: usize = 4;
+    /// How long a lease lasts unless set otherwise.
+    pub const DEFAULT_LEASE: Duration = Duration::from_secs(10);
+    /// The waits between attempts unless set otherwise: 1 s, doubling, at most 5 min.
+    pub const DEFAULT_BACKOFF: Backoff =
+        Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
+
+    /// Runs jobs of type `J` with `handler`. Kinds without a handler are left to others.
+    pub fn register<J: Job, H: Handler<J>>(mut self, handler: H) -> Self {
+        let kind = Kind {
+            kind: J::KIND,
+            version: J::VERSION,
+            queue: J::QUEUE,
+        };
+        self.handlers.push((kind, handler::erase(handler)));
+        self
+    }
+
+    /// Sets how many jobs run at once, on all nodes together; at least 1.
+    ///
+    /// Default: [`WorkerBuilder::DEFAULT_CONCURRENCY`].
+    pub fn concurrency(mut self, jobs: usize) -> Self {
+        self.concurrency = jobs.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Sets how long a lease lasts; it is renewed when three tenths have passed.
+    ///
+    /// It bounds how soon a job starts again after its worker was killed.
+    /// Default: [`WorkerBuilder::DEFAULT_LEASE`].
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets the waits between attempts. Default: [`WorkerBuilder::DEFAULT_BACKOFF`].
+    pub const fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Sets where jitter comes from: draws between 0 and 1. Default: the operating system.
+    pub fn random(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.random = Box::new(random);
+        self
+    }
+
+    /// Starts the worker on the current runtime.
+    ///
+    /// A node that is not ready is served from when it is.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError::RegisteredTwice`] for two handlers of one kind.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime.
+    pub fn start(self) -> Result<Worker, QueueError> {
+        let mut handlers = HashMap::new();
+        let mut queues: HashMap<&'static str, Vec<Kind>> = HashMap::new();
+        for (kind, handler) in self.handlers {
+            if handlers.insert(kind.kind, handler).is_some() {
+                return Err(QueueError::RegisteredTwice { kind: kind.kind });
+            }
+            queues.entry(kind.queue).or_default().push(kind);
+        }
+        let listed = queues.into_iter().map(|(queue, kinds)| {
+            let kinds = serde_json::to_string(&kinds).expect("names and numbers are JSON");
+            (queue, kinds)
+        });
+        let shared = Arc::new(Shared {
+            incarnation: Uuid::new_v4(),
+            handlers,
+            queues: listed.collect(),
+            slots: Arc::new(Semaphore::new(self.concurrency)),
+            lease: self.lease,
+            backoff: self.backoff,
+            random: self.random,
+        });
+        let phase = watch::Sender::new(Phase::Open);
+        let mut nodes = JoinSet::new();
+        for node in 0..self.queue.router().nodes().len() {
+            let serve = NodeWorker::new(shared.clone(), self.queue.clone(), node);
+            nodes.spawn(serve.run(phase.subscribe()));
+        }
+        Ok(Worker { phase, nodes })
+    }
+}
+
+fn draw() -> f64 {
+    let bits = Uuid::new_v4().as_u64_pair().1;
+    // The low 32 bits of a version 4 UUID are all random.
+    let low = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+    f64::from(low) / f64::from(u32::MAX)
+}
+
+impl fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<_> = self.handlers.iter().map(|(kind, _)| kind.kind).collect();
+        f.debug_struct("WorkerBuilder")
+            .field("kinds", &kinds)
+            .field("concurrency", &self.concurrency)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}

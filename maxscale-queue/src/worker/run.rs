@@ -1,0 +1,190 @@
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use maxscale_core::Chain;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use super::node::{Held, Settlement};
+use super::{Phase, Shared};
+use crate::job::Outcome;
+use crate::store::{Claimed, Ending, Facts};
+
+/// One run of one job, from its claim to its settlement.
+pub(super) struct Run {
+    pub(super) shared: Arc<Shared>,
+    pub(super) held: Arc<Held>,
+    pub(super) settle: mpsc::Sender<Settlement>,
+    pub(super) phase: watch::Receiver<Phase>,
+    /// Free again only when the settlement is acknowledged.
+    pub(super) slot: Option<OwnedSemaphorePermit>,
+}
+
+/// How the handler's task ended.
+enum Stop {
+    Ended(Result<Outcome, JoinError>),
+    /// For a shutdown.
+    Aborted,
+}
+
+/// How long an aborted handler may take to reach an await.
+const UNWIND: Duration = Duration::from_secs(1);
+
+// === impl Run ===
+
+impl Run {
+    /// Runs the handler under the lease, and settles.
+    pub(super) async fn supervise(self, claimed: Claimed, until: Instant) {
+        let Claimed {
+            kind, args, facts, ..
+        } = claimed;
+        let span = tracing::info_span!(
+            "job",
+            kind,
+            job_id = %facts.lease.job,
+            attempt = facts.attempt,
+            trace_id = facts.trace_id.as_ref().map(maxscale_core::fact::TraceId::as_str),
+        );
+        self.inside(&kind, &args, facts, until)
+            .instrument(span)
+            .await;
+    }
+
+    async fn inside(mut self, kind: &str, args: &str, facts: Facts, until: Instant) {
+        let mut keep = self.held.keep(facts.lease, until);
+        if !self.has_slot().await {
+            return self.settle(facts, Ending::HandBack).await;
+        }
+        let completed = Arc::new(AtomicBool::new(false));
+        let handler = &self.shared.handlers[kind];
+        let ending = match handler(args, facts.clone(), completed.clone()) {
+            Err(error) => Ending::Dead {
+                reason: format!("cannot decode the arguments: {error}"),
+            },
+            Ok(run) => {
+                let mut task = JoinSet::new();
+                task.spawn(run.in_current_span());
+                let stop = tokio::select! {
+                    stop = stopped(&mut task, &mut self.phase) => stop,
+                    () = keep.passed() => None,
+                };
+                let Some(stop) = stop else {
+                    tracing::warn!("left without an end: its lease runs out");
+                    // From here on nothing renews it, however long the handler takes to stop.
+                    drop(keep);
+                    return task.shutdown().await;
+                };
+                self.ending(stop, &facts)
+            }
+        };
+        if completed.load(Ordering::Acquire) {
+            // Its row says done; whatever the handler did afterwards changes nothing.
+            tracing::debug!("done");
+            return;
+        }
+        // Renewed until its end is stored.
+        self.settle(facts, ending).await;
+        drop(keep);
+    }
+
+    /// Waits for a slot if the claim lost its own; false if the worker drains meanwhile.
+    async fn has_slot(&mut self) -> bool {
+        if self.slot.is_some() {
+            return true;
+        }
+        tokio::select! {
+            slot = self.shared.slots.clone().acquire_owned() => self.slot = slot.ok(),
+            () = reached(&mut self.phase, Phase::Draining) => {}
+        }
+        self.slot.is_some()
+    }
+
+    fn ending(&self, stop: Stop, facts: &Facts) -> Ending {
+        let outcome = match stop {
+            Stop::Ended(Ok(outcome)) => outcome,
+            Stop::Ended(Err(error)) => Outcome::Retry(panicked(error).into()),
+            Stop::Aborted => return Ending::HandBack,
+        };
+        match outcome {
+            Outcome::Done => Ending::Done { result: None },
+            Outcome::DoneWith(value) => Ending::Done {
+                result: Some(value.to_string()),
+            },
+            Outcome::Retry(error) => {
+                let error = Chain(&*error).to_string();
+                if facts.attempt >= facts.max_attempts {
+                    return Ending::Dead { reason: error };
+                }
+                let after = (self.shared.backoff).wait(facts.attempt, (self.shared.random)());
+                Ending::Retry { after, error }
+            }
+            Outcome::Dead(reason) => Ending::Dead { reason },
+            Outcome::Snooze(after) => Ending::Snooze { after },
+        }
+    }
+
+    async fn settle(self, facts: Facts, ending: Ending) {
+        match &ending {
+            Ending::Done { .. } => tracing::debug!("done"),
+            Ending::Retry { after, error } => tracing::warn!(error, ?after, "failed; will retry"),
+            Ending::Dead { reason } => tracing::error!(reason, "dead"),
+            Ending::Snooze { after } => tracing::debug!(?after, "snoozed"),
+            Ending::HandBack => tracing::info!("handed back"),
+        }
+        let (told, answer) = oneshot::channel();
+        let settlement = Settlement {
+            lease: facts.lease,
+            ending,
+            told,
+        };
+        if self.settle.send(settlement).await.is_err() {
+            return;
+        }
+        match answer.await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("the row did not take this end: its lease was lost"),
+            Err(_) => tracing::warn!("this end could not be stored; the job will run again"),
+        }
+    }
+}
+
+/// Waits for the handler's end, or for its abort; `None` if it cannot be aborted.
+async fn stopped(task: &mut JoinSet<Outcome>, phase: &mut watch::Receiver<Phase>) -> Option<Stop> {
+    tokio::select! {
+        ended = next(task) => return Some(Stop::Ended(ended)),
+        () = reached(phase, Phase::Aborting) => {}
+    }
+    task.abort_all();
+    match timeout(UNWIND, next(task)).await {
+        Ok(Err(error)) if error.is_cancelled() => Some(Stop::Aborted),
+        // It came to its end at the last moment.
+        Ok(ended) => Some(Stop::Ended(ended)),
+        // It still runs, so it is not for others yet.
+        Err(_) => None,
+    }
+}
+
+/// The one task's end.
+async fn next(task: &mut JoinSet<Outcome>) -> Result<Outcome, JoinError> {
+    let ended = task.join_next().await;
+    ended.expect("one task was spawned and is joined once")
+}
+
+async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
+    // An error means that the worker is gone, and this task with it.
+    let _ = phase.wait_for(|phase| *phase >= wanted).await;
+}
+
+fn panicked(error: JoinError) -> String {
+    let payload: Box<dyn Any + Send> = match error.try_into_panic() {
+        Ok(payload) => payload,
+        Err(cancelled) => return cancelled.to_string(),
+    };
+    let text = (payload.downcast_ref::<&str>().copied())
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("no text"))
+}

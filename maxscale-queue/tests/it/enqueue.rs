@@ -1,0 +1,149 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use maxscale_core::fact::{TraceId, VirtualShard};
+use maxscale_queue::{EnqueueOptions, Job, JobRequest, JobState, Outcome, Queue, QueueError};
+use maxscale_tests::eventually;
+use serde::{Deserialize, Serialize};
+
+use crate::stage::{LIMIT, Note, SHARD, Stage, effect, note, on_both};
+
+#[derive(Serialize, Deserialize)]
+struct Newer {}
+
+impl Job for Newer {
+    const KIND: &'static str = "test.note";
+    const VERSION: u32 = 2;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stranger {}
+
+impl Job for Stranger {
+    const KIND: &'static str = "test.stranger";
+}
+
+on_both! {
+    async fn job_of_a_transaction_that_rolled_back_never_exists(stage: &Stage) {
+        let mut tx = stage.begin(SHARD).await;
+        let options = EnqueueOptions::default();
+        let id = stage.queue.enqueue_in(&mut tx, &note("x"), options).await.unwrap();
+        tx.rollback().await.unwrap();
+        assert!(stage.queue.status(id).await.unwrap().is_none());
+    }
+
+    async fn job_lives_on_the_virtual_shard_of_its_transaction(stage: &Stage) {
+        let shard = VirtualShard::new(1000);
+        let id = stage.enqueue_on(shard, &note("x"), EnqueueOptions::default()).await;
+        assert_eq!(id.shard(), shard);
+        assert_eq!(stage.status(id).await.state, JobState::Ready);
+    }
+
+    async fn transaction_without_a_shard_is_refused(stage: &Stage) {
+        let mut tx = stage.fleet.catalog().begin().await.unwrap();
+        let options = EnqueueOptions::default();
+        let refused = stage.queue.enqueue_in(&mut tx, &note("x"), options).await;
+        assert!(matches!(refused, Err(QueueError::NoShard)));
+    }
+
+    async fn oversized_arguments_are_refused(stage: &Stage) {
+        let mut tx = stage.begin(SHARD).await;
+        let large = note(&"x".repeat(Queue::MAX_ARGS));
+        let refused = stage.queue.enqueue_in(&mut tx, &large, EnqueueOptions::default()).await;
+        assert!(matches!(refused, Err(QueueError::TooLarge { .. })));
+    }
+
+    async fn two_workers_run_each_job_once(stage: &Stage) {
+        const JOBS: u32 = 500;
+        let mut tx = stage.begin(SHARD).await;
+        for _ in 0..JOBS / 2 {
+            let options = EnqueueOptions::default();
+            stage.queue.enqueue_in(&mut tx, &note("x"), options).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let mut tx = stage.begin(VirtualShard::new(1000)).await;
+        for _ in 0..JOBS / 2 {
+            let options = EnqueueOptions::default();
+            stage.queue.enqueue_in(&mut tx, &note("x"), options).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+
+        let runs = Arc::new(AtomicUsize::new(0));
+        let worker = || {
+            let (runs, router) = (runs.clone(), stage.fleet.router().clone());
+            let run = move |request: JobRequest<Note>| {
+                let (runs, router) = (runs.clone(), router.clone());
+                async move {
+                    runs.fetch_add(1, Ordering::SeqCst);
+                    match effect(&router, &request).await {
+                        Ok(()) => Outcome::Done,
+                        Err(error) => Outcome::Retry(error.into()),
+                    }
+                }
+            };
+            stage.worker().register(run).start().unwrap()
+        };
+        let workers = [worker(), worker()];
+        eventually(Duration::from_secs(60), async || {
+            let effects = stage.effects().await;
+            if effects >= JOBS as usize { Ok(()) } else { Err(effects) }
+        })
+        .await;
+        for worker in workers {
+            worker.shutdown(LIMIT).await;
+        }
+        let runs = runs.load(Ordering::SeqCst);
+        assert_eq!((stage.effects().await, runs), (JOBS as usize, JOBS as usize));
+    }
+
+    async fn delayed_job_waits_for_its_time(stage: &Stage) {
+        let later = EnqueueOptions::default().delay(Duration::from_secs(3600));
+        let later = stage.enqueue_on(SHARD, &note("later"), later).await;
+        let now = stage.enqueue(&note("now")).await;
+        let worker = stage.worker().register(async |_: JobRequest<Note>| Outcome::Done);
+        let _worker = worker.start().unwrap();
+        stage.reaches(now, JobState::Done).await;
+        assert_eq!(stage.status(later).await.state, JobState::Ready);
+    }
+
+    async fn unknown_kinds_and_newer_versions_are_left_for_others(stage: &Stage) {
+        let stranger = stage.enqueue(&Stranger {}).await;
+        let newer = stage.enqueue(&Newer {}).await;
+        let known = stage.enqueue(&note("x")).await;
+        let worker = stage.worker().register(async |_: JobRequest<Note>| Outcome::Done);
+        let _worker = worker.start().unwrap();
+        stage.reaches(known, JobState::Done).await;
+        assert_eq!(stage.status(stranger).await.state, JobState::Ready);
+        assert_eq!(stage.status(newer).await.state, JobState::Ready);
+    }
+
+    async fn handler_sees_the_trace_of_the_enqueue(stage: &Stage) {
+        let trace = TraceId::new("0af7651916cd43dd8448eb211c80319c");
+        let options = EnqueueOptions::default().trace_id(trace.clone());
+        let id = stage.enqueue_on(SHARD, &note("x"), options).await;
+        let seen = Arc::new(AtomicBool::new(false));
+        let same = seen.clone();
+        let run = move |request: JobRequest<Note>| {
+            same.store(request.trace_id() == trace.as_ref(), Ordering::SeqCst);
+            async { Outcome::Done }
+        };
+        let _worker = stage.worker().register(run).start().unwrap();
+        stage.reaches(id, JobState::Done).await;
+        assert!(seen.load(Ordering::SeqCst));
+    }
+}
+
+#[tokio::test]
+async fn two_handlers_of_one_kind_are_refused() {
+    let stage = Stage::sqlite().await;
+    let worker = stage
+        .worker()
+        .register(async |_: JobRequest<Note>| Outcome::Done)
+        .register(async |_: JobRequest<Newer>| Outcome::Done);
+    let refused = worker.start();
+    assert!(matches!(
+        refused,
+        Err(QueueError::RegisteredTwice { kind: "test.note" })
+    ));
+}

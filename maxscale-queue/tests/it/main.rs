@@ -1,0 +1,11 @@
+//! The queue on real databases: every claim is checked on SQLite and on PostgreSQL.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not see as such"
+)]
+
+mod crash;
+mod ends;
+mod enqueue;
+mod stage;
