@@ -10,7 +10,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::env;
+use crate::{env, watchdog};
 
 /// Whom a server runs as where the tests run as root, which PostgreSQL refuses.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +57,14 @@ pub(crate) fn folder() -> &'static Path {
 /// Where a run's own folder is made: in the cache, or in the system's
 /// temporary folder where the servers' user cannot enter the cache.
 pub(crate) fn runs() -> PathBuf {
-    if !is_open(folder()) {
-        return std::env::temp_dir();
-    }
     let runs = folder().join("runs");
     fs::create_dir_all(&runs)
         .unwrap_or_else(|error| panic!("cannot create {}: {error}", runs.display()));
-    runs
+    if is_open(&runs) {
+        runs
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 /// Whether the servers' user can read what lies in this folder.
@@ -106,9 +107,15 @@ pub(crate) fn cached<E: From<Error>>(
     if folder.is_dir() {
         return Ok(folder);
     }
-    // Whoever was killed while making it left its half here.
-    let half = parent.join(format!("{name}.half"));
-    remove(&half)?;
+    // Whoever was killed while making it left a half, and a child of theirs
+    // may still write there: ours has another name.
+    let halves = format!("{name}.half-");
+    for entry in fs::read_dir(parent)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&halves) {
+            let _ = remove(&entry.path());
+        }
+    }
+    let half = parent.join(format!("{halves}{}", watchdog::run_name()));
     fs::create_dir(&half)?;
     let made = make(&half);
     if made.is_err() {
@@ -124,5 +131,66 @@ pub(crate) fn remove(folder: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::Error,
+        sync::atomic::{AtomicU32, Ordering},
+        thread,
+    };
+
+    use super::cached;
+    use crate::watchdog::new_folder;
+
+    #[test]
+    fn a_folder_that_many_want_at_once_is_made_once() {
+        let parent = new_folder("cached");
+        let made = AtomicU32::new(0);
+
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let folder = cached::<Error>(&parent, "it", |half| {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        fs::write(half.join("one"), "1")?;
+                        thread::yield_now();
+                        fs::write(half.join("two"), "2")
+                    });
+                    assert!(folder.unwrap().join("two").is_file());
+                });
+            }
+        });
+
+        assert_eq!(made.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_whole_is_not_there() {
+        let parent = new_folder("cached");
+
+        let failed = cached(&parent, "it", |half| {
+            fs::write(half.join("one"), "1")?;
+            Err(Error::other("the network is gone"))
+        });
+
+        assert!(failed.is_err());
+        let left: Vec<_> = fs::read_dir(&parent).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "only the lock: {left:?}");
+    }
+
+    #[test]
+    fn what_a_killed_maker_left_is_not_taken() {
+        let parent = new_folder("cached");
+        fs::create_dir(parent.join("it.half-1")).unwrap();
+        fs::write(parent.join("it.half-1/broken"), "").unwrap();
+
+        let folder = cached::<Error>(&parent, "it", |_| Ok(())).unwrap();
+
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+        assert!(!parent.join("it.half-1").exists());
     }
 }

@@ -1,13 +1,29 @@
-//! Starts the servers, says what they are, and never ends by itself.
+//! Takes servers as a test does, for the harness' own tests to look at.
 //!
-//! The harness' own tests kill it and look at what is left.
+//! Without an argument it says which servers it started and never ends by
+//! itself. With `once` it fills a database and a prefix of the shared servers
+//! and ends.
 
-use std::{future::pending, io::Write};
+use std::{
+    env,
+    future::pending,
+    io::{Read, Write, stdout},
+    net::TcpStream,
+};
 
 use maxscale_tests::{PostgresServer, RedisServer};
+use sqlx::{Connection, PgConnection};
 
 #[tokio::main]
 async fn main() {
+    if env::args().nth(1).as_deref() == Some("once") {
+        once().await;
+    } else {
+        hold().await;
+    }
+}
+
+async fn hold() {
     let postgres = PostgresServer::shared().await;
     let own = PostgresServer::start().await;
     let redis = RedisServer::shared().await;
@@ -16,12 +32,39 @@ async fn main() {
         (own.pid(), own.folder()),
         (redis.pid(), redis.folder()),
     ];
-    let mut out = std::io::stdout();
     for (pid, folder) in servers {
         if let (Some(pid), Some(folder)) = (pid, folder) {
-            writeln!(out, "server {pid} {}", folder.display()).expect("somebody reads");
+            say(&format!("server {pid} {}", folder.display()));
         }
     }
-    writeln!(out, "ready").expect("somebody reads");
+    say("ready");
     pending::<()>().await;
+}
+
+async fn once() {
+    let database = PostgresServer::shared().await.database().await;
+    let mut connection = PgConnection::connect(&database.url())
+        .await
+        .expect("its own database accepts it");
+    let name: String = sqlx::query_scalar("SELECT current_database()::text")
+        .fetch_one(&mut connection)
+        .await
+        .expect("its own database answers");
+    say(&format!("database {name}"));
+
+    let redis = RedisServer::shared().await;
+    let prefix = redis.prefix();
+    let url = redis.url();
+    let address = url.strip_prefix("redis://").expect("redis without TLS");
+    let mut stream = TcpStream::connect(address).expect("redis accepts it");
+    for key in ["one", "two"] {
+        write!(stream, "SET {prefix}{key} 1\r\n").expect("redis reads");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("redis answers");
+        say(&format!("key {prefix}{key}"));
+    }
+}
+
+fn say(line: &str) {
+    writeln!(stdout(), "{line}").expect("somebody reads");
 }

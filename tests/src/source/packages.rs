@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     env::join_paths,
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -47,6 +48,7 @@ pub(super) fn unpacked(service: &Service) -> Result<Programs, String> {
     };
     let (folder, libraries) = inside(service, &root)?;
     checked(service, folder, Some(libraries))
+        .map_err(|why| format!("{why} (remove {} to fetch it anew)", parent.display()))
 }
 
 struct Reason(String);
@@ -66,6 +68,8 @@ impl From<String> for Reason {
 /// A copy for this run where the server's user may not enter the cache.
 fn reachable(root: &Path) -> Result<PathBuf, String> {
     let copy = watchdog::new_folder("packages");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
+        .map_err(|error| error.to_string())?;
     let mut command = Command::new("cp");
     command.arg("-R").arg(root.join(".")).arg(&copy);
     run(command)?;

@@ -7,7 +7,7 @@ use tokio::{
 };
 
 /// What the server answers to one inline command.
-async fn ask(url: &str, command: &str) -> std::io::Result<String> {
+pub(crate) async fn ask(url: &str, command: &str) -> std::io::Result<String> {
     let address = url.strip_prefix("redis://").unwrap();
     let mut stream = TcpStream::connect(address).await?;
     stream

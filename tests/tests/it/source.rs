@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use maxscale_tests::Process;
+use maxscale_tests::{PostgresServer, Process, RedisServer};
+use sqlx::{Connection, PgConnection};
+
+use crate::redis::ask;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -58,4 +61,37 @@ async fn an_unreachable_url_fails_and_names_its_variable() {
     let said = refused(&[("DATABASE_URL", "postgres://127.0.0.1:1/x")]).await;
 
     assert!(said.contains("DATABASE_URL: "), "{said}");
+}
+
+async fn databases(url: &str) -> Vec<String> {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::query_scalar("SELECT datname::text FROM pg_database ORDER BY 1")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn on_servers_known_by_url_a_run_removes_what_it_made_and_nothing_else() {
+    let (postgres, redis) = (PostgresServer::start().await, RedisServer::start().await);
+    let before = databases(&postgres.url()).await;
+    ask(&redis.url(), "SET maxscale_test_somebodys 1")
+        .await
+        .unwrap();
+
+    let run = Process::builder(env!("CARGO_BIN_EXE_hold_servers"))
+        .arg("once")
+        .env("DATABASE_URL", postgres.url())
+        .env("REDIS_URL", redis.url())
+        .start();
+    assert!(run.wait(LIMIT).await.success(), "{:?}", run.lines());
+
+    let made = run.stdout();
+    assert_eq!(made.len(), 3, "a database and two keys: {made:?}");
+    let name = made[0].strip_prefix("database ").unwrap().to_owned();
+    assert!(!before.contains(&name));
+    assert_eq!(databases(&postgres.url()).await, before);
+    let keys = ask(&redis.url(), "KEYS *").await.unwrap();
+    assert_eq!(keys, "*1\r\n$23\r\nmaxscale_test_somebodys");
+    assert!(run.stderr().join(" ").contains("PostgreSQL from url"));
 }
