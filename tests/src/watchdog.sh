@@ -8,8 +8,8 @@ folder=$1
 exec 3<&0
 (
     # Detached from whoever started the tests: killing cargo and all below it
-    # leaves this one alive.
-    trap '' HUP INT TERM
+    # leaves this one alive, also if nobody reads that it is ready.
+    trap '' HUP INT PIPE TERM
     mkdir "$folder" && chmod 711 "$folder" || exit 1
     echo ready
     exec >/dev/null
