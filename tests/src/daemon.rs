@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use tokio::time::{sleep, timeout};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::time::timeout;
 
 use self::compose::Compose;
 use crate::{
     devservices,
+    processes::processes,
     source::{Programs, Service, as_server},
     wait::{eventually, within},
     watchdog,
@@ -27,7 +28,6 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) enum Daemon {
@@ -89,7 +89,7 @@ impl Daemon {
 
     pub(crate) fn pause(&self) {
         match self {
-            Self::Local(local) => local.signal(Signal::STOP),
+            Self::Local(local) => local.pause(),
             Self::Compose(compose) => compose.run(&["pause"]),
         }
     }
@@ -123,7 +123,7 @@ impl Daemon {
 
     pub(crate) fn resume(&self) {
         match self {
-            Self::Local(local) => local.signal(Signal::CONT),
+            Self::Local(local) => local.resume(),
             Self::Compose(compose) => compose.run(&["unpause"]),
         }
     }
@@ -187,28 +187,59 @@ impl Local {
         }
     }
 
-    async fn end(&self, end: End) {
-        self.signal(match end {
-            // PostgreSQL's "fast" shutdown; TERM would wait for its clients.
-            End::Gently if self.service.refuses_root => Signal::INT,
-            End::Gently => Signal::TERM,
-            End::Killed => Signal::KILL,
-        });
+    /// The server's other processes: PostgreSQL puts each into a group of its
+    /// own, so that no signal to the server's group reaches them.
+    fn others(&self) -> Vec<Pid> {
+        let Some(pid) = self.child().as_ref().map(Child::id) else {
+            return Vec::new();
+        };
+        processes()
+            .into_iter()
+            .filter(|process| process.parent == pid)
+            .filter_map(|process| Pid::from_raw(process.pid.try_into().ok()?))
+            .collect()
+    }
+
+    fn pause(&self) {
+        // The first one before the others, so that none is added meanwhile.
+        self.signal(Signal::STOP);
+        for pid in self.others() {
+            let _ = kill_process(pid, Signal::STOP);
+        }
+    }
+
+    fn resume(&self) {
+        for pid in self.others() {
+            let _ = kill_process(pid, Signal::CONT);
+        }
         self.signal(Signal::CONT);
+    }
+
+    async fn end(&self, end: End) {
+        let mut killed = Vec::new();
+        match end {
+            // PostgreSQL's "fast" shutdown; TERM would wait for its clients.
+            End::Gently if self.service.refuses_root => self.signal(Signal::INT),
+            End::Gently => self.signal(Signal::TERM),
+            End::Killed => {
+                self.signal(Signal::STOP);
+                killed = self.others();
+                for pid in &killed {
+                    let _ = kill_process(*pid, Signal::KILL);
+                }
+                self.signal(Signal::KILL);
+            }
+        }
+        self.resume();
         eventually(STOP_LIMIT, async || {
             self.child().is_none() || self.exited().is_some()
         })
         .await;
-        let Some(child) = self.child().take() else {
-            return;
-        };
-        // Children of the server go a moment later. Where nobody reaps orphans
-        // at once they stay as zombies, which hold nothing.
-        let group = Pid::from_child(&child);
-        let _ = timeout(Duration::from_millis(300), async {
-            while test_kill_process_group(group).is_ok() {
-                sleep(PAUSE).await;
-            }
+        *self.child() = None;
+        eventually(STOP_LIMIT, async || {
+            let running = processes();
+            let mut pids = running.iter().map(|it| it.pid.cast_signed());
+            !pids.any(|pid| killed.iter().any(|one| one.as_raw_pid() == pid))
         })
         .await;
     }
@@ -240,7 +271,7 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         self.signal(self.last_signal().0);
-        self.signal(Signal::CONT);
+        self.resume();
         if let Some(mut child) = self.child().take() {
             // Bounded: PostgreSQL itself kills what is left after five seconds.
             let _ = child.wait();

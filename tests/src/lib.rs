@@ -31,6 +31,7 @@ mod devservices;
 mod env;
 mod postgres;
 mod process;
+mod processes;
 mod redis;
 mod source;
 mod wait;
@@ -38,5 +39,6 @@ mod watchdog;
 
 pub use postgres::{Database, PostgresServer};
 pub use process::{Process, ProcessBuilder};
+pub use processes::{Running, processes};
 pub use redis::{Prefix, RedisServer};
 pub use wait::{Condition, eventually, free_port};

@@ -26,12 +26,14 @@ exec 3<&0
         read -r signal group <"$file" || continue
         kill -"$signal" -"$group" && kill -CONT -"$group" && groups="$groups $group"
     done
-    # Killed ones stay listed as zombies until somebody reaps them.
-    tries=50
+    # Ten seconds: after five PostgreSQL itself kills those of its processes
+    # that a test had frozen. One that ended stays a zombie until it is reaped.
+    tries=100
     while [ $tries -gt 0 ]; do
         left=
         for group in $groups; do
-            ps -A -o pgid=,stat= | grep -q "^ *$group  *[^Z ]" && left=1
+            kill -0 -"$group" || continue
+            grep -q '^State:.Z' "/proc/$group/status" || left=1
         done
         [ -n "$left" ] || break
         tries=$((tries - 1))

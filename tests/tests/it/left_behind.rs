@@ -1,8 +1,12 @@
 //! What is left of a test process that was killed: nothing.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use maxscale_tests::{Process, ProcessBuilder, eventually};
+use maxscale_tests::{Process, ProcessBuilder, eventually, processes};
 
 const START: Duration = Duration::from_secs(240);
 const GONE: Duration = Duration::from_secs(30);
@@ -20,34 +24,20 @@ fn holder(program: &str) -> ProcessBuilder {
     holder
 }
 
-/// Whether a process exists and is not a zombie that nobody reaps.
+/// Whether a process exists and has not ended.
 pub(crate) fn runs(pid: &str) -> bool {
-    let mut ps = Command::new("ps");
-    let state = ps.args(["-o", "stat=", "-p", pid]).output().unwrap();
-    let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
-    !state.is_empty() && !state.starts_with('Z')
+    processes().iter().any(|it| it.pid.to_string() == pid)
 }
 
-/// All processes below one.
-fn below(pid: u32) -> Vec<u32> {
-    let listed = Command::new("ps")
-        .args(["-A", "-o", "pid=,ppid="])
-        .output()
-        .unwrap();
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let pairs: Vec<(u32, u32)> = listed
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace().map(str::parse);
-            Some((words.next()?.ok()?, words.next()?.ok()?))
-        })
-        .collect();
+/// A process and all below it.
+fn tree(pid: u32) -> Vec<u32> {
+    let all = processes();
     let mut found = vec![pid];
     let mut next = 0;
     while next < found.len() {
         let parent = found[next];
-        let children = pairs.iter().filter(|(_, of)| *of == parent);
-        found.extend(children.map(|(pid, _)| *pid));
+        let children = all.iter().filter(|it| it.parent == parent);
+        found.extend(children.map(|it| it.pid));
         next += 1;
     }
     found
@@ -74,11 +64,18 @@ async fn all_gone(servers: &[(String, PathBuf)]) {
     eventually(GONE, async || {
         let left: Vec<_> = servers
             .iter()
-            .filter(|(pid, folder)| runs(pid) || folder.parent().unwrap().exists())
+            .filter(|(pid, folder)| runs(pid) || is_left(folder.parent().unwrap()))
             .collect();
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
+}
+
+/// Whether a run's folder is there, also under a name that begins with its own.
+fn is_left(run: &Path) -> bool {
+    let name = run.file_name().unwrap().to_string_lossy();
+    let mut beside = run.parent().unwrap().read_dir().unwrap().flatten();
+    beside.any(|entry| entry.file_name().to_string_lossy().starts_with(&*name))
 }
 
 #[tokio::test]
@@ -98,7 +95,7 @@ async fn killing_cargo_and_all_below_it_leaves_no_folder_either() {
     let cargo = holder("sh").args(["-c", &script]).start();
     let servers = servers(&cargo).await;
 
-    let all = below(cargo.pid());
+    let all = tree(cargo.pid());
     let all: Vec<_> = all.iter().map(u32::to_string).collect();
     Command::new("kill")
         .arg("-KILL")

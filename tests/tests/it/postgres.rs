@@ -67,14 +67,32 @@ async fn a_killed_server_restarts_on_its_port_with_what_it_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_kill_ends_the_connections_processes_too() {
+    let server = PostgresServer::start().await;
+    let mut client = PgConnection::connect(&server.url()).await.unwrap();
+    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut client)
+        .await
+        .unwrap();
+
+    server.kill().await;
+
+    assert!(!super::left_behind::runs(&backend.to_string()));
+    assert_eq!(server.pid(), None);
+}
+
+#[tokio::test]
 async fn a_paused_server_answers_nothing_until_it_is_resumed() {
     let server = PostgresServer::start().await;
     let url = server.url();
+    let mut client = PgConnection::connect(&url).await.unwrap();
+    let limit = Duration::from_millis(300);
 
     server.pause();
-    let answer = ask::<i32>(&url, "SELECT 1");
-    let silent = tokio::time::timeout(Duration::from_millis(300), answer).await;
-    assert!(silent.is_err());
+    let asked = async { client.ping().await };
+    assert!(tokio::time::timeout(limit, asked).await.is_err());
+    let asked = ask::<i32>(&url, "SELECT 1");
+    assert!(tokio::time::timeout(limit, asked).await.is_err());
     server.resume();
 
     assert_eq!(ask::<i32>(&url, "SELECT 1").await.unwrap(), 1);
