@@ -18,6 +18,9 @@
 //! (`url`: a server of a test's own, which a URL cannot give, still takes the
 //! other ways). Without any server the test fails and says what was tried.
 //!
+//! `target/devservices/`, or the folder in `MAXSCALE_TEST_CACHE`, keeps unpacked
+//! packages and an empty data folder for the next run.
+//!
 //! A watchdog outlives the test process by a moment: it stops the servers and
 //! removes their folders even after `kill -9`.
 
