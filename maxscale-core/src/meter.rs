@@ -191,3 +191,17 @@ impl HotLevel {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_count_together_without_anyone_reading() {
+        let requests = Metric::new("requests", "{request}", "Requests.");
+        let count = HotCounter::register(&nowhere(), requests, &[("kind", "a")]);
+        count.clone().add(2);
+        count.add(1);
+        assert_eq!(count.get(), 3);
+    }
+}

@@ -1,0 +1,154 @@
+mod body;
+mod exchange;
+mod future;
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Extensions, Request, Response};
+use http_body::Body;
+use opentelemetry::metrics::{Histogram, Meter};
+use tower_layer::Layer;
+use tower_service::Service;
+use uuid::Uuid;
+
+use crate::meter::{self, HotLevel};
+
+pub use body::TraceBody;
+pub use future::TraceFuture;
+
+use exchange::Exchange;
+
+/// The target of the span around each request.
+pub(super) const SPAN_TARGET: &str = "maxscale::request";
+
+/// Names each request, and tells what became of it.
+///
+/// A request gets the facts [`RequestId`](crate::fact::RequestId) (from
+/// `x-request-id` if that is valid, else new) and
+/// [`TraceId`](crate::fact::TraceId) (from `traceparent` if that is valid, else
+/// new), and a span that carries both. The answer gets `x-request-id`. When the
+/// last frame of its body is out, or nobody waits for it any more, one line is
+/// logged under the target `maxscale::access` (from status 500 on as a warning)
+/// and `http.server.request.duration` is recorded. Queries of URLs are not logged.
+///
+/// A request that was given up before its answer counts with the status 499,
+/// one whose handler panicked or whose service failed with 500.
+///
+/// In axum, add it with `Router::layer`: only there the matched path is known,
+/// and requests that match no route still pass through. `a.merge(b)` keeps the
+/// fallback of `b`, so merge the traced router into one that is not traced
+/// (health, metrics), never the other way round.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct TraceLayer {
+    shared: Arc<Shared>,
+}
+
+/// The service that [`TraceLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct Trace<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    duration: Histogram<f64>,
+    active: HotLevel,
+    route: fn(&Extensions) -> Option<&str>,
+    random: Arc<dyn Fn() -> u128 + Send + Sync>,
+}
+
+/// The path of axum's route that a request matched, for [`TraceLayer::route_by`].
+#[cfg(feature = "axum")]
+pub fn matched_path(extensions: &Extensions) -> Option<&str> {
+    let path = extensions.get::<axum::extract::MatchedPath>()?;
+    Some(path.as_str())
+}
+
+// === impl TraceLayer ===
+
+impl TraceLayer {
+    /// A layer that measures with `meter` and draws ids from the operating system.
+    ///
+    /// Make one and clone it: two would report the same instruments.
+    pub fn new(meter: &Meter) -> Self {
+        let duration = meter::HTTP_SERVER_REQUEST_DURATION;
+        let shared = Shared {
+            duration: meter
+                .f64_histogram(duration.name())
+                .with_unit(duration.unit())
+                .with_description(duration.description())
+                .with_boundaries(meter::DURATION_BUCKETS.to_vec())
+                .build(),
+            active: HotLevel::register(meter, meter::HTTP_SERVER_ACTIVE_REQUESTS, &[]),
+            route: |_| None,
+            random: Arc::new(|| Uuid::new_v4().as_u128()),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Sets where a request's route is read from: a template, never the path itself.
+    ///
+    /// Default: no route is known, and all requests share the label `_OTHER`.
+    pub fn route_by(mut self, route: fn(&Extensions) -> Option<&str>) -> Self {
+        Arc::make_mut(&mut self.shared).route = route;
+        self
+    }
+
+    /// Sets where new ids come from. Default: the operating system.
+    pub fn random(mut self, random: impl Fn() -> u128 + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.shared).random = Arc::new(random);
+        self
+    }
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Trace<S>;
+
+    fn layer(&self, inner: S) -> Trace<S> {
+        Trace {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+// === impl Trace ===
+
+impl<S, B, R> Service<Request<B>> for Trace<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    type Response = Response<TraceBody<R>>;
+    type Error = S::Error;
+    type Future = TraceFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Request<B>) -> Self::Future {
+        let (mut exchange, id) = Exchange::begin(&self.shared, &mut req);
+        let inner = exchange.run(|| self.inner.call(req));
+        TraceFuture::new(inner, exchange, id)
+    }
+}
+
+// === impl Shared ===
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
