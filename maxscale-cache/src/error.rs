@@ -1,0 +1,99 @@
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use maxscale_core::refusal::{Class, Classify};
+
+/// A value could not be had. `E` is the load's own error.
+///
+/// A cache that is down is no error: the value is then loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError<E> {
+    /// The load failed. Everyone who waited for it gets the same error; it is not kept.
+    #[error("cannot load the value")]
+    Load(#[source] Arc<E>),
+
+    /// Too many loads were under way for too long.
+    #[error("too many values are being loaded")]
+    Overloaded,
+
+    /// The load took longer than the hub allows.
+    #[error("loading the value took too long")]
+    TimedOut,
+
+    /// The load ended without an answer: it panicked, or the runtime shut down.
+    #[error("the load ended without an answer")]
+    Aborted,
+}
+
+/// An invalidation names a type that this process has no cache of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no cache of `{kind}` in this process")]
+pub struct UnknownKind {
+    pub(crate) kind: Arc<str>,
+}
+
+// === impl CacheError ===
+
+impl<E> Clone for CacheError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Load(error) => Self::Load(error.clone()),
+            Self::Overloaded => Self::Overloaded,
+            Self::TimedOut => Self::TimedOut,
+            Self::Aborted => Self::Aborted,
+        }
+    }
+}
+
+impl<E: Classify + 'static> Classify for CacheError<E>
+where
+    Arc<E>: Error,
+{
+    fn class(&self) -> Class {
+        match self {
+            Self::Load(error) => error.class(),
+            Self::Overloaded => Class::Unavailable,
+            Self::TimedOut => Class::Timeout,
+            Self::Aborted => Class::Internal,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Load(error) => error.code(),
+            _ => self.class().code(),
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Load(error) => error.detail(),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Load(error) => error.retry_after(),
+            Self::Overloaded => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+// === impl UnknownKind ===
+
+impl UnknownKind {
+    /// The type's name.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+}
+
+impl Classify for UnknownKind {
+    fn class(&self) -> Class {
+        Class::Internal
+    }
+}

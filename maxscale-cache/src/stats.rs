@@ -1,0 +1,106 @@
+use maxscale_core::meter::{HotCounter, Metric};
+use opentelemetry::metrics::Meter;
+
+const HITS: Metric = Metric::new(
+    "maxscale.cache.hits",
+    "{read}",
+    "Reads answered by a tier of the cache.",
+);
+const LOADS: Metric = Metric::new(
+    "maxscale.cache.loads",
+    "{load}",
+    "Loads that were started because no tier had the value.",
+);
+const COALESCED: Metric = Metric::new(
+    "maxscale.cache.coalesced",
+    "{read}",
+    "Reads that waited for a fetch that was under way.",
+);
+const REJECTED: Metric = Metric::new(
+    "maxscale.cache.fills.rejected",
+    "{fill}",
+    "Values not stored in a tier.",
+);
+const REMOTE_ERRORS: Metric = Metric::new(
+    "maxscale.cache.remote.errors",
+    "{call}",
+    "Calls to L2 that gave no answer.",
+);
+const MISSED: Metric = Metric::new(
+    "maxscale.cache.bus.gaps",
+    "{gap}",
+    "Times that L1 was emptied because an invalidation may have been missed.",
+);
+pub(crate) const PENDING: Metric = Metric::new(
+    "maxscale.cache.invalidations.pending",
+    "{key}",
+    "Keys whose invalidation L2 has not confirmed.",
+);
+
+/// What a [`Hub`](crate::Hub) did since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Reads answered by L1.
+    pub l1_hits: u64,
+    /// Fetches answered by L2.
+    pub l2_hits: u64,
+    /// Loads started.
+    pub loads: u64,
+    /// Reads that waited for a fetch already under way.
+    pub coalesced: u64,
+    /// Values not stored because their key was dropped meanwhile.
+    pub rejected_by_fence: u64,
+    /// Values not stored because they are too large or cannot be encoded.
+    pub rejected_by_size: u64,
+    /// Calls to L2 that gave no answer.
+    pub remote_errors: u64,
+    /// Times L1 was emptied because messages may have been missed.
+    pub gaps: u64,
+    /// Keys whose invalidation L2 has not confirmed yet.
+    pub pending: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub(crate) l1_hits: HotCounter,
+    pub(crate) l2_hits: HotCounter,
+    pub(crate) loads: HotCounter,
+    pub(crate) coalesced: HotCounter,
+    pub(crate) rejected_by_fence: HotCounter,
+    pub(crate) rejected_by_size: HotCounter,
+    pub(crate) remote_errors: HotCounter,
+    pub(crate) gaps: HotCounter,
+}
+
+// === impl Counters ===
+
+impl Counters {
+    pub(crate) fn register(meter: &Meter) -> Self {
+        let count = |metric, labels: &[_]| HotCounter::register(meter, metric, labels);
+        Self {
+            l1_hits: count(HITS, &[("tier", "l1")]),
+            l2_hits: count(HITS, &[("tier", "l2")]),
+            loads: count(LOADS, &[]),
+            coalesced: count(COALESCED, &[]),
+            rejected_by_fence: count(REJECTED, &[("reason", "fence")]),
+            rejected_by_size: count(REJECTED, &[("reason", "size")]),
+            remote_errors: count(REMOTE_ERRORS, &[]),
+            gaps: count(MISSED, &[]),
+        }
+    }
+
+    pub(crate) fn stats(&self, pending: usize) -> Stats {
+        Stats {
+            l1_hits: self.l1_hits.get(),
+            l2_hits: self.l2_hits.get(),
+            loads: self.loads.get(),
+            coalesced: self.coalesced.get(),
+            rejected_by_fence: self.rejected_by_fence.get(),
+            rejected_by_size: self.rejected_by_size.get(),
+            remote_errors: self.remote_errors.get(),
+            gaps: self.gaps.get(),
+            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Hubs that share an L2 which fails, forgets to tell, or both.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use maxscale_cache::conformance;
+use maxscale_cache::remote::{Fence, Heard, LocalRemote, Notice, Remote, RemoteError};
+use maxscale_cache::{Hub, HubBuilder, Invalidated};
+use maxscale_tests::eventually;
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::source::{LIMIT, LONG, Source};
+
+/// A [`LocalRemote`] with a switch for each way to fail.
+#[derive(Clone)]
+struct Faulty(Arc<Inner>);
+
+struct Inner {
+    remote: LocalRemote,
+    down: AtomicBool,
+    hangs: AtomicBool,
+    deaf: AtomicBool,
+    loses_bumps: AtomicBool,
+    gaps: broadcast::Sender<()>,
+}
+
+impl Faulty {
+    fn new() -> Self {
+        Self(Arc::new(Inner {
+            remote: LocalRemote::default(),
+            down: false.into(),
+            hangs: false.into(),
+            deaf: false.into(),
+            loses_bumps: false.into(),
+            gaps: broadcast::Sender::new(8),
+        }))
+    }
+
+    fn hub(&self) -> HubBuilder {
+        Hub::builder().remote(self.clone())
+    }
+
+    fn set_down(&self, down: bool) {
+        self.0.down.store(down, Ordering::SeqCst);
+    }
+
+    async fn fail(&self) -> Result<(), RemoteError> {
+        if self.0.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.0.down.load(Ordering::SeqCst) {
+            return Err(RemoteError::Unconfirmed("down".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Remote for Faulty {
+    async fn read(&self, key: &str) -> Result<(Option<Bytes>, Fence), RemoteError> {
+        self.fail().await?;
+        self.0.remote.read(key).await
+    }
+
+    async fn fill(
+        &self,
+        key: &str,
+        fence: Fence,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, RemoteError> {
+        self.fail().await?;
+        self.0.remote.fill(key, fence, value, ttl).await
+    }
+
+    async fn bump(&self, key: &str, notice: Notice<'_>) -> Result<(), RemoteError> {
+        self.fail().await?;
+        if self.0.loses_bumps.load(Ordering::SeqCst) {
+            return Err(RemoteError::TimedOut);
+        }
+        self.0.remote.bump(key, notice).await
+    }
+
+    fn listen(&self, channel: &str) -> BoxStream<'static, Heard> {
+        let this = self.clone();
+        let heard = self.0.remote.listen(channel);
+        let heard = heard.filter(move |_| {
+            let deaf = this.0.deaf.load(Ordering::SeqCst);
+            async move { !deaf }
+        });
+        let gaps = stream::unfold(self.0.gaps.subscribe(), |mut gaps| async move {
+            gaps.recv().await.ok()?;
+            Some((Heard::Missed, gaps))
+        });
+        stream::select(heard, gaps).boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_remote_keeps_every_promise() {
+    conformance::check(LocalRemote::default(), "local").await;
+}
+
+#[tokio::test]
+async fn other_hub_drops_what_this_one_invalidates() {
+    let (far, source) = (Faulty::new(), Source::default());
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache(LONG));
+    source.read(&here, "k").await.unwrap();
+    source.read(&there, "k").await.unwrap();
+    // Both tasks listen once a message of the one reaches the other.
+    eventually(LIMIT, async || {
+        source.set(source.read(&here, "k").await.unwrap() + 1);
+        assert_eq!(here.invalidate("k").await, Invalidated::Everywhere);
+        let new = source.read(&here, "k").await.unwrap();
+        timeout(Duration::from_millis(50), async {
+            while source.read(&there, "k").await.unwrap() != new {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lost_message_leaves_an_old_value_no_longer_than_l1_keeps_it() {
+    let (far, source) = (Faulty::new(), Source::default());
+    far.0.deaf.store(true, Ordering::SeqCst);
+    let spec = LONG.l1_ttl(Duration::from_millis(200));
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache(spec));
+    source.read(&there, "k").await.unwrap();
+    source.set(1);
+    assert_eq!(here.invalidate("k").await, Invalidated::Everywhere);
+    let since = Instant::now();
+    while source.read(&there, "k").await.unwrap() == 0 {
+        // The TTL above, and room for a slow machine.
+        let bound = Duration::from_secs(2);
+        assert!(since.elapsed() < bound, "still the old value");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn load_overtaken_by_another_hub_is_not_kept_even_if_the_message_is_lost() {
+    let far = Faulty::new();
+    far.0.deaf.store(true, Ordering::SeqCst);
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache::<u64>(LONG));
+    let (go, gate) = oneshot::channel::<()>();
+    let (started, start) = oneshot::channel::<()>();
+    let overtaken = {
+        let there = there.clone();
+        tokio::spawn(async move {
+            let load = || async move {
+                started.send(()).unwrap();
+                gate.await.unwrap();
+                Ok::<_, Infallible>(Some(0))
+            };
+            there.get_or_load("k", load).await
+        })
+    };
+    start.await.unwrap();
+    assert_eq!(here.invalidate("k").await, Invalidated::Everywhere);
+    go.send(()).unwrap();
+    assert_eq!(*overtaken.await.unwrap().unwrap().unwrap(), 0);
+    assert_eq!(there.get("k").await, None);
+    assert_eq!(here.get("k").await, None);
+}
+
+#[tokio::test]
+async fn gap_empties_l1() {
+    let (far, source) = (Faulty::new(), Source::default());
+    far.0.deaf.store(true, Ordering::SeqCst);
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache(LONG));
+    source.read(&there, "k").await.unwrap();
+    source.set(1);
+    assert_eq!(here.invalidate("k").await, Invalidated::Everywhere);
+    assert_eq!(source.read(&there, "k").await.unwrap(), 0);
+    eventually(LIMIT, async || {
+        let _ = far.0.gaps.send(());
+        source.read(&there, "k").await.unwrap() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unconfirmed_invalidation_keeps_the_old_value_out_until_it_is_confirmed() {
+    let (far, source) = (Faulty::new(), Source::default());
+    let [near_hub, far_hub] = [far.hub().build(), far.hub().build()];
+    let [here, there] = [&near_hub, &far_hub].map(|hub| hub.cache::<u64>(LONG));
+    source.read(&here, "k").await.unwrap();
+
+    // The far tier still answers with the old value, so it must not be asked.
+    far.0.loses_bumps.store(true, Ordering::SeqCst);
+    source.set(1);
+    assert_eq!(here.invalidate("k").await, Invalidated::HereOnly);
+    assert_eq!(near_hub.stats().pending, 1);
+    assert_eq!(source.read(&here, "k").await.unwrap(), 1);
+
+    far.0.loses_bumps.store(false, Ordering::SeqCst);
+    eventually(LIMIT, async || near_hub.stats().pending == 0).await;
+    assert_eq!(source.read(&there, "k").await.unwrap(), 1);
+    assert_eq!(source.read(&here, "k").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn invalidation_whose_caller_gave_up_is_carried_out() {
+    let (far, source) = (Faulty::new(), Source::default());
+    let hub = far.hub().remote_timeout(Duration::from_millis(200)).build();
+    let cache = hub.cache::<u64>(LONG);
+    source.read(&cache, "k").await.unwrap();
+    far.0.hangs.store(true, Ordering::SeqCst);
+    source.set(1);
+    let call = timeout(Duration::from_millis(1), cache.invalidate("k"));
+    assert!(call.await.is_err());
+    assert_eq!(hub.stats().pending, 1);
+    assert_eq!(source.read(&cache, "k").await.unwrap(), 1);
+    far.0.hangs.store(false, Ordering::SeqCst);
+    eventually(LIMIT, async || hub.stats().pending == 0).await;
+    let other = far.hub().build().cache::<u64>(LONG);
+    assert_eq!(other.get("k").await, None);
+}
+
+#[tokio::test]
+async fn more_unconfirmed_invalidations_than_fit_turn_l2_off() {
+    let (far, source) = (Faulty::new(), Source::default());
+    let hub = far.hub().pending_limit(1).build();
+    let cache = hub.cache::<u64>(LONG.l1_ttl(Duration::ZERO));
+    for id in ["a", "b", "c"] {
+        source.read(&cache, id).await.unwrap();
+    }
+    far.set_down(true);
+    source.set(1);
+    for id in ["a", "b"] {
+        assert_eq!(cache.invalidate(id).await, Invalidated::HereOnly);
+    }
+    far.set_down(false);
+    eventually(LIMIT, async || hub.stats().pending == 0).await;
+    assert_eq!(source.read(&cache, "b").await.unwrap(), 1);
+    assert_eq!(cache.get("c").await, None);
+}
+
+#[tokio::test]
+async fn far_tier_that_hangs_costs_its_timeout_and_nothing_more() {
+    let (far, source) = (Faulty::new(), Source::default());
+    far.0.hangs.store(true, Ordering::SeqCst);
+    let hub = far.hub().remote_timeout(Duration::from_millis(50)).build();
+    let cache = hub.cache::<u64>(LONG);
+    let since = Instant::now();
+    assert_eq!(source.read(&cache, "k").await.unwrap(), 0);
+    assert!(since.elapsed() < Duration::from_secs(1));
+    assert_eq!(hub.stats().remote_errors, 1);
+}

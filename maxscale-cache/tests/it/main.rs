@@ -1,0 +1,8 @@
+//! One hub, two hubs, a far tier that fails, and a real Redis that is killed.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod far;
+mod load;
+mod redis;
+mod source;
