@@ -1,5 +1,6 @@
 //! Runs jobs: one claimer per node, a lease per job, a batch per settlement.
 
+mod counts;
 mod handler;
 mod node;
 mod run;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::control::Backoff;
+use maxscale_core::meter;
+use opentelemetry::metrics::Meter;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -22,6 +25,7 @@ use crate::queue::Queue;
 
 pub use handler::Handler;
 
+use counts::Counts;
 use handler::Erased;
 use node::NodeWorker;
 
@@ -43,8 +47,10 @@ pub struct WorkerBuilder {
     handlers: Vec<(Kind, Erased)>,
     concurrency: usize,
     lease: Duration,
+    poll: Poll,
     backoff: Backoff,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
+    meter: Meter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +61,13 @@ enum Phase {
     Draining,
     /// Aborts what runs and hands it back.
     Aborting,
+}
+
+/// How long to wait before a node is asked again.
+#[derive(Clone, Copy, Debug)]
+struct Poll {
+    busy: Duration,
+    idle: Duration,
 }
 
 /// What a handler is registered for.
@@ -75,8 +88,10 @@ struct Shared {
     queues: Vec<(&'static str, String)>,
     slots: Arc<Semaphore>,
     lease: Duration,
+    poll: Poll,
     backoff: Backoff,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
+    counts: Counts,
 }
 
 // === impl Worker ===
@@ -89,8 +104,13 @@ impl Worker {
             handlers: Vec::new(),
             concurrency: WorkerBuilder::DEFAULT_CONCURRENCY,
             lease: WorkerBuilder::DEFAULT_LEASE,
+            poll: Poll {
+                busy: WorkerBuilder::DEFAULT_BUSY_POLL,
+                idle: WorkerBuilder::DEFAULT_IDLE_POLL,
+            },
             backoff: WorkerBuilder::DEFAULT_BACKOFF,
             random: Box::new(draw),
+            meter: meter::nowhere(),
         }
     }
 
@@ -129,6 +149,10 @@ impl WorkerBuilder {
     pub const DEFAULT_CONCURRENCY: usize = 4;
     /// How long a lease lasts unless set otherwise.
     pub const DEFAULT_LEASE: Duration = Duration::from_secs(10);
+    /// How soon a node that had jobs is asked for more, unless set otherwise.
+    pub const DEFAULT_BUSY_POLL: Duration = Duration::from_millis(200);
+    /// How soon a node that has had no jobs for a while is asked again, unless set otherwise.
+    pub const DEFAULT_IDLE_POLL: Duration = Duration::from_secs(1);
     /// The waits between attempts unless set otherwise: 1 s, doubling, at most 5 min.
     pub const DEFAULT_BACKOFF: Backoff =
         Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
@@ -161,6 +185,17 @@ impl WorkerBuilder {
         self
     }
 
+    /// Sets how soon a node is asked for jobs again: after it had some, and
+    /// when it has had none for a while. The wait grows from one to the other.
+    ///
+    /// What this process enqueues is seen at once in any case; these are for
+    /// retries, delays, other processes and the jobs of dead workers.
+    /// Default: [`WorkerBuilder::DEFAULT_BUSY_POLL`], [`WorkerBuilder::DEFAULT_IDLE_POLL`].
+    pub const fn poll(mut self, busy: Duration, idle: Duration) -> Self {
+        self.poll = Poll { busy, idle };
+        self
+    }
+
     /// Sets the waits between attempts. Default: [`WorkerBuilder::DEFAULT_BACKOFF`].
     pub const fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
@@ -170,6 +205,14 @@ impl WorkerBuilder {
     /// Sets where jitter comes from: draws between 0 and 1. Default: the operating system.
     pub fn random(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         self.random = Box::new(random);
+        self
+    }
+
+    /// Counts `maxscale.queue.claimed`, and `maxscale.queue.ended` by outcome. Default: nowhere.
+    ///
+    /// Of several workers that share a meter only the last one's counts are seen.
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.meter = meter;
         self
     }
 
@@ -203,8 +246,10 @@ impl WorkerBuilder {
             queues: listed.collect(),
             slots: Arc::new(Semaphore::new(self.concurrency)),
             lease: self.lease,
+            poll: self.poll,
             backoff: self.backoff,
             random: self.random,
+            counts: Counts::register(&self.meter),
         });
         let phase = watch::Sender::new(Phase::Open);
         let mut nodes = JoinSet::new();

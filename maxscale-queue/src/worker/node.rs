@@ -10,12 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::run::Run;
-use super::{Phase, Shared};
+use super::{Phase, Poll, Shared};
 use crate::queue::Queue;
 use crate::store::{self, Claimed, Ending, Lease, Wanted};
 
-const BUSY_POLL: Duration = Duration::from_millis(200);
-const IDLE_POLL: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 const SLOW: Duration = Duration::from_millis(500);
 const SETTLE_BATCH: usize = 256;
@@ -87,7 +85,7 @@ impl NodeWorker {
     ) {
         let mut runs = JoinSet::new();
         let mut doorbell = self.queue.doorbell(self.node);
-        let mut poll = BUSY_POLL;
+        let mut poll = self.shared.poll.busy;
         let mut turn = 0;
         while *phase.borrow_and_update() == Phase::Open {
             let mut slots = tokio::select! {
@@ -101,6 +99,7 @@ impl NodeWorker {
             let claimed = self.claim(node, &mut slots, turn).await;
             turn += 1;
             let got = claimed.len();
+            self.shared.counts.claimed.add(got as u64);
             for (claimed, slot, until) in claimed {
                 let run = Run {
                     shared: self.shared.clone(),
@@ -113,14 +112,15 @@ impl NodeWorker {
             }
             while runs.try_join_next().is_some() {}
             if got == free {
-                poll = BUSY_POLL;
+                poll = self.shared.poll.busy;
                 continue;
             }
             drop(slots);
+            let Poll { busy, idle } = self.shared.poll;
             poll = if got > 0 {
-                BUSY_POLL
+                busy
             } else {
-                poll.mul_f64(1.5).min(IDLE_POLL)
+                poll.mul_f64(1.5).min(idle)
             };
             // Workers that started together do not poll together for ever.
             let jittered = poll.mul_f64(0.8 + 0.2 * (self.shared.random)());
@@ -182,6 +182,7 @@ impl NodeWorker {
             };
             for job in claimed {
                 if job.poison {
+                    self.shared.counts.dead.add(1);
                     tracing::error!(kind = job.kind, job_id = %job.facts.lease.job, "dead: its workers died");
                     continue;
                 }

@@ -56,7 +56,7 @@ impl Run {
 
     async fn inside(mut self, kind: &str, args: &str, facts: Facts, until: Instant) {
         let mut keep = self.held.keep(facts.lease, until);
-        if !self.has_slot().await {
+        if !self.may_start().await {
             return self.settle(facts, Ending::HandBack).await;
         }
         let completed = Arc::new(AtomicBool::new(false));
@@ -74,6 +74,7 @@ impl Run {
                 };
                 let Some(stop) = stop else {
                     tracing::warn!("left without an end: its lease runs out");
+                    self.shared.counts.lost.add(1);
                     // From here on nothing renews it, however long the handler takes to stop.
                     drop(keep);
                     return task.shutdown().await;
@@ -84,6 +85,7 @@ impl Run {
         if completed.load(Ordering::Acquire) {
             // Its row says done; whatever the handler did afterwards changes nothing.
             tracing::debug!("done");
+            self.shared.counts.done.add(1);
             return;
         }
         // Renewed until its end is stored.
@@ -91,14 +93,16 @@ impl Run {
         drop(keep);
     }
 
-    /// Waits for a slot if the claim lost its own; false if the worker drains meanwhile.
-    async fn has_slot(&mut self) -> bool {
-        if self.slot.is_some() {
-            return true;
+    /// Waits for a slot if the claim lost its own; false if the worker drains.
+    async fn may_start(&mut self) -> bool {
+        if *self.phase.borrow() != Phase::Open {
+            return false;
         }
-        tokio::select! {
-            slot = self.shared.slots.clone().acquire_owned() => self.slot = slot.ok(),
-            () = reached(&mut self.phase, Phase::Draining) => {}
+        if self.slot.is_none() {
+            tokio::select! {
+                slot = self.shared.slots.clone().acquire_owned() => self.slot = slot.ok(),
+                () = reached(&mut self.phase, Phase::Draining) => {}
+            }
         }
         self.slot.is_some()
     }
@@ -136,6 +140,8 @@ impl Run {
             Ending::HandBack => tracing::info!("handed back"),
         }
         let (told, answer) = oneshot::channel();
+        let counts = &self.shared.counts;
+        let counter = counts.of(&ending);
         let settlement = Settlement {
             lease: facts.lease,
             ending,
@@ -145,9 +151,15 @@ impl Run {
             return;
         }
         match answer.await {
-            Ok(true) => {}
-            Ok(false) => tracing::warn!("the row did not take this end: its lease was lost"),
-            Err(_) => tracing::warn!("this end could not be stored; the job will run again"),
+            Ok(true) => counter.add(1),
+            Ok(false) => {
+                tracing::warn!("the row did not take this end: its lease was lost");
+                counts.lost.add(1);
+            }
+            Err(_) => {
+                tracing::warn!("this end could not be stored; the job will run again");
+                counts.lost.add(1);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maxscale_core::fact::{TraceId, VirtualShard};
 use maxscale_queue::{EnqueueOptions, Job, JobRequest, JobState, Outcome, Queue, QueueError};
-use maxscale_tests::eventually;
+use maxscale_tests::{PostgresServer, eventually};
 use serde::{Deserialize, Serialize};
 
 use crate::stage::{LIMIT, Note, SHARD, Stage, effect, note, on_both};
@@ -97,6 +97,19 @@ on_both! {
         assert_eq!((stage.effects().await, runs), (JOBS as usize, JOBS as usize));
     }
 
+    async fn commit_wakes_a_worker_that_does_not_poll(stage: &Stage) {
+        let never = Duration::from_secs(3600);
+        let worker = stage.worker().poll(never, never);
+        let _worker = worker.register(async |_: JobRequest<Note>| Outcome::Done).start().unwrap();
+        // Once it is done the worker has looked, and sleeps.
+        let first = stage.enqueue(&note("x")).await;
+        stage.reaches(first, JobState::Done).await;
+        for _ in 0..3 {
+            let next = stage.enqueue(&note("y")).await;
+            stage.reaches(next, JobState::Done).await;
+        }
+    }
+
     async fn delayed_job_waits_for_its_time(stage: &Stage) {
         let later = EnqueueOptions::default().delay(Duration::from_secs(3600));
         let later = stage.enqueue_on(SHARD, &note("later"), later).await;
@@ -132,6 +145,31 @@ on_both! {
         stage.reaches(id, JobState::Done).await;
         assert!(seen.load(Ordering::SeqCst));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_comes_late_is_served_and_holds_up_no_other() {
+    let server = PostgresServer::start().await;
+    let database = server.database().await;
+    server.stop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("a.db").display());
+    let stage = Stage::open(&[file, database.url()], folder, vec![database]).await;
+    let run = async |_: JobRequest<Note>| Outcome::Done;
+    let _worker = stage.worker().register(run).start().unwrap();
+    let here = stage.enqueue(&note("x")).await;
+    stage.reaches(here, JobState::Done).await;
+
+    server.restart().await;
+    let shard = VirtualShard::new(1000);
+    eventually(LIMIT, async || {
+        stage.fleet.router().virtual_shard(shard).is_ok()
+    })
+    .await;
+    let there = stage
+        .enqueue_on(shard, &note("y"), EnqueueOptions::default())
+        .await;
+    stage.reaches(there, JobState::Done).await;
 }
 
 #[tokio::test]

@@ -93,7 +93,11 @@ impl Stage {
         Self::open(&urls, tempfile::tempdir().unwrap(), databases).await
     }
 
-    async fn open(urls: &[String], folder: tempfile::TempDir, databases: Vec<Database>) -> Self {
+    pub(crate) async fn open(
+        urls: &[String],
+        folder: tempfile::TempDir,
+        databases: Vec<Database>,
+    ) -> Self {
         let nodes = (urls.iter().enumerate())
             .map(|(at, url)| NodeSpec::parse(url, at + 1).unwrap())
             .collect();
