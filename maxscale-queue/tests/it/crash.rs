@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -95,11 +96,12 @@ on_both! {
         let worker = stage.worker().concurrency(1).register(run).start().unwrap();
         starts.recv().await.unwrap();
         let waiting = stage.enqueue(&note("y")).await;
-        let ended = tokio::spawn(worker.shutdown(LIMIT));
+        let mut ended = pin!(worker.shutdown(LIMIT));
         // The drain has begun before the handler may end.
-        tokio::task::yield_now().await;
+        let begun = tokio::time::timeout(Duration::ZERO, &mut ended).await;
+        assert!(begun.is_err());
         go.notify_one();
-        ended.await.unwrap();
+        ended.await;
         assert_eq!(stage.status(running).await.state, JobState::Done);
         assert_eq!(stage.status(waiting).await.state, JobState::Ready);
     }
