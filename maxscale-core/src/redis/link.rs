@@ -1,3 +1,4 @@
+use std::future::ready;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -78,6 +79,14 @@ impl Link {
             }),
             None,
         );
+        // Polled once before connecting, so that it misses no news.
+        let waiting = client.clone();
+        let mut connected = Box::pin(async move { waiting.wait_for_connect().await });
+        tokio::select! {
+            biased;
+            _ = &mut connected => {}
+            () = ready(()) => {}
+        }
         let mut broken = Broken(client.connect());
         let link = Self {
             task: broken.0.abort_handle(),
@@ -90,9 +99,8 @@ impl Link {
                 ..Options::default()
             },
         };
-        // Both, because a failure that comes before the wait is never told to it.
         let connected = tokio::select! {
-            connected = link.client.wait_for_connect() => connected,
+            connected = &mut connected => connected,
             error = broken.cause() => Err(error),
         };
         match connected {

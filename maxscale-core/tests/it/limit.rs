@@ -9,7 +9,7 @@ use maxscale_core::redis::{Redis, RedisConfig};
 use maxscale_tests::{RedisServer, eventually};
 use tokio::time::Instant;
 
-const TIMEOUT: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_secs(5);
 
 async fn open(server: &RedisServer) -> Redis {

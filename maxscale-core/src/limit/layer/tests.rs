@@ -14,6 +14,8 @@ type Key = fn(&Request<()>) -> Option<String>;
 type Mock = mock::Spawn<Limit<mock::Mock<Request<()>, Response<Body>>, Key, LocalLimits>>;
 type Inner = mock::Handle<Request<()>, Response<Body>>;
 
+const SOON: Duration = Duration::from_secs(5);
+
 fn by_path(request: &Request<()>) -> Option<String> {
     (request.uri() != "/nobody").then(|| request.uri().to_string())
 }
@@ -44,7 +46,10 @@ async fn passed(service: &mut Mock, inner: &mut Inner, path: &str) -> Response<R
         let (_, send) = inner.next_request().await.unwrap();
         send.send_response(Response::new(Body::from("inside")));
     };
-    let (response, ()) = tokio::join!(service.call(get(path)), answer);
+    let both = async { tokio::join!(service.call(get(path)), answer) };
+    let (response, ()) = tokio::time::timeout(SOON, both)
+        .await
+        .expect("the request reaches the inner service");
     response.unwrap()
 }
 
