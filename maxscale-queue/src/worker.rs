@@ -133,6 +133,8 @@ impl Worker {
 
 /// How long a shutdown tries to hand back, after its grace.
 const HAND_BACK: Duration = Duration::from_secs(5);
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+const SHORTEST_POLL: Duration = Duration::from_millis(1);
 
 async fn all(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
@@ -176,22 +178,25 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how long a lease lasts; it is renewed when three tenths have passed.
+    /// Sets how long a lease lasts, at least 100 ms; it is renewed when three
+    /// tenths of it have passed.
     ///
     /// It bounds how soon a job starts again after its worker was killed.
     /// Default: [`WorkerBuilder::DEFAULT_LEASE`].
-    pub const fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease.max(SHORTEST_LEASE);
         self
     }
 
     /// Sets how soon a node is asked for jobs again: after it had some, and
     /// when it has had none for a while. The wait grows from one to the other.
     ///
-    /// What this process enqueues is seen at once in any case; these are for
+    /// At least 1 ms. What this process enqueues is seen at once in any case; these are for
     /// retries, delays, other processes and the jobs of dead workers.
     /// Default: [`WorkerBuilder::DEFAULT_BUSY_POLL`], [`WorkerBuilder::DEFAULT_IDLE_POLL`].
-    pub const fn poll(mut self, busy: Duration, idle: Duration) -> Self {
+    pub fn poll(mut self, busy: Duration, idle: Duration) -> Self {
+        let busy = busy.max(SHORTEST_POLL);
+        let idle = idle.max(busy);
         self.poll = Poll { busy, idle };
         self
     }
