@@ -104,6 +104,7 @@ on_both! {
         ended.await;
         assert_eq!(stage.status(running).await.state, JobState::Done);
         assert_eq!(stage.status(waiting).await.state, JobState::Ready);
+        assert!(starts.try_recv().is_err(), "the waiting job was started");
     }
 
     async fn job_of_a_dead_worker_starts_again_and_repeats_its_attempt(stage: &Stage) {
