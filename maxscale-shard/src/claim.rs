@@ -8,10 +8,16 @@
 //! lease ran out, and whose value was taken over meanwhile, fails to confirm,
 //! and what it wrote is an orphan that no lookup finds. A crash between the
 //! steps leaves a lease that runs out.
+//!
+//! A new key names other rows, so a reservation looks under every key of the
+//! ring. For one owner also while some processes sign with the old key and some
+//! with the new one, every process must know both: give the new key to all as
+//! one that only verifies, and let it sign afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use maxscale_core::Chain;
 use maxscale_core::id::Id;
 use maxscale_core::keys::KeyRing;
 use maxscale_core::refusal::{Class, Classify};
@@ -81,6 +87,21 @@ const RELEASE: Sql = Sql::both(
     "DELETE FROM ms_claim WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND owner = $4",
 );
 
+/// Ends a reservation that ran out, so that its late confirmation finds it lost.
+const EXPIRE: Sql = Sql::each(
+    "DELETE FROM ms_claim
+     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND NOT held
+       AND lease_until < (extract(epoch from clock_timestamp()) * 1000000)::bigint",
+    "DELETE FROM ms_claim
+     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND NOT held
+       AND lease_until < CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+);
+
+const OTHER: Sql = Sql::both(
+    "SELECT 1 AS other FROM ms_claim
+     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND owner <> $4",
+);
+
 const FIND: Sql = Sql::both(
     "SELECT owner FROM ms_claim
      WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND held",
@@ -115,20 +136,36 @@ impl Claims {
     ///
     /// Returns [`ClaimError::Taken`] when it has an owner or a live reservation.
     pub async fn reserve(&self, value: &str, owner: Id) -> Result<Claim, ClaimError> {
-        // A value held under an older key is taken as well.
-        for version in self.keys.versions().skip(1) {
-            if self.find_under(version, value).await?.is_some() {
-                return Err(ClaimError::Taken);
-            }
-        }
         let hash = self.hash(self.keys.version(), value);
         let shard = self.router.directory(&hash)?;
         let lease = i64::try_from(self.lease.as_micros()).unwrap_or(i64::MAX / 2);
         let statement = self.row(RESERVE, &shard, &hash).bind(owner).bind(lease);
-        match shard.execute(statement).await? {
-            0 => Err(ClaimError::Taken),
-            _ => Ok(Claim { hash, owner }),
+        if shard.execute(statement).await? == 0 {
+            return Err(ClaimError::Taken);
         }
+        let claim = Claim { hash, owner };
+        // Written first, read second: of two that reserve under different keys,
+        // at least one meets the other.
+        if let Err(error) = self.check_other_keys(value, owner).await {
+            if let Err(kept) = self.release(&claim).await {
+                tracing::debug!(error = %Chain(&kept), "a refused reservation stays until it runs out");
+            }
+            return Err(error);
+        }
+        Ok(claim)
+    }
+
+    async fn check_other_keys(&self, value: &str, owner: Id) -> Result<(), ClaimError> {
+        for version in self.keys.versions().skip(1) {
+            let hash = self.hash(version, value);
+            let shard = self.router.directory(&hash)?;
+            shard.execute(self.row(EXPIRE, &shard, &hash)).await?;
+            let other = self.row(OTHER, &shard, &hash).bind(owner);
+            if shard.fetch_optional(other).await?.is_some() {
+                return Err(ClaimError::Taken);
+            }
+        }
+        Ok(())
     }
 
     /// Makes the reservation's owner the value's owner. May be repeated.

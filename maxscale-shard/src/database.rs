@@ -76,6 +76,10 @@ impl Database {
     ///
     /// Returns [`ShardError::Url`] for another scheme, a part that is missing,
     /// or TLS without the feature.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime, on which the pool closes idle connections.
     pub fn open(
         name: impl Into<Arc<str>>,
         url: &str,
@@ -123,17 +127,15 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::Connect`] when it cannot.
+    /// Returns [`ShardError::Connect`] when it cannot within the time for a connection.
     pub async fn reach(&self) -> Result<(), ShardError> {
-        #[cfg(feature = "sqlite")]
-        if let Pool::Sqlite(pools) = &self.pool {
-            return crate::engine::sqlite::create(&self.name, pools).await;
+        match &self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(pool) => crate::engine::postgres::reach(&self.name, pool).await,
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(pools) => crate::engine::sqlite::create(&self.name, pools).await,
+            Pool::Never(never) => crate::engine::never(never),
         }
-        self.writer()
-            .await?
-            .execute(crate::sql("SELECT 1"))
-            .await
-            .map(drop)
     }
 
     /// A connection that may write.

@@ -65,6 +65,17 @@ pub enum ShardError {
         source: BoxError,
     },
 
+    /// A lock or the statement took too long, or two transactions were in
+    /// each other's way. Nothing of the statement's transaction is stored.
+    #[error("{database} is too busy")]
+    Busy {
+        /// The database.
+        database: Arc<str>,
+        /// The driver's error.
+        #[source]
+        source: BoxError,
+    },
+
     /// The database refused the statement.
     #[error("{database} refused a statement")]
     Statement {
@@ -106,6 +117,9 @@ pub enum ShardError {
         database: Arc<str>,
         /// Which migration, and what is wrong.
         why: String,
+        /// The driver's error, if the database refused it.
+        #[source]
+        source: Option<BoxError>,
     },
 }
 
@@ -122,7 +136,7 @@ impl Classify for ShardError {
     fn class(&self) -> Class {
         match self {
             Self::WrongKeyspace { .. } | Self::OutOfRange { .. } => Class::Invalid,
-            Self::NotReady { .. } | Self::Connect { .. } => Class::Unavailable,
+            Self::NotReady { .. } | Self::Connect { .. } | Self::Busy { .. } => Class::Unavailable,
             Self::Unique { .. } => Class::Conflict,
             _ => Class::Internal,
         }

@@ -12,7 +12,9 @@
 //! are refused until it is ready.
 
 mod catalog;
+mod home;
 mod identity;
+mod ready;
 mod schema;
 mod spec;
 
@@ -20,9 +22,8 @@ use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_core::id::KeyspaceTag;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ShardError;
@@ -48,7 +49,7 @@ pub enum Migrate {
 }
 
 /// Which databases make up a fleet, and how they are opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct FleetConfig {
     nodes: Vec<NodeSpec>,
@@ -127,13 +128,26 @@ pub enum FleetError {
 
 // === impl FleetConfig ===
 
+impl std::fmt::Debug for FleetConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The catalog's URL may carry a password.
+        f.debug_struct("FleetConfig")
+            .field("nodes", &self.nodes)
+            .field("shards", &self.shards)
+            .field("migrate", &self.migrate)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
+    }
+}
+
 impl FleetConfig {
     /// The number of virtual shards unless chosen otherwise at creation.
     pub const DEFAULT_SHARDS: u32 = 1024;
     /// How long the start waits for databases.
     pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
-    /// A fleet of `nodes`, the first of which also holds the catalog.
+    /// A fleet of `nodes`. The one listed first at the first start also holds
+    /// the catalog, wherever it is listed later.
     pub fn new(nodes: Vec<NodeSpec>) -> Self {
         Self {
             nodes,
@@ -147,7 +161,8 @@ impl FleetConfig {
         }
     }
 
-    /// Puts the catalog into a database of its own. Default: the first node.
+    /// Puts the catalog into a database of its own. Default: the node that was
+    /// listed first at the first start.
     pub fn catalog(mut self, url: impl Into<String>) -> Self {
         self.catalog = Some(url.into());
         self
@@ -197,6 +212,7 @@ impl Fleet {
         let start = Instant::now();
         let ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id.clone()).collect();
         let wanted = Topology::even(ids, config.shards)?;
+        check_urls(&config.nodes)?;
         let mut databases = Vec::new();
         for node in &config.nodes {
             databases.push(Database::open(
@@ -205,7 +221,13 @@ impl Fleet {
                 &config.options,
             )?);
         }
-        let (catalog, admin) = open_catalog(&config)?;
+        let (catalog, admin) = match config.catalog.as_deref() {
+            Some(url) => open_catalog(&config, url, url)?,
+            None => {
+                let home = &config.nodes[home::find(&databases, &config, start).await?];
+                open_catalog(&config, &home.url, home.direct_url())?
+            }
+        };
 
         wait_for(&admin, start, config.wait).await?;
         migrate(&admin, &config.catalog_sets, config.migrate).await?;
@@ -216,7 +238,7 @@ impl Fleet {
         let order: Vec<usize> = topology.nodes().iter().filter_map(place).collect();
         let ordered = order.iter().map(|at| databases[*at].clone()).collect();
         let router = Router::new(KeyspaceTag::default(), topology, ordered);
-        let late = ready(&router, &config, &order, cluster, start).await?;
+        let late = ready::ready(&router, &config, &order, cluster, start).await?;
         Ok(Self {
             router,
             catalog,
@@ -253,16 +275,26 @@ impl Fleet {
     }
 }
 
+/// Two nodes in one database would write over each other's name at the first start.
+fn check_urls(nodes: &[NodeSpec]) -> Result<(), FleetError> {
+    for (at, node) in nodes.iter().enumerate() {
+        if let Some(same) = nodes[..at].iter().find(|other| other.url == node.url) {
+            return Err(FleetError::WrongNode {
+                expected: node.id.clone(),
+                found: same.id.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The catalog for statements, and for migrations if that is another URL.
-fn open_catalog(config: &FleetConfig) -> Result<(Database, Database), ShardError> {
-    let first = config.nodes.first();
-    let url = (config.catalog.as_deref()).or(first.map(|node| node.url.as_str()));
-    let direct = match &config.catalog {
-        Some(url) => Some(url.as_str()),
-        None => first.map(NodeSpec::direct_url),
-    };
-    let open =
-        |url: Option<&str>| Database::open("catalog", url.unwrap_or_default(), &config.options);
+fn open_catalog(
+    config: &FleetConfig,
+    url: &str,
+    direct: &str,
+) -> Result<(Database, Database), ShardError> {
+    let open = |url: &str| Database::open("catalog", url, &config.options);
     let catalog = open(url)?;
     let admin = if url == direct {
         catalog.clone()
@@ -314,110 +346,4 @@ async fn migrate(
         Migrate::Off => {}
     }
     Ok(())
-}
-
-/// Readies the nodes side by side; returns once each was tried and one is ready.
-async fn ready(
-    router: &Router,
-    config: &FleetConfig,
-    order: &[usize],
-    cluster: uuid::Uuid,
-    start: Instant,
-) -> Result<JoinSet<()>, FleetError> {
-    let (report, mut reports) = mpsc::unbounded_channel();
-    let mut tasks = JoinSet::new();
-    for (at, spec) in order.iter().enumerate() {
-        let late = Late {
-            router: router.clone(),
-            at,
-            spec: config.nodes[*spec].clone(),
-            options: config.options,
-            sets: config.node_sets.clone(),
-            mode: config.migrate,
-            cluster,
-        };
-        let report = report.clone();
-        tasks.spawn(late.run(report));
-    }
-    drop(report);
-
-    let (mut untried, mut last) = (vec![true; order.len()], None);
-    let one_ready = || router.nodes().iter().any(crate::router::Node::is_ready);
-    while untried.contains(&true) || !one_ready() {
-        match timeout_at(start + config.wait, reports.recv()).await {
-            Ok(Some((at, Ok(())))) => untried[at] = false,
-            Ok(Some((at, Err(FleetError::Shard(error))))) if error.is_unreachable() => {
-                untried[at] = false;
-                last = Some(error);
-            }
-            Ok(Some((_, Err(error)))) => return Err(error),
-            Ok(None) | Err(_) if one_ready() => break,
-            Ok(None) | Err(_) => {
-                return Err(FleetError::NoNode {
-                    waited: config.wait,
-                    source: last,
-                });
-            }
-        }
-    }
-    Ok(tasks)
-}
-
-/// One node on its way to being ready.
-struct Late {
-    router: Router,
-    at: usize,
-    spec: NodeSpec,
-    options: DatabaseOptions,
-    sets: Vec<MigrationSet>,
-    mode: Migrate,
-    cluster: uuid::Uuid,
-}
-
-impl Late {
-    async fn run(self, report: mpsc::UnboundedSender<(usize, Result<(), FleetError>)>) {
-        let mut told = false;
-        loop {
-            let tried = self.attempt().await;
-            let done = tried.is_ok();
-            match &tried {
-                Ok(()) if told => tracing::info!(node = %self.spec.id, "node is ready"),
-                Ok(()) => {}
-                Err(error) if !told => {
-                    tracing::warn!(node = %self.spec.id, error = %Chain(error), "node is not ready; its keys are refused until it is");
-                    told = true;
-                }
-                Err(error) => {
-                    tracing::debug!(node = %self.spec.id, error = %Chain(error), "node is still not ready");
-                }
-            }
-            // Nobody listens once the start is over; the log has it.
-            let _ = report.send((self.at, tried));
-            if done {
-                return;
-            }
-            sleep(PAUSE).await;
-        }
-    }
-
-    async fn attempt(&self) -> Result<(), FleetError> {
-        let node = &self.router.nodes()[self.at];
-        let direct = self.spec.direct_url();
-        let admin = if direct == self.spec.url {
-            node.database().clone()
-        } else {
-            Database::open(self.spec.id.shared(), direct, &self.options)?
-        };
-        admin.reach().await?;
-        migrate(&admin, &self.sets, self.mode).await?;
-        identity::recognise(
-            node.database(),
-            &self.spec.id,
-            self.cluster,
-            self.router.shards(),
-        )
-        .await?;
-        node.set_ready();
-        Ok(())
-    }
 }

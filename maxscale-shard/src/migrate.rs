@@ -4,6 +4,7 @@
 //! several processes may start at once and each step runs once. A migration
 //! that was edited after it ran is an error.
 
+use maxscale_core::BoxError;
 use sha2::{Digest, Sha256};
 
 use crate::database::Database;
@@ -118,7 +119,7 @@ async fn pending<'a>(
         match ran {
             None => steps.push((set, step)),
             Some((_, _, sum)) if *sum == checksum(step) => {}
-            Some(_) => return Err(failed(database, set, step, "was edited after it ran")),
+            Some(_) => return Err(failed(database, set, step, "was edited after it ran", None)),
         }
     }
     Ok(steps)
@@ -134,7 +135,12 @@ async fn run(
         Engine::Postgres => step.postgres,
         Engine::Sqlite => step.sqlite,
     };
-    tx.run_script(script).await?;
+    tx.run_script(script).await.map_err(|error| match error {
+        ShardError::Statement { source, .. } | ShardError::Unique { source, .. } => {
+            failed(database, set, step, "failed", Some(source))
+        }
+        other => other,
+    })?;
     let noted =
         sql("INSERT INTO ms_migration (owner, version, name, checksum) VALUES ($1, $2, $3, $4)")
             .bind(set.owner)
@@ -164,9 +170,16 @@ fn checksum(step: &Migration) -> String {
         .collect()
 }
 
-fn failed(database: &Database, set: &MigrationSet, step: &Migration, why: &str) -> ShardError {
+fn failed(
+    database: &Database,
+    set: &MigrationSet,
+    step: &Migration,
+    why: &str,
+    source: Option<BoxError>,
+) -> ShardError {
     ShardError::Migration {
         database: database.name().into(),
         why: format!("{}/{} {} {why}", set.owner, step.version, step.name),
+        source,
     }
 }

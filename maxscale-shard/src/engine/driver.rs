@@ -10,20 +10,36 @@ pub(crate) fn error(database: &Arc<str>, source: sqlx::Error) -> ShardError {
     let database = database.clone();
     let unreachable = match &source {
         E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
-        // 57P0x: the server is going away; 08: connection; 53300: no slot left.
+        // 57P0x: the server is going away; 08: connection; 53300: no slot left;
+        // 25P03: it idled in a transaction and was disconnected.
         E::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("57P0") || code.starts_with("08") || code == "53300"
+            code.starts_with("57P0")
+                || code.starts_with("08")
+                || matches!(&*code, "53300" | "25P03")
         }),
         _ => false,
     };
+    let busy = matches!(&source, E::Database(error) if error.code().is_some_and(|c| is_busy(&c)));
     let unique = matches!(&source, E::Database(error) if error.is_unique_violation());
     let source = source.into();
     if unreachable {
         ShardError::Connect { database, source }
     } else if unique {
         ShardError::Unique { database, source }
+    } else if busy {
+        ShardError::Busy { database, source }
     } else {
         ShardError::Statement { database, source }
+    }
+}
+
+/// Lock and statement timeouts, deadlocks and lost serialisations.
+fn is_busy(code: &str) -> bool {
+    match code {
+        "55P03" | "57014" | "40001" | "40P01" => true,
+        // SQLite's codes have fewer digits; the low byte is BUSY or LOCKED.
+        _ if code.len() < 5 => code.parse().is_ok_and(|c: u32| matches!(c & 0xff, 5 | 6)),
+        _ => false,
     }
 }
 

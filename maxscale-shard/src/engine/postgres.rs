@@ -1,9 +1,10 @@
 //! PostgreSQL: connections whose every setting comes from the URL.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection};
+use sqlx_core::Url;
 use sqlx_core::transaction::TransactionManager;
 
 use super::driver::{self, bound, verbs};
@@ -46,31 +47,40 @@ pub(crate) fn pool(
 /// Reads a URL so that no `PG*` variable has a say.
 ///
 /// sqlx fills what a URL leaves out from the environment, so each such part is
-/// set here; `PGOPTIONS`, which cannot be unset, is refused.
-fn connect_options(url: &str) -> Result<PgConnectOptions, String> {
-    let parts = UrlParts::of(url)?;
-    let mut full = url.to_owned();
-    let mut add = |name: &str, value: &str| {
-        let mark = if full.contains('?') { '&' } else { '?' };
-        full.push(mark);
-        full.push_str(name);
-        full.push('=');
-        full.push_str(value);
-    };
-    if !parts.has_password && !parts.asks("password") {
-        add("password", "");
+/// set here; variables that cannot be overruled are refused.
+fn connect_options(text: &str) -> Result<PgConnectOptions, String> {
+    let mut url = Url::parse(text).map_err(|error| error.to_string())?;
+    if url.fragment().is_some() {
+        return Err("a # in it must be written %23".into());
     }
-    if !parts.asks("sslmode") && !parts.asks("ssl-mode") {
-        add(
-            "sslmode",
-            if cfg!(feature = "tls") {
-                "prefer"
-            } else {
-                "disable"
-            },
-        );
+    let pairs = url.query_pairs();
+    let asked: Vec<String> = pairs
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, _)| key.into_owned())
+        .collect();
+    let asks = |names: &[&str]| asked.iter().any(|key| names.contains(&key.as_str()));
+    let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+    let has_database = !url.path().trim_start_matches('/').is_empty();
+    for (name, there) in [
+        ("user", !url.username().is_empty() || asks(&["user"])),
+        ("host", has_host || asks(&["host", "hostaddr"])),
+        ("database", has_database || asks(&["dbname"])),
+    ] {
+        if !there {
+            return Err(format!("it names no {name}"));
+        }
     }
-    let options = PgConnectOptions::from_str(&full).map_err(|error| error.to_string())?;
+    refuse_variables(asks)?;
+
+    if url.password().is_none_or(str::is_empty) && !asks(&["password"]) {
+        url.query_pairs_mut().append_pair("password", "");
+    }
+    if !asks(&["sslmode", "ssl-mode"]) {
+        let tls = cfg!(feature = "tls");
+        let mode = if tls { "prefer" } else { "disable" };
+        url.query_pairs_mut().append_pair("sslmode", mode);
+    }
+    let mut options = PgConnectOptions::from_url(&url).map_err(|error| error.to_string())?;
     let tls = !matches!(
         options.get_ssl_mode(),
         PgSslMode::Disable | PgSslMode::Prefer | PgSslMode::Allow
@@ -80,86 +90,63 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, String> {
             "sslmode asks for TLS, and this program was built without the feature `tls`".into(),
         );
     }
-    if !parts.asks("options") && options.get_options().is_some() {
-        return Err("PGOPTIONS is set and would change every connection; unset it and put `options=` into the URL".into());
+    if !asks(&["application_name"]) {
+        options = options.application_name("maxscale");
     }
-    let options = if parts.asks("application_name") {
-        options
-    } else {
-        options.application_name("maxscale")
-    };
-    let options = if parts.has_port || parts.asks("port") {
-        options
-    } else {
-        options.port(5432)
-    };
+    if url.port().is_none() && !asks(&["port"]) {
+        options = options.port(5432);
+    }
     Ok(options)
 }
 
-struct UrlParts<'a> {
-    has_password: bool,
-    has_port: bool,
-    query: &'a str,
+/// Refuses the variables that sqlx takes and offers no way to unset.
+fn refuse_variables(asks: impl Fn(&[&str]) -> bool) -> Result<(), String> {
+    // What sqlx takes from the environment alone. Host and user are overruled
+    // because not every value of theirs makes a URL.
+    let taken = PgConnectOptions::new_without_pgpass()
+        .host("h")
+        .username("u");
+    let url = taken.to_url_lossy();
+    let file = |name: &str, names: &[&str]| {
+        cfg!(feature = "tls") && url.query_pairs().any(|(key, _)| key == name) && !asks(names)
+    };
+    for (variable, parameter, matters) in [
+        // In the URL it would be added to the variable's.
+        ("PGOPTIONS", "options", taken.get_options().is_some()),
+        (
+            "PGSSLROOTCERT",
+            "sslrootcert",
+            file("sslrootcert", &["sslrootcert", "ssl-root-cert", "ssl-ca"]),
+        ),
+        (
+            "PGSSLCERT",
+            "sslcert",
+            file("sslcert", &["sslcert", "ssl-cert"]),
+        ),
+        ("PGSSLKEY", "sslkey", file("sslkey", &["sslkey", "ssl-key"])),
+    ] {
+        if matters {
+            return Err(format!(
+                "{variable} is set and would change every connection; \
+                 unset it and put `{parameter}=` into the URL"
+            ));
+        }
+    }
+    Ok(())
 }
 
-impl<'a> UrlParts<'a> {
-    fn of(url: &'a str) -> Result<Self, String> {
-        let rest = url
-            .strip_prefix("postgres://")
-            .or_else(|| url.strip_prefix("postgresql://"))
-            .ok_or("it does not start with postgres://")?;
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let parts = Self {
-            has_password: user.split_once(':').is_some_and(|(_, p)| !p.is_empty()),
-            has_port: host
-                .rsplit_once(':')
-                .is_some_and(|(_, p)| p.parse::<u16>().is_ok()),
-            query,
-        };
-        for (missing, name) in [
-            (user.is_empty() && !parts.asks("user"), "a user"),
-            (host.is_empty() && !parts.asks("host"), "a host"),
-            (database.is_empty() && !parts.asks("dbname"), "a database"),
-        ] {
-            if missing {
-                return Err(format!("it names no {}", name.trim_start_matches("a ")));
-            }
-        }
-        Ok(parts)
-    }
-
-    fn asks(&self, name: &str) -> bool {
-        self.query
-            .split('&')
-            .any(|pair| pair.split_once('=').map_or(pair, |(k, _)| k) == name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn url_without_user_host_or_database_is_refused() {
-        for url in [
-            "postgres://h/d",
-            "postgres://u@/d",
-            "postgres://u@h",
-            "mysql://u@h/d",
-        ] {
-            assert!(connect_options(url).is_err(), "{url}");
-        }
-        assert!(connect_options("postgres://u:p@h:5433/d").is_ok());
-    }
-
-    #[cfg(not(feature = "tls"))]
-    #[test]
-    fn tls_without_the_feature_is_refused_and_never_plaintext() {
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let url = format!("postgres://u@h/d?sslmode={mode}");
-            assert!(connect_options(&url).unwrap_err().contains("feature `tls`"));
-        }
+/// Connects once, past the pool: a pool would try again and hide the cause.
+pub(crate) async fn reach(database: &Arc<str>, pool: &PgPool) -> Result<(), ShardError> {
+    let limit = pool.options().get_acquire_timeout();
+    let connected = async {
+        let conn = pool.connect_options().connect().await?;
+        conn.close().await
+    };
+    match tokio::time::timeout(limit, connected).await {
+        Ok(done) => done.map_err(|e| driver::error(database, e)),
+        Err(_) => Err(ShardError::Connect {
+            database: database.clone(),
+            source: format!("no answer within {limit:?}").into(),
+        }),
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn pools(
 ) -> Result<Pools, ShardError> {
     let path = path(url).ok_or_else(|| ShardError::Url {
         database: database.clone(),
-        why: "it must be sqlite: and the path of a file".into(),
+        why: "it must be sqlite: and the path of a file, without parameters".into(),
     })?;
     let connect = SqliteConnectOptions::new()
         .filename(&path)
@@ -96,5 +96,7 @@ pub(crate) async fn create(database: &Arc<str>, pools: &Pools) -> Result<(), Sha
 fn path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite:")?;
     let path = Path::new(rest.strip_prefix("//").unwrap_or(rest));
-    path.file_name().is_some().then(|| path.to_owned())
+    // A database in memory would be another one for each connection.
+    let memory = path.as_os_str() == ":memory:";
+    (path.file_name().is_some() && !memory && !rest.contains('?')).then(|| path.to_owned())
 }

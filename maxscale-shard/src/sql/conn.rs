@@ -12,13 +12,17 @@ use crate::sql::{Engine, Row, Statement};
 ///
 /// # Cancellation
 ///
-/// A dropped statement outside a transaction may or may not have run.
+/// A dropped statement outside a transaction may or may not have run. Inside
+/// one, it makes the commit fail.
 #[derive(Debug)]
 pub struct Conn {
     pub(crate) raw: RawConn,
     pub(crate) database: Arc<str>,
     // PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK and no error.
+    // Also true while a statement runs: if it is dropped, nobody knows whether it failed.
     failed: bool,
+    // Statements past this handle fail unseen.
+    handed_out: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +62,7 @@ impl Conn {
             raw,
             database,
             failed: false,
+            handed_out: false,
         }
     }
 
@@ -78,8 +83,9 @@ impl Conn {
     ///
     /// Returns [`ShardError::Connect`], [`ShardError::Unique`] or [`ShardError::Statement`].
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, ShardError> {
+        let failed = std::mem::replace(&mut self.failed, true);
         let done: Result<u64, ShardError> = dispatch!(self, execute, statement);
-        self.failed |= done.is_err();
+        self.failed = failed || done.is_err();
         done
     }
 
@@ -89,8 +95,9 @@ impl Conn {
     ///
     /// As [`execute`](Self::execute).
     pub async fn fetch_all(&mut self, statement: Statement) -> Result<Vec<Row>, ShardError> {
+        let failed = std::mem::replace(&mut self.failed, true);
         let rows: Result<Vec<Row>, ShardError> = dispatch!(self, fetch_all, statement);
-        self.failed |= rows.is_err();
+        self.failed = failed || rows.is_err();
         rows
     }
 
@@ -128,6 +135,13 @@ impl Conn {
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), ShardError> {
+        if self.handed_out && !self.failed {
+            // Any statement tells whether the transaction still stands.
+            match self.execute(crate::sql("SELECT 1")).await {
+                Err(error) if error.is_unreachable() => return Err(error),
+                _ => {}
+            }
+        }
         if self.failed {
             return Err(ShardError::Aborted {
                 database: self.database.clone(),
@@ -154,7 +168,10 @@ impl Conn {
     #[cfg(feature = "postgres")]
     pub fn as_postgres(&mut self) -> Option<&mut sqlx::PgConnection> {
         match &mut self.raw {
-            RawConn::Postgres(conn) => Some(conn),
+            RawConn::Postgres(conn) => {
+                self.handed_out = true;
+                Some(conn)
+            }
             #[cfg(feature = "sqlite")]
             RawConn::Sqlite(_) => None,
             RawConn::Never(never) => crate::engine::never(never),

@@ -62,8 +62,8 @@ mod sealed {
 
 macro_rules! from_column {
     ($($type:ty),+) => {$(
-        impl FromColumn for $type {}
-        impl sealed::Read for $type {
+        impl FromColumn for Option<$type> {}
+        impl sealed::Read for Option<$type> {
             fn read(row: &Row, column: &str) -> Result<Self, BoxError> {
                 match &row.0 {
                     #[cfg(feature = "postgres")]
@@ -80,18 +80,22 @@ macro_rules! from_column {
     )+};
 }
 
-from_column!(
-    Uuid,
-    f64,
-    bool,
-    String,
-    Vec<u8>,
-    Option<Uuid>,
-    Option<f64>,
-    Option<bool>,
-    Option<String>,
-    Option<Vec<u8>>
-);
+// SQLite's driver reads null as "", 0 or false, so that every bare type is
+// read as an option first.
+macro_rules! never_null {
+    ($($type:ty),+) => {$(
+        impl FromColumn for $type {}
+        impl sealed::Read for $type {
+            fn read(row: &Row, column: &str) -> Result<Self, BoxError> {
+                let value = <Option<Self> as sealed::Read>::read(row, column)?;
+                value.ok_or_else(|| "unexpected null".into())
+            }
+        }
+    )+};
+}
+
+from_column!(Uuid, f64, bool, String, Vec<u8>);
+never_null!(Uuid, i64, f64, bool, String, Vec<u8>);
 
 impl FromColumn for Option<i64> {}
 impl sealed::Read for Option<i64> {
@@ -115,13 +119,5 @@ impl sealed::Read for Option<i64> {
                 crate::engine::never(never)
             }
         }
-    }
-}
-
-impl FromColumn for i64 {}
-impl sealed::Read for i64 {
-    fn read(row: &Row, column: &str) -> Result<Self, BoxError> {
-        let value = <Option<Self> as sealed::Read>::read(row, column)?;
-        value.ok_or_else(|| "unexpected null".into())
     }
 }

@@ -38,7 +38,7 @@ pub enum Value {
     Uuid(Option<Uuid>),
     /// `bigint`, and fits `integer` columns.
     I64(Option<i64>),
-    /// `double precision`.
+    /// `double precision`. SQLite keeps no sign of zero, and NaN as null.
     F64(Option<f64>),
     /// `boolean`, 0 or 1 in SQLite.
     Bool(Option<bool>),

@@ -16,7 +16,8 @@ use crate::sql::Conn;
 /// # Cancellation
 ///
 /// A commit that is dropped or fails with [`ShardError::Connect`] has an
-/// unknown outcome.
+/// unknown outcome. After a statement that failed or was dropped, it is
+/// [`ShardError::Aborted`].
 pub struct Tx {
     conn: Conn,
     shard: Option<VirtualShard>,

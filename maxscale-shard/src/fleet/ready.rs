@@ -1,0 +1,118 @@
+use maxscale_core::Chain;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+use super::identity::recognise;
+use super::{FleetConfig, FleetError, Migrate, NodeSpec, PAUSE, migrate};
+use crate::database::{Database, DatabaseOptions};
+use crate::migrate::MigrationSet;
+use crate::router::{Node, Router};
+
+/// Readies the nodes side by side; returns once each was tried and one is ready.
+pub(super) async fn ready(
+    router: &Router,
+    config: &FleetConfig,
+    order: &[usize],
+    cluster: Uuid,
+    start: Instant,
+) -> Result<JoinSet<()>, FleetError> {
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
+    for (at, spec) in order.iter().enumerate() {
+        let late = Late {
+            router: router.clone(),
+            at,
+            spec: config.nodes[*spec].clone(),
+            options: config.options,
+            sets: config.node_sets.clone(),
+            mode: config.migrate,
+            cluster,
+        };
+        let report = report.clone();
+        tasks.spawn(late.run(report));
+    }
+    drop(report);
+
+    let (mut untried, mut last) = (vec![true; order.len()], None);
+    let one_ready = || router.nodes().iter().any(Node::is_ready);
+    while untried.contains(&true) || !one_ready() {
+        match timeout_at(start + config.wait, reports.recv()).await {
+            Ok(Some((at, Ok(())))) => untried[at] = false,
+            Ok(Some((at, Err(FleetError::Shard(error))))) if error.is_unreachable() => {
+                untried[at] = false;
+                last = Some(error);
+            }
+            Ok(Some((_, Err(error)))) => return Err(error),
+            Ok(None) | Err(_) if one_ready() => break,
+            Ok(None) | Err(_) => {
+                return Err(FleetError::NoNode {
+                    waited: config.wait,
+                    source: last,
+                });
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+/// One node on its way to being ready.
+struct Late {
+    router: Router,
+    at: usize,
+    spec: NodeSpec,
+    options: DatabaseOptions,
+    sets: Vec<MigrationSet>,
+    mode: Migrate,
+    cluster: Uuid,
+}
+
+impl Late {
+    async fn run(self, report: mpsc::UnboundedSender<(usize, Result<(), FleetError>)>) {
+        let mut told = None;
+        loop {
+            let tried = self.attempt().await;
+            let done = tried.is_ok();
+            match (&tried, &told) {
+                (Ok(()), Some(_)) => tracing::info!(node = %self.spec.id, "node is ready"),
+                (Ok(()), None) => {}
+                // Each new reason once: a node that is back may be the wrong one.
+                (Err(error), told_text) => {
+                    let text = Chain(error).to_string();
+                    if told_text.as_ref() != Some(&text) {
+                        tracing::warn!(node = %self.spec.id, error = %text, "node is not ready; its keys are refused until it is");
+                        told = Some(text);
+                    }
+                }
+            }
+            // Nobody listens once the start is over; the log has it.
+            let _ = report.send((self.at, tried));
+            if done {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn attempt(&self) -> Result<(), FleetError> {
+        let node = &self.router.nodes()[self.at];
+        let direct = self.spec.direct_url();
+        let admin = if direct == self.spec.url {
+            node.database().clone()
+        } else {
+            Database::open(self.spec.id.shared(), direct, &self.options)?
+        };
+        admin.reach().await?;
+        migrate(&admin, &self.sets, self.mode).await?;
+        recognise(
+            node.database(),
+            &self.spec.id,
+            self.cluster,
+            self.router.shards(),
+        )
+        .await?;
+        node.set_ready();
+        Ok(())
+    }
+}

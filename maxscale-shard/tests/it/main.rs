@@ -1,0 +1,19 @@
+//! The crate against SQLite files and a real PostgreSQL.
+//!
+//! A claim that holds on both engines is one function, run by [`on_both!`] on each.
+
+#![cfg(all(feature = "postgres", feature = "sqlite"))]
+#![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
+#[macro_use]
+mod support;
+
+mod claims;
+mod degraded;
+mod fleet;
+mod migrations;
+mod sqlite;
+mod transactions;
+mod urls;
+mod values;
+mod vindex;
