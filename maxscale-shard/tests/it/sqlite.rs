@@ -1,7 +1,13 @@
-use maxscale_shard::{Database, DatabaseOptions, Engine, ShardError, sql};
-use tokio::task::JoinSet;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::{env, fs, thread};
 
-use crate::support::{Nodes, note, noted, notes};
+use maxscale_shard::{Database, DatabaseOptions, Engine, ShardError, sql};
+use maxscale_tests::Process;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::support::{LIMIT, note, noted, notes};
 
 async fn setting(database: &Database, statement: &'static str, name: &str) -> String {
     let mut conn = database.writer().await.unwrap();
@@ -53,22 +59,49 @@ async fn reader_refuses_to_write() {
     assert_eq!(notes(&nodes).await, []);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fresh_file_opens_for_eight_at_once() {
-    for _ in 0..20 {
-        let nodes = Nodes::fresh(Engine::Sqlite, 1).await;
-        let mut tasks = JoinSet::new();
-        for _ in 0..8 {
-            let url = nodes.urls[0].clone();
-            tasks.spawn(async move {
-                let options = DatabaseOptions::default();
-                let database = Database::open("fresh", &url, &options).unwrap();
-                database.reach().await
-            });
+const FOLDER: &str = "MAXSCALE_TEST_CHILD_FOLDER";
+const NAME: &str = "MAXSCALE_TEST_CHILD_NAME";
+const PROCESSES: usize = 8;
+
+/// This very test, run by eight processes that meet before each of the files.
+#[tokio::test]
+async fn fresh_file_opens_for_eight_processes_at_once() {
+    if let (Some(folder), Some(name)) = (env::var_os(FOLDER), env::var_os(NAME)) {
+        for round in 0..30 {
+            meet(&Path::new(&folder).join(format!("round-{round}")), &name);
+            let url = format!("sqlite:{}/{round}.db", Path::new(&folder).display());
+            let database = Database::open("fresh", &url, &DatabaseOptions::default()).unwrap();
+            database.reach().await.unwrap();
         }
-        for opened in tasks.join_all().await {
-            opened.unwrap();
-        }
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let processes: Vec<Process> = (0..PROCESSES)
+        .map(|number| {
+            Process::builder(env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "sqlite::fresh_file_opens_for_eight_processes_at_once",
+                ])
+                .env(FOLDER, folder.path())
+                .env(NAME, number.to_string())
+                .start()
+        })
+        .collect();
+
+    for process in processes {
+        let ended = process.wait(2 * LIMIT).await;
+        assert!(ended.success(), "{}", process.lines().join("\n"));
+    }
+}
+
+fn meet(place: &Path, name: &OsStr) {
+    fs::create_dir_all(place).unwrap();
+    fs::write(place.join(name), "").unwrap();
+    let start = Instant::now();
+    while fs::read_dir(place).unwrap().count() < PROCESSES {
+        assert!(start.elapsed() < LIMIT, "the others did not come");
+        thread::yield_now();
     }
 }
 
