@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use maxscale_shard::{Database, Engine, ShardError, sql};
 use maxscale_tests::eventually;
-use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::support::{LIMIT, Nodes, note, noted, notes, options};
@@ -106,20 +105,39 @@ async fn pair(database: &Database, n: i64) -> Result<(), ShardError> {
     tx.commit().await
 }
 
+/// Drops `future` after so many polls: at once, or when its next answer has come.
+async fn cut<T>(polls: u64, at_once: bool, future: impl Future<Output = T>) -> Option<T> {
+    let (mut future, mut polled) = (Box::pin(future), 0);
+    poll_fn(|cx| {
+        if polled == polls {
+            return Poll::Ready(None);
+        }
+        polled += 1;
+        match future.as_mut().poll(cx) {
+            Poll::Pending if at_once && polled == polls => Poll::Ready(None),
+            other => other.map(Some),
+        }
+    })
+    .await
+}
+
 async fn cancelled_transactions_tear_nothing_and_poison_nothing(engine: Engine) {
     const TRIES: i64 = 500;
     let (nodes, database) = noted(engine).await;
-    // The longest wait is twice what an undisturbed one takes here and now.
-    let start = Instant::now();
-    for n in 0..10 {
-        pair(&database, -1 - n).await.unwrap();
+    // As many awaits as one transaction has, and some more for a reconnect.
+    let mut awaits = 1;
+    loop {
+        let n = -i64::try_from(awaits).unwrap();
+        if cut(awaits, false, pair(&database, n)).await.is_some() {
+            break;
+        }
+        awaits += 1;
     }
-    let longest = u64::try_from((start.elapsed() / 5).as_nanos()).unwrap();
 
     let mut acknowledged = Vec::new();
     for n in 0..TRIES {
-        let wait = Duration::from_nanos(Uuid::new_v4().as_u64_pair().1 % longest);
-        if let Ok(done) = timeout(wait, pair(&database, n)).await {
+        let polls = Uuid::new_v4().as_u64_pair().1 % (2 * awaits);
+        if let Some(done) = cut(polls, n % 2 == 0, pair(&database, n)).await {
             done.unwrap();
             acknowledged.push(n);
         }
