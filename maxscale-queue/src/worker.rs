@@ -136,6 +136,16 @@ const HAND_BACK: Duration = Duration::from_secs(5);
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 const SHORTEST_POLL: Duration = Duration::from_millis(1);
 
+/// Waits for the worker to be that far in its end, or for ever.
+///
+/// A worker that was dropped says nothing any more: its tasks are about to be
+/// aborted, and must not hand anything back on the way.
+async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
+    if phase.wait_for(|phase| *phase >= wanted).await.is_err() {
+        std::future::pending().await
+    }
+}
+
 async fn all(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::run::Run;
-use super::{Phase, Poll, Shared};
+use super::{Phase, Poll, Shared, reached};
 use crate::queue::Queue;
 use crate::store::{self, Claimed, Ending, Lease, Wanted};
 
@@ -65,7 +65,7 @@ impl NodeWorker {
         while !node.is_ready() {
             tokio::select! {
                 () = sleep(PAUSE) => {}
-                _ = phase.changed() => return,
+                () = reached(&mut phase, Phase::Draining) => return,
             }
         }
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
@@ -87,10 +87,10 @@ impl NodeWorker {
         let mut doorbell = self.queue.doorbell(self.node);
         let mut poll = self.shared.poll.busy;
         let mut turn = 0;
-        while *phase.borrow_and_update() == Phase::Open {
+        while *phase.borrow() == Phase::Open {
             let mut slots = tokio::select! {
                 slots = self.free_slots() => slots,
-                _ = phase.changed() => continue,
+                () = reached(&mut phase, Phase::Draining) => break,
             };
             // Seen before the claim looks: a ring during it is not missed.
             doorbell.mark_unchanged();
@@ -127,7 +127,7 @@ impl NodeWorker {
             tokio::select! {
                 () = sleep(jittered) => {}
                 _ = doorbell.changed() => {}
-                _ = phase.changed() => {}
+                () = reached(&mut phase, Phase::Draining) => {}
             }
         }
         while runs.join_next().await.is_some() {}

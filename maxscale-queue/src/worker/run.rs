@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::node::{Held, Settlement};
-use super::{Phase, Shared};
+use super::{Phase, Shared, reached};
 use crate::job::Outcome;
 use crate::store::{Claimed, Ending, Facts};
 
@@ -184,11 +184,6 @@ async fn stopped(task: &mut JoinSet<Outcome>, phase: &mut watch::Receiver<Phase>
 async fn next(task: &mut JoinSet<Outcome>) -> Result<Outcome, JoinError> {
     let ended = task.join_next().await;
     ended.expect("one task was spawned and is joined once")
-}
-
-async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
-    // An error means that the worker is gone, and this task with it.
-    let _ = phase.wait_for(|phase| *phase >= wanted).await;
 }
 
 fn panicked(error: JoinError) -> String {
