@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::KeyRing;
@@ -149,14 +150,26 @@ impl Accounts {
             email: email.as_str().to_owned(),
             name,
         };
-        let token = self.insert(&user, &hash).await?;
+        let token = match self.insert(&user, &hash).await {
+            Ok(token) => token,
+            Err(error) => {
+                // Whoever tries again should not meet the own reservation.
+                if let Err(kept) = self.0.emails.release(&claim).await {
+                    tracing::debug!(error = %Chain(&kept), "the email stays reserved until its lease runs out");
+                }
+                return Err(error);
+            }
+        };
         match self.0.emails.confirm(&claim).await {
             Ok(()) => Ok(LoggedIn {
                 token: token.text(&self.0.keys),
                 user,
             }),
             Err(ClaimError::Lost) => {
-                self.forget(id).await?;
+                // What stays is an orphan that no lookup finds.
+                if let Err(error) = self.forget(id).await {
+                    tracing::warn!(error = %Chain(&error), "an account without an email stays behind");
+                }
                 Err(AuthError::EmailTaken)
             }
             Err(error) => Err(error.into()),

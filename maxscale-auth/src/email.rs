@@ -29,7 +29,9 @@ impl Email {
         if text.len() > 4 * Self::MAX_LEN {
             return Err(AuthError::Email);
         }
-        let text: String = text.trim().nfkc().collect::<String>().to_lowercase();
+        let lower = text.trim().nfkc().collect::<String>().to_lowercase();
+        // Small letters compose where capitals do not: Ϊ with an accent.
+        let text: String = lower.nfkc().collect();
         let (local, domain) = text.rsplit_once('@').ok_or(AuthError::Email)?;
         let domain = ascii_domain(domain).ok_or(AuthError::Email)?;
         let email = format!("{local}@{domain}");
@@ -102,6 +104,18 @@ mod tests {
             );
         }
         assert_eq!(Email::parse("a.b+c@d.e").unwrap().as_str(), "a.b+c@d.e");
+    }
+
+    #[test]
+    fn normal_form_of_a_normal_form_is_itself() {
+        let all = (0..=u32::from(char::MAX)).filter_map(char::from_u32);
+        for c in all.filter(|c| !c.to_lowercase().eq([*c])) {
+            for local in [format!("{c}"), format!("a{c}b"), format!("b{c}\u{301}")] {
+                if let Ok(email) = Email::parse(&format!("{local}@example.org")) {
+                    assert_eq!(Email::parse(email.as_str()).ok(), Some(email), "{c:?}");
+                }
+            }
+        }
     }
 
     #[test]

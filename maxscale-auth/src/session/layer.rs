@@ -154,7 +154,10 @@ impl<T: SessionStore> Shared<T> {
             return Ok(None);
         }
         if session.wants_touch(now) {
-            self.store.touch(session.user, session.id, now).await?;
+            // The session is valid either way, and the next request tries again.
+            if let Err(error) = self.store.touch(session.user, session.id, now).await {
+                tracing::warn!(error = %Chain(&error), "cannot note a session's last request");
+            }
         }
         Ok(Some(Principal::new(session.user, session.id)))
     }

@@ -1,0 +1,130 @@
+//! Sign-ups that something stops half-way.
+
+use std::time::Duration;
+
+use maxscale_auth::AuthError;
+use maxscale_core::fact::VirtualShard;
+use maxscale_shard::{Claims, Engine, Sql, Tx, sql};
+use maxscale_tests::eventually;
+
+use crate::support::{Bench, LIMIT, PASSWORD};
+
+on_both!(
+    crash_between_insert_and_confirm_heals,
+    email_is_free_at_once_when_the_insert_failed,
+);
+
+const EMAIL: &str = "ada@example.org";
+
+async fn crash_between_insert_and_confirm_heals(bench: Bench) {
+    // What a process left behind that was killed before it confirmed.
+    let emails = Claims::new(bench.router().clone(), bench.keys.clone(), "email");
+    let orphan = bench.ids.draw(VirtualShard::new(3));
+    let brief = emails.lease(Duration::from_millis(300));
+    let _never_confirmed = brief.reserve(EMAIL, orphan).await.unwrap();
+    let row = sql(
+        "INSERT INTO ms_user (shard_id, user_id, email, name, password_hash, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    );
+    let row = row
+        .bind(orphan.shard())
+        .bind(orphan)
+        .bind(EMAIL)
+        .bind("Ada")
+        .bind("?")
+        .bind(0_i64);
+    bench
+        .router()
+        .shard(orphan)
+        .unwrap()
+        .execute(row)
+        .await
+        .unwrap();
+
+    // While it may still come back, and be it only for a moment, the email is taken.
+    let early = bench.accounts.log_in(EMAIL, PASSWORD).await;
+    assert!(matches!(early, Err(AuthError::Credentials)), "{early:?}");
+    let ada = eventually(LIMIT, async || {
+        let tried = bench.accounts.sign_up(EMAIL, PASSWORD, "Ada").await;
+        assert!(
+            matches!(tried, Ok(_) | Err(AuthError::EmailTaken)),
+            "{tried:?}"
+        );
+        tried
+    })
+    .await;
+
+    assert_ne!(ada.user.id, orphan);
+    assert_eq!(
+        bench.accounts.log_in(EMAIL, PASSWORD).await.unwrap().user,
+        ada.user
+    );
+}
+
+async fn email_is_free_at_once_when_the_insert_failed(bench: Bench) {
+    bench
+        .everywhere("ALTER TABLE ms_session RENAME TO hidden")
+        .await;
+    let failed = bench.accounts.sign_up(EMAIL, PASSWORD, "Ada").await;
+    assert!(matches!(failed, Err(AuthError::Shard(_))), "{failed:?}");
+    assert_eq!(
+        bench.counts("SELECT count(*) AS n FROM ms_user").await,
+        [0, 0]
+    );
+
+    bench
+        .everywhere("ALTER TABLE hidden RENAME TO ms_session")
+        .await;
+
+    bench
+        .accounts
+        .sign_up(EMAIL, PASSWORD, "Ada")
+        .await
+        .unwrap();
+}
+
+/// A process that slept through its lease finds another owner and leaves nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sign_up_that_lost_its_email_takes_its_rows_back() {
+    let bench = Bench::new(Engine::Postgres).await;
+    let mut locks: Vec<Tx> = Vec::new();
+    for node in bench.router().nodes() {
+        let mut tx = node.database().begin().await.unwrap();
+        tx.execute(sql("LOCK TABLE ms_user IN EXCLUSIVE MODE"))
+            .await
+            .unwrap();
+        locks.push(tx);
+    }
+    let accounts = bench.accounts.clone();
+    let slow = tokio::spawn(async move { accounts.sign_up(EMAIL, PASSWORD, "Slow").await });
+
+    // It has reserved and waits for the lock; meanwhile another one becomes the owner.
+    let other = bench.ids.draw(VirtualShard::new(0));
+    let take = Sql::both("UPDATE ms_claim SET owner = $1, held = true");
+    eventually(LIMIT, async || {
+        let mut taken = 0;
+        for node in bench.router().nodes() {
+            taken += node
+                .database()
+                .execute(take.statement().bind(other))
+                .await
+                .unwrap();
+        }
+        taken == 1
+    })
+    .await;
+    for tx in locks {
+        tx.rollback().await.unwrap();
+    }
+
+    let lost = slow.await.unwrap();
+    assert!(matches!(lost, Err(AuthError::EmailTaken)), "{lost:?}");
+    assert_eq!(
+        bench.counts("SELECT count(*) AS n FROM ms_user").await,
+        [0, 0]
+    );
+    assert_eq!(
+        bench.counts("SELECT count(*) AS n FROM ms_session").await,
+        [0, 0]
+    );
+}

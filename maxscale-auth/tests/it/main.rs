@@ -1,0 +1,10 @@
+//! Accounts and sessions on SQLite files and a real PostgreSQL, two nodes each.
+
+#![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
+#[macro_use]
+mod support;
+
+mod accounts;
+mod heals;
+mod sessions;

@@ -1,0 +1,198 @@
+//! A fleet of two nodes with accounts on it, and a request through the session layer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, header};
+use maxscale_auth::session::{SessionStore, SqlSessions};
+use maxscale_auth::{
+    Accounts, CookiePolicy, MIGRATIONS, PasswordPool, PasswordPoolConfig, Principal, SessionLayer,
+};
+use maxscale_core::clock::{Clock, ManualTime, Timestamp};
+use maxscale_core::fact::Subject;
+use maxscale_core::id::{IdGenerator, KeyspaceTag};
+use maxscale_core::keys::{KeyRing, Secret};
+use maxscale_core::refusal::ReplyBody;
+use maxscale_shard::{DatabaseOptions, Engine, Fleet, FleetConfig, Router, Sql, fleet::NodeSpec};
+use maxscale_tests::PostgresServer;
+use tempfile::TempDir;
+use tower::{Layer, ServiceExt, service_fn};
+
+/// Runs each `async fn(Bench)` once per engine.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                use crate::support::Bench;
+                super::$name(Bench::new(maxscale_shard::Engine::Sqlite).await).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                use crate::support::Bench;
+                super::$name(Bench::new(maxscale_shard::Engine::Postgres).await).await;
+            })+
+        }
+    };
+}
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+pub(crate) struct Bench {
+    pub(crate) fleet: Fleet,
+    pub(crate) accounts: Accounts,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) ids: Arc<IdGenerator>,
+    pub(crate) clock: Clock,
+    pub(crate) time: ManualTime,
+    _folder: Option<TempDir>,
+    _databases: Vec<maxscale_tests::Database>,
+}
+
+pub(crate) fn keys() -> Arc<KeyRing> {
+    Arc::new(KeyRing::new(1, Secret::new([7; 32])).unwrap())
+}
+
+impl Bench {
+    pub(crate) async fn new(engine: Engine) -> Self {
+        let (mut folder, mut databases, mut urls) = (None, Vec::new(), Vec::new());
+        match engine {
+            Engine::Sqlite => {
+                let at = TempDir::new().unwrap();
+                urls.extend([1, 2].map(|n| format!("sqlite:{}/{n}.db", at.path().display())));
+                folder = Some(at);
+            }
+            Engine::Postgres => {
+                for _ in 0..2 {
+                    let database = PostgresServer::shared().await.database().await;
+                    urls.push(database.url());
+                    databases.push(database);
+                }
+            }
+        }
+        let specs = (1..)
+            .zip(&urls)
+            .map(|(at, url)| NodeSpec::parse(url, at).unwrap());
+        let mut options = DatabaseOptions::default();
+        options.connections = 6;
+        options.acquire_timeout = LIMIT;
+        options.lock_timeout = LIMIT;
+        options.statement_timeout = LIMIT;
+        let config = FleetConfig::new(specs.collect())
+            .shards(16)
+            .options(options)
+            .migrations(MIGRATIONS);
+        let fleet = Fleet::open(config).await.unwrap();
+
+        let (clock, time) = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
+        let mut patient = PasswordPoolConfig::default();
+        patient.wait = Duration::from_secs(120);
+        let passwords = PasswordPool::new(patient).await.unwrap();
+        let (keys, ids) = (
+            keys(),
+            IdGenerator::new(clock.clone(), KeyspaceTag::default()),
+        );
+        let ids = Arc::new(ids);
+        let accounts =
+            Accounts::builder(fleet.router().clone(), ids.clone(), keys.clone(), passwords)
+                .clock(clock.clone())
+                .build();
+        Self {
+            fleet,
+            accounts,
+            keys,
+            ids,
+            clock,
+            time,
+            _folder: folder,
+            _databases: databases,
+        }
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        self.fleet.router()
+    }
+
+    pub(crate) fn layer(&self) -> SessionLayer<SqlSessions> {
+        self.layer_on(self.accounts.sessions())
+    }
+
+    pub(crate) fn layer_on<T: SessionStore>(&self, store: T) -> SessionLayer<T> {
+        let cookie = CookiePolicy::new(true);
+        SessionLayer::new(store, self.keys.clone(), cookie, self.clock.clone())
+    }
+
+    /// Who the layer says has `token`, sent as the cookie.
+    pub(crate) async fn who(&self, token: &str) -> Option<Principal> {
+        ask(&self.layer(), cookie(token))
+            .await
+            .extensions()
+            .get()
+            .cloned()
+    }
+
+    /// Runs a statement on both nodes.
+    pub(crate) async fn everywhere(&self, text: &'static str) {
+        for node in self.router().nodes() {
+            node.database()
+                .execute(Sql::both(text).statement())
+                .await
+                .unwrap();
+        }
+    }
+
+    /// How many rows the statement counts as `n` on both nodes, one by one.
+    pub(crate) async fn counts(&self, text: &'static str) -> Vec<i64> {
+        let mut counts = Vec::new();
+        for node in self.router().nodes() {
+            let row = node
+                .database()
+                .fetch_optional(Sql::both(text).statement())
+                .await;
+            counts.push(row.unwrap().unwrap().get("n").unwrap());
+        }
+        counts
+    }
+}
+
+pub(crate) fn cookie(token: &str) -> Request<()> {
+    let cookie = format!("theme=dark; __Host-maxscale={token}");
+    Request::builder()
+        .header(header::COOKIE, cookie)
+        .body(())
+        .unwrap()
+}
+
+pub(crate) fn authorization(value: &str) -> Request<()> {
+    Request::builder()
+        .header(header::AUTHORIZATION, value)
+        .body(())
+        .unwrap()
+}
+
+/// The handler was called.
+#[derive(Clone, Debug)]
+pub(crate) struct Handled;
+
+/// Sends a request through the layer to a handler that answers with the facts it got.
+pub(crate) async fn ask<T: SessionStore>(
+    layer: &SessionLayer<T>,
+    request: Request<()>,
+) -> Response<ReplyBody<()>> {
+    let handler = service_fn(|request: Request<()>| async move {
+        let mut response = Response::new(());
+        response.extensions_mut().insert(Handled);
+        if let Some(principal) = request.extensions().get::<Principal>() {
+            response.extensions_mut().insert(principal.clone());
+        }
+        if let Some(subject) = request.extensions().get::<Subject>() {
+            response.extensions_mut().insert(subject.clone());
+        }
+        Ok::<_, Infallible>(response)
+    });
+    layer.layer(handler).oneshot(request).await.unwrap()
+}
