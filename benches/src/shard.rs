@@ -1,0 +1,14 @@
+//! The router: what finding a shard costs, and a statement against bare sqlx.
+
+mod route;
+mod statement;
+
+use maxscale_core::BoxError;
+
+use crate::bar::Report;
+use crate::rounds::Plan;
+
+pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
+    route::run(plan, report).await?;
+    statement::run(plan, report).await
+}
