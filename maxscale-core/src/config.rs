@@ -14,7 +14,7 @@
 //! | in the environment | meaning |
 //! | --- | --- |
 //! | `MAXSCALE__HTTP__PORT=80` | the setting `http.port` |
-//! | `MAXSCALE__REDIS__URL_FILE=/run/secrets/redis` | `redis.url` is the file's text without the newline at its end; for URLs and secrets |
+//! | `MAXSCALE__REDIS__URL_FILE=/run/secrets/redis` | `redis.url` is the file's text without the newline at its end; for URLs, secrets and lists |
 //! | `RUST_LOG=debug` | `log.filter`, if the schema has such a text |
 //! | `NO_COLOR=1` | `log.color = false`, if the schema has such a Bool |
 //!

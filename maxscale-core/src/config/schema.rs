@@ -209,7 +209,9 @@ impl Setting {
     /// hold a password: `MAXSCALE__REDIS__URL_FILE`.
     #[must_use]
     pub fn file_variable(&self) -> Option<String> {
-        matches!(self.kind, Kind::Secret | Kind::Url).then(|| self.variable() + "_FILE")
+        // A list may be one of URLs.
+        let may_hold_a_password = matches!(self.kind, Kind::Secret | Kind::Url | Kind::List);
+        may_hold_a_password.then(|| self.variable() + "_FILE")
     }
 
     pub(super) fn read(&self, raw: &Raw) -> Result<Value, Problem> {
@@ -285,7 +287,10 @@ mod tests {
         assert_eq!(
             variables,
             [
-                ("MAXSCALE__SHARDS__NODES".to_owned(), None),
+                (
+                    "MAXSCALE__SHARDS__NODES".to_owned(),
+                    Some("MAXSCALE__SHARDS__NODES_FILE".to_owned())
+                ),
                 (
                     "MAXSCALE__CACHE__L2__URL".to_owned(),
                     Some("MAXSCALE__CACHE__L2__URL_FILE".to_owned())

@@ -187,6 +187,19 @@ fn secret_is_read_from_the_file_that_a_variable_names() {
 }
 
 #[test]
+fn list_of_urls_is_read_from_a_named_file_and_masked() {
+    let (_folder, path) = file("a=postgres://u:planted@h/a,\nb=postgres://u:planted@h/b\n");
+    let path = path.to_str().unwrap();
+    let config = environment(&[("MAXSCALE__SHARDS__NODES_FILE", path)]).load();
+    let config = config.unwrap();
+    assert_eq!(
+        config.get::<Vec<String>>("shards.nodes").unwrap(),
+        ["a=postgres://u:planted@h/a", "b=postgres://u:planted@h/b"]
+    );
+    assert!(!config.to_string().contains("planted"), "{config}");
+}
+
+#[test]
 fn only_kinds_that_may_hold_a_password_are_read_from_named_files() {
     let loaded = environment(&[("MAXSCALE__HTTP__PORT_FILE", "/dev/null")]).load();
     assert!(report(loaded).starts_with("error: unknown environment variable"));
