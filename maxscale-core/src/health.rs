@@ -22,7 +22,7 @@ use crate::BoxError;
 use crate::clock::{Clock, Timestamp};
 
 #[cfg(feature = "axum")]
-pub use routes::routes;
+pub use routes::{probes, routes, tree};
 pub use state::Status;
 
 use check::Check;

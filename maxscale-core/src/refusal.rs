@@ -178,6 +178,12 @@ impl Refusal {
         }
     }
 
+    /// What the refusal means for the caller.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
     /// Adds a sentence for the person who called.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -283,6 +289,22 @@ mod tests {
         assert_eq!(headers[RETRY_AFTER], "2");
         assert_eq!(body["detail"], "a \"quoted\"\n\\ detail\u{1}");
         assert_eq!(body["code"], "limited");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("taken")]
+    struct Taken;
+
+    impl Classify for Taken {
+        fn class(&self) -> Class {
+            Class::Conflict
+        }
+    }
+
+    #[test]
+    fn refusal_keeps_the_class_of_its_cause() {
+        let refusal = Refusal::new(&Taken).detail("somebody was faster");
+        assert_eq!(refusal.class(), Class::Conflict);
     }
 
     #[test]

@@ -10,16 +10,31 @@ use serde::Serialize;
 use super::{CheckReport, Health, Importance, Overall, Report, Status};
 use crate::clock::Timestamp;
 
-/// `GET /livez`, `/readyz` and `/health`, none of which waits for anything.
+/// `GET /livez`, `/readyz` and `/health` together: [`probes`] and [`tree`].
+pub fn routes(health: Health) -> Router {
+    probes(health.clone()).merge(tree(health))
+}
+
+/// `GET /livez` and `/readyz`, for whoever restarts and feeds this process.
+///
+/// Neither waits for anything, nor tells what this process depends on.
 ///
 /// - `/livez`: 200 as long as the process serves.
 /// - `/readyz`: 200, or 503 while draining or while a critical check is not up.
-/// - `/health`: the tree as JSON, with 503 if the whole is down.
-pub fn routes(health: Health) -> Router {
+pub fn probes(health: Health) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
-        .route("/health", get(tree))
+        .with_state(health)
+}
+
+/// `GET /health`: all checks as JSON, with 503 if the whole is down.
+///
+/// It waits for nothing. It names what this process depends on, so it may
+/// stand on an address of its own.
+pub fn tree(health: Health) -> Router {
+    Router::new()
+        .route("/health", get(report))
         .with_state(health)
 }
 
@@ -48,7 +63,7 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn tree(State(health): State<Health>) -> Response {
+async fn report(State(health): State<Health>) -> Response {
     let report = health.report();
     let status = match report.overall {
         Overall::Down => StatusCode::SERVICE_UNAVAILABLE,

@@ -247,4 +247,24 @@ mod over_http {
             )
         );
     }
+
+    #[tokio::test]
+    async fn probes_and_tree_may_stand_on_addresses_of_their_own() {
+        let app = || axum::Router::new().route("/", axum::routing::get(async || "app"));
+        let main = app().merge(probes(health()));
+        let private = app().merge(tree(health()));
+        let found = async |router: &axum::Router, path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap().status() == StatusCode::OK
+        };
+        for (path, on_main, on_private) in [
+            ("/", true, true),
+            ("/livez", true, false),
+            ("/readyz", true, false),
+            ("/health", false, true),
+        ] {
+            assert_eq!(found(&main, path).await, on_main, "{path}");
+            assert_eq!(found(&private, path).await, on_private, "{path}");
+        }
+    }
 }
