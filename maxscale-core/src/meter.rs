@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{InstrumentProvider, Meter};
+use opentelemetry::metrics::InstrumentProvider;
+pub use opentelemetry::metrics::Meter;
 
 /// What an instrument is called, and what it counts.
 #[derive(Clone, Copy, Debug)]

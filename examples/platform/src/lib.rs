@@ -1,4 +1,23 @@
-//! platform
+//! A service for creators, assembled from the maxscale crates.
+//!
+//! ```text
+//!  http::Request ─ trace ─ session ─ limit ─ deadline ─ handler ─ cache ─ shard
+//!  upload ─ object on disk ─ row and job in one transaction ─ worker ─ measured
+//! ```
 
+pub mod assembly;
 pub mod audio;
+pub mod banner;
+pub mod folder;
+pub mod http;
+pub mod keyring;
+pub mod measure;
 pub mod objects;
+pub mod profile;
+pub mod project;
+pub mod schema;
+pub mod serve;
+pub mod settings;
+pub mod start;
+pub mod sweep;
+pub mod track;

@@ -1,1 +1,158 @@
-fn main() {}
+//! The platform as a program.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use maxscale_core::config::Explanation;
+use maxscale_core::telemetry::{self, Format, Metrics, TelemetryConfig};
+use platform::assembly::{self, Platform};
+use platform::banner::Banner;
+use platform::serve::{Listeners, serve};
+use platform::settings::{self, Settings};
+use platform::start::StartError;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// A service for creators on the maxscale crates.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The configuration file; maxscale.toml if it is there.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
+    /// Sets one setting, over file and environment.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, global = true)]
+    set: Vec<(String, String)>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Command {
+    /// Serves; the default.
+    Serve,
+    /// Runs pending migrations and ends.
+    Migrate,
+    /// Prints every effective setting and where it came from.
+    Config,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let command = args.command.unwrap_or(Command::Serve);
+    match run(args, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            // Nothing is left to tell it to if that fails too.
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args, command: Command) -> Result<(), String> {
+    let config = settings::load(args.config, args.set).map_err(|error| error.to_string())?;
+    let settings = Settings::read(&config).map_err(|error| error.explanation().to_string())?;
+    if matches!(command, Command::Config) {
+        return print(&config.to_string());
+    }
+    let _guard = telemetry::init(log_config(&settings)).map_err(|error| {
+        let why = maxscale_core::Chain(&error).to_string();
+        let action = "write it as info, or as info,maxscale_shard=debug";
+        config
+            .explain("log.filter", "cannot start the log", &why, action)
+            .to_string()
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| {
+        let action = "see how many threads this user may have";
+        Explanation::new("cannot start the runtime", error.to_string(), action).to_string()
+    })?;
+    runtime.block_on(async {
+        let done = match command {
+            Command::Migrate => assembly::migrate(&settings).await,
+            _ => start(&settings).await,
+        };
+        done.map_err(|error: StartError| error.explanation(&config).to_string())
+    })
+}
+
+async fn start(settings: &Settings) -> Result<(), StartError> {
+    // From the first line on: a stop during the start must not be missed.
+    let stop = stop_on_signal().map_err(|error| StartError::Assemble(error.into()))?;
+    let failed = |error: std::io::Error| StartError::Assemble(error.into());
+    let listeners = Listeners::bind(settings).await?;
+    let metrics = Metrics::new();
+    let meter = metrics.meter("platform");
+    let platform = tokio::select! {
+        platform = Platform::assemble(settings, &meter) => platform?,
+        () = stopped(stop.clone()) => return Ok(()),
+    };
+    let main = listeners.address().map_err(failed)?;
+    let banner = Banner {
+        main,
+        admin: listeners.admin_address().map_err(failed)?,
+        moved: !settings.listen_chosen && main.port() != settings.listen.port(),
+    };
+    // A closed standard output is no reason not to serve.
+    let _ = print(&banner.to_string());
+    tracing::info!(%main, "serving");
+    serve(platform, listeners, &metrics, settings, stop)
+        .await
+        .map_err(failed)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone stops as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Turns true on the first SIGTERM or SIGINT; a second one ends the process.
+fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let (send, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if send.send_replace(true) {
+                tracing::warn!("second signal: ending at once");
+                std::process::exit(1);
+            }
+        }
+    });
+    Ok(stop)
+}
+
+fn log_config(settings: &Settings) -> TelemetryConfig {
+    let terminal = std::io::stderr().is_terminal();
+    let format = match settings.log_format.as_str() {
+        "text" => Format::Text,
+        "json" => Format::Json,
+        _ if terminal => Format::Text,
+        _ => Format::Json,
+    };
+    TelemetryConfig::new(settings.log_filter.clone())
+        .format(format)
+        .color(settings.log_color && terminal)
+}
+
+fn print(text: &str) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{text}").map_err(|error| error.to_string())
+}

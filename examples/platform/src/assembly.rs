@@ -1,0 +1,286 @@
+//! Puts the parts together, in the order in which they need each other.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use maxscale_auth::session::SqlSessions;
+use maxscale_auth::{Accounts, CookiePolicy, PasswordPool, PasswordPoolConfig, SessionLayer};
+use maxscale_cache::Hub;
+use maxscale_cache::remote::RedisRemote;
+use maxscale_core::clock::Clock;
+use maxscale_core::health::{Health, Importance};
+use maxscale_core::id::IdGenerator;
+use maxscale_core::keys::KeyRing;
+use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
+use maxscale_core::meter::Meter;
+use maxscale_core::redis::{Redis, RedisConfig};
+use maxscale_queue::{Queue, Worker};
+use maxscale_shard::fleet::{Migrate, NodeSpec};
+use maxscale_shard::{Fleet, FleetConfig, sql};
+use tokio::task::JoinHandle;
+
+use crate::folder::DataFolder;
+use crate::http::{App, Parts};
+use crate::keyring;
+use crate::measure::Measurer;
+use crate::objects::Objects;
+use crate::profile::Profiles;
+use crate::project::Projects;
+use crate::settings::{EMBEDDED_NODES, Settings};
+use crate::start::StartError;
+use crate::sweep;
+use crate::track::Tracks;
+
+/// The platform, assembled, without its listeners.
+#[derive(Debug)]
+pub struct Platform {
+    /// What handlers work with.
+    pub app: App,
+    /// Recognises sessions.
+    pub sessions: SessionLayer<SqlSessions>,
+    /// Limits, shared through Redis if there is one.
+    pub limits: Limits,
+    /// The limit of a user or an address.
+    pub requests: Policy,
+    /// The limit of sign-ups and logins of an address.
+    pub logins: Policy,
+    /// The checks behind `/readyz` and `/health`.
+    pub health: Health,
+    fleet: Fleet,
+    worker: Option<Worker>,
+    redis: Option<Redis>,
+    sweeper: JoinHandle<()>,
+    // Held to the end: another process may take the folder only then.
+    folder: Option<DataFolder>,
+}
+
+// === impl Platform ===
+
+impl Platform {
+    /// Opens and connects everything that `settings` name.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StartError`]. Redis or a node that is down is none: it is used
+    /// once it is there.
+    pub async fn assemble(settings: &Settings, meter: &Meter) -> Result<Self, StartError> {
+        let clock = Clock::system();
+        let requests = policy("requests", "limits.per_minute", settings.per_minute)?;
+        let logins = policy(
+            "logins",
+            "limits.logins_per_minute",
+            settings.logins_per_minute,
+        )?;
+        let redis = settings
+            .redis
+            .as_deref()
+            .map(RedisConfig::new)
+            .transpose()?;
+        let objects = Objects::at(&settings.objects);
+
+        let (folder, fleet) = open_fleet(settings, migrate_mode(settings)).await?;
+        let objects = objects.await?;
+        let keys = Arc::new(keyring::open(&fleet, settings.secret.as_ref()).await?);
+        let redis = redis.map(Redis::open);
+        let router = fleet.router().clone();
+        let ids = Arc::new(IdGenerator::new(clock.clone(), router.keyspace()));
+
+        let passwords = PasswordPool::new(PasswordPoolConfig::default()).await;
+        let passwords = passwords.map_err(|e| StartError::Assemble(e.into()))?;
+        let accounts =
+            Accounts::builder(router.clone(), ids.clone(), keys.clone(), passwords).build();
+        let hub = hub(redis.as_ref(), meter);
+        let queue = Queue::new(router.clone(), ids.clone());
+        let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
+        let cookie = CookiePolicy::new(settings.tls);
+        let app = App::new(Parts {
+            profiles: Profiles::new(accounts.clone(), &hub),
+            projects: Projects::new(router, ids, clock.clone()),
+            tracks: tracks.clone(),
+            queue: queue.clone(),
+            objects: objects.clone(),
+            cookie,
+            upload_limit: settings.upload_limit,
+            accounts: accounts.clone(),
+        });
+        let worker = worker(settings, queue, &fleet, &tracks, &objects)?;
+        Ok(Self {
+            sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
+            limits: limits(redis.as_ref(), &keys, clock.clone()),
+            health: health(&fleet, redis.as_ref(), &clock),
+            sweeper: tokio::spawn(sweep::run(
+                objects,
+                tracks,
+                clock,
+                settings.upload_deadline(),
+            )),
+            app,
+            requests,
+            logins,
+            fleet,
+            worker,
+            redis,
+            folder,
+        })
+    }
+
+    /// Hands jobs back, and closes what was opened.
+    pub async fn close(mut self, grace: std::time::Duration) {
+        self.sweeper.abort();
+        if let Some(worker) = self.worker.take() {
+            worker.shutdown(grace).await;
+        }
+        self.health.shutdown();
+        if let Some(redis) = &self.redis {
+            redis.close().await;
+        }
+        self.fleet.close().await;
+        drop(self.folder);
+    }
+
+    /// Takes the worker out, so that it can stop while requests still run.
+    pub const fn take_worker(&mut self) -> Option<Worker> {
+        self.worker.take()
+    }
+}
+
+/// Runs pending migrations and nothing else.
+///
+/// # Errors
+///
+/// Returns [`StartError`].
+pub async fn migrate(settings: &Settings) -> Result<(), StartError> {
+    let (_folder, fleet) = open_fleet(settings, Migrate::Auto).await?;
+    let late: Vec<String> = (fleet.router().nodes().iter())
+        .filter(|node| !node.is_ready())
+        .map(|node| node.id().to_string())
+        .collect();
+    fleet.close().await;
+    if late.is_empty() {
+        Ok(())
+    } else {
+        let why = format!("these nodes were not reachable: {}", late.join(", "));
+        Err(StartError::Assemble(why.into()))
+    }
+}
+
+async fn open_fleet(
+    settings: &Settings,
+    migrate: Migrate,
+) -> Result<(Option<DataFolder>, Fleet), StartError> {
+    let mut folder = None;
+    let (mut specs, mut catalog) = (Vec::new(), settings.catalog.clone());
+    if settings.embedded() {
+        let held = DataFolder::take(&settings.data)?;
+        for number in 1..=EMBEDDED_NODES {
+            let url = held.database(&format!("node-{number}"));
+            specs.push(NodeSpec::parse(&url, number)?);
+        }
+        catalog = catalog.or_else(|| Some(held.database("catalog")));
+        folder = Some(held);
+    } else {
+        for (number, entry) in (1..).zip(&settings.nodes) {
+            specs.push(NodeSpec::parse(entry, number)?);
+        }
+    }
+    let mut config = FleetConfig::new(specs)
+        .shards(settings.shards)
+        .migrate(migrate)
+        .wait(settings.wait)
+        .migrations(maxscale_auth::MIGRATIONS)
+        .migrations(maxscale_queue::MIGRATIONS)
+        .migrations(crate::schema::MIGRATIONS);
+    if let Some(url) = catalog {
+        config = config.catalog(url);
+    }
+    Ok((folder, Fleet::open(config).await?))
+}
+
+fn migrate_mode(settings: &Settings) -> Migrate {
+    match settings.migrate.as_str() {
+        "check" => Migrate::Check,
+        "off" => Migrate::Off,
+        _ => Migrate::Auto,
+    }
+}
+
+fn policy(name: &str, key: &'static str, per_minute: u32) -> Result<Policy, StartError> {
+    let bounds = StartError::Bounds {
+        key,
+        allowed: "a number from 1 to 60,000,000",
+    };
+    let Some(per_minute) = NonZeroU32::new(per_minute).filter(|n| n.get() <= 60_000_000) else {
+        return Err(bounds);
+    };
+    let quota = Quota::per_minute(per_minute).map_err(|_| bounds)?;
+    Policy::new(name, quota).map_err(|e| StartError::Assemble(e.into()))
+}
+
+fn hub(redis: Option<&Redis>, meter: &Meter) -> Hub {
+    let builder = Hub::builder().meter(meter);
+    match redis {
+        Some(redis) => builder.remote(RedisRemote::new(redis.clone())).build(),
+        None => builder.build(),
+    }
+}
+
+fn limits(redis: Option<&Redis>, keys: &KeyRing, clock: Clock) -> Limits {
+    let local = LocalLimits::new(clock);
+    match redis {
+        Some(redis) => {
+            let shared = RedisLimits::new(redis.clone(), "maxscale:limit", keys.clone());
+            Limits::shared(shared, local)
+        }
+        None => Limits::local(local),
+    }
+}
+
+fn worker(
+    settings: &Settings,
+    queue: Queue,
+    fleet: &Fleet,
+    tracks: &Tracks,
+    objects: &Objects,
+) -> Result<Option<Worker>, StartError> {
+    if settings.workers == 0 {
+        return Ok(None);
+    }
+    let measurer = Measurer {
+        router: fleet.router().clone(),
+        tracks: tracks.clone(),
+        objects: objects.clone(),
+    };
+    let worker = Worker::builder(queue)
+        .concurrency(settings.workers)
+        .register(measurer)
+        .start();
+    worker.map(Some).map_err(|e| StartError::Assemble(e.into()))
+}
+
+/// A node serves its users only, and Redis is a help: neither decides readiness.
+fn health(fleet: &Fleet, redis: Option<&Redis>, clock: &Clock) -> Health {
+    let health = Health::new(clock.clone(), env!("CARGO_PKG_VERSION"));
+    for (at, node) in fleet.router().nodes().iter().enumerate() {
+        let router = fleet.router().clone();
+        let check = move || {
+            let router = router.clone();
+            async move {
+                let node = &router.nodes()[at];
+                if !node.is_ready() {
+                    return Err("not ready since the start".into());
+                }
+                node.database().fetch_all(sql("SELECT 1 AS one")).await?;
+                Ok(())
+            }
+        };
+        health.register(node.id().as_str(), Importance::Degrading, check);
+    }
+    if let Some(redis) = redis.cloned() {
+        let check = move || {
+            let redis = redis.clone();
+            async move { Ok(redis.ping().await?) }
+        };
+        health.register("redis", Importance::Degrading, check);
+    }
+    health
+}

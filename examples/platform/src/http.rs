@@ -1,0 +1,94 @@
+//! The platform over HTTP: routes, bodies, and one form of error.
+
+mod account;
+mod project;
+mod reply;
+mod track;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use maxscale_auth::{Accounts, CookiePolicy};
+use maxscale_queue::Queue;
+
+use crate::objects::Objects;
+use crate::profile::Profiles;
+use crate::project::Projects;
+use crate::track::Tracks;
+
+pub use reply::{ApiError, render};
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`].
+#[derive(Debug)]
+pub struct Parts {
+    /// Accounts and sessions.
+    pub accounts: Accounts,
+    /// Profiles, through the cache.
+    pub profiles: Profiles,
+    /// Projects.
+    pub projects: Projects,
+    /// Tracks.
+    pub tracks: Tracks,
+    /// The state of jobs.
+    pub queue: Queue,
+    /// Uploaded files.
+    pub objects: Objects,
+    /// The session cookie.
+    pub cookie: CookiePolicy,
+    /// The largest upload in bytes.
+    pub upload_limit: u64,
+}
+
+/// The largest JSON body.
+const JSON_LIMIT: usize = 64 * 1024;
+
+// === impl App ===
+
+impl App {
+    /// An app of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Sign-up and login: what an attacker would try often.
+pub fn login_routes() -> Router<App> {
+    Router::new()
+        .route("/v1/signup", post(account::sign_up))
+        .route("/v1/login", post(account::log_in))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT))
+}
+
+/// Everything else but uploads.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/v1/logout", post(account::log_out))
+        .route("/v1/me", get(account::me).patch(account::rename))
+        .route("/v1/projects", get(project::list).post(project::create))
+        .route("/v1/projects/{project}", get(project::read))
+        .route("/v1/projects/{project}/tracks", get(track::list))
+        .route("/v1/projects/{project}/tracks/{track}", get(track::read))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT))
+}
+
+/// Uploads, which may take longer than other requests.
+pub fn upload_routes() -> Router<App> {
+    Router::new()
+        .route("/v1/projects/{project}/tracks", post(track::upload))
+        // The handler counts what it stores.
+        .layer(DefaultBodyLimit::disable())
+}

@@ -1,0 +1,100 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
+use maxscale_auth::LoggedIn;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::App;
+use super::reply::{ApiError, Body, User};
+use crate::profile::Profile;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignUp {
+    email: String,
+    password: String,
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogIn {
+    email: String,
+    password: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rename {
+    name: String,
+}
+
+pub(super) async fn sign_up(
+    State(app): State<App>,
+    Body(body): Body<SignUp>,
+) -> Result<Response, ApiError> {
+    let started = app
+        .accounts
+        .sign_up(&body.email, &body.password, &body.name);
+    Ok(logged_in(&app, StatusCode::CREATED, &started.await?))
+}
+
+pub(super) async fn log_in(
+    State(app): State<App>,
+    Body(body): Body<LogIn>,
+) -> Result<Response, ApiError> {
+    let started = app.accounts.log_in(&body.email, &body.password).await?;
+    Ok(logged_in(&app, StatusCode::OK, &started))
+}
+
+pub(super) async fn log_out(
+    State(app): State<App>,
+    User(principal): User,
+) -> Result<Response, ApiError> {
+    app.accounts.log_out(&principal).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Some(cookie) = app.cookie.clear() {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+pub(super) async fn me(
+    State(app): State<App>,
+    User(principal): User,
+) -> Result<Response, ApiError> {
+    let profile = app.profiles.get(principal.user()).await?;
+    match profile {
+        Some(profile) => Ok(shown(&profile).into_response()),
+        None => Err(ApiError::not_found("account")),
+    }
+}
+
+pub(super) async fn rename(
+    State(app): State<App>,
+    User(principal): User,
+    Body(body): Body<Rename>,
+) -> Result<Response, ApiError> {
+    app.accounts.rename(principal.user(), &body.name).await?;
+    app.profiles.changed(principal.user()).await;
+    me(State(app), User(principal)).await
+}
+
+fn logged_in(app: &App, status: StatusCode, started: &LoggedIn) -> Response {
+    let profile = Profile::from(&started.user);
+    let mut response = (status, shown(&profile)).into_response();
+    if let Some(cookie) = app
+        .cookie
+        .set(&started.token, maxscale_auth::session::ABSOLUTE)
+    {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn shown(profile: &Profile) -> Json<serde_json::Value> {
+    Json(json!({ "user": profile }))
+}

@@ -1,0 +1,78 @@
+//! The job that decodes an uploaded track and stores what it measures.
+
+use maxscale_core::id::Id;
+use maxscale_queue::{Handler, Job, JobRequest, Outcome};
+use maxscale_shard::Router;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::audio::{self, Analysis, AudioError};
+use crate::objects::{Objects, ObjectsError};
+use crate::track::Tracks;
+
+/// Measures one track.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measure {
+    /// The track's project, on whose shard both lie.
+    pub project: Uuid,
+    /// The track.
+    pub track: Uuid,
+}
+
+/// Runs [`Measure`] jobs.
+#[derive(Clone, Debug)]
+pub struct Measurer {
+    /// Where the rows are.
+    pub router: Router,
+    /// The tracks' rows.
+    pub tracks: Tracks,
+    /// The tracks' files.
+    pub objects: Objects,
+}
+
+// === impl Measure ===
+
+impl Job for Measure {
+    const KIND: &'static str = "track.measure";
+}
+
+// === impl Measurer ===
+
+impl Handler<Measure> for Measurer {
+    async fn run(&self, job: JobRequest<Measure>) -> Outcome {
+        match self.measure(&job).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Retry(error),
+        }
+    }
+}
+
+impl Measurer {
+    async fn measure(&self, job: &JobRequest<Measure>) -> Result<Outcome, maxscale_core::BoxError> {
+        let project = Id::from_uuid(job.job().project)?;
+        let id = Id::from_uuid(job.job().track)?;
+        let Some(track) = self.tracks.find(project, id).await? else {
+            return Ok(Outcome::Dead("the track was deleted".into()));
+        };
+        let file = match self.objects.open(&track.url).await {
+            Ok(file) => file,
+            Err(ObjectsError::Missing { .. }) => {
+                return Ok(Outcome::Dead("the track's file is gone".into()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let found: Result<Analysis, AudioError> =
+            tokio::task::spawn_blocking(move || audio::analyse(file)).await?;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if error.is_permanent() => return Ok(Outcome::Dead(error.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        // The effect and the job's end are one commit: neither is there without the other.
+        let mut tx = self.router.shard(project)?.begin().await?;
+        Tracks::note(&mut tx, project, id, &found).await?;
+        job.complete_in(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,149 @@
+//! The settings of the platform: what can be set, and what was.
+
+mod schema;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use maxscale_core::config::{Config, ConfigError, ConfigErrors, Parsed, SchemaError, Secret};
+
+pub use schema::schema;
+
+/// Everything that the platform is told from outside.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where requests are taken.
+    pub listen: SocketAddr,
+    /// Whether somebody chose that address; an unchosen port may give way to a free one.
+    pub listen_chosen: bool,
+    /// Where `/health` and `/metrics` are served, if not beside the rest.
+    pub admin_listen: Option<SocketAddr>,
+    /// Whether clients reach the service under TLS.
+    pub tls: bool,
+    /// The longest a request may take.
+    pub deadline: Duration,
+    /// The largest upload, in bytes.
+    pub upload_limit: u64,
+    /// The folder of the embedded databases, and of objects unless set otherwise.
+    pub data: PathBuf,
+    /// The list of nodes as configured; empty means embedded.
+    pub nodes: Vec<String>,
+    /// The number of virtual shards.
+    pub shards: u32,
+    /// The catalog's URL, if it is a database of its own.
+    pub catalog: Option<String>,
+    /// Redis, if there is one.
+    pub redis: Option<String>,
+    /// The URL of the folder of objects.
+    pub objects: String,
+    /// The key that signs sessions, if configured.
+    pub secret: Option<Secret>,
+    /// What to do about pending migrations.
+    pub migrate: String,
+    /// How long the start waits for databases.
+    pub wait: Duration,
+    /// How long the end waits for requests and jobs.
+    pub grace: Duration,
+    /// Requests per minute of one user, or of one address that is not logged in.
+    pub per_minute: u32,
+    /// Attempts to sign up or log in per minute of one address.
+    pub logins_per_minute: u32,
+    /// Jobs at once.
+    pub workers: usize,
+    /// Which log lines are written.
+    pub log_filter: String,
+    /// `auto`, `text` or `json`.
+    pub log_format: String,
+    /// Whether logs on a terminal have colours.
+    pub log_color: bool,
+}
+
+/// An upload may take this many times as long as another request.
+const UPLOAD_FACTOR: u32 = 10;
+
+/// The number of nodes of the embedded mode.
+pub const EMBEDDED_NODES: usize = 4;
+
+// === impl Settings ===
+
+impl Settings {
+    /// Reads the settings from a configuration by [`schema`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the first [`ConfigError`].
+    pub fn read(config: &Config) -> Result<Self, ConfigError> {
+        let data: PathBuf = config.get::<String>("data.dir")?.into();
+        let objects = config.get::<Option<String>>("objects.url")?;
+        let public = config.get::<Option<String>>("http.public_url")?;
+        let address = |key| config.get::<Parsed<SocketAddr>>(key).map(|parsed| parsed.0);
+        let admin = config.is_configured("admin.listen");
+        Ok(Self {
+            listen: address("http.listen")?,
+            listen_chosen: config.is_configured("http.listen"),
+            admin_listen: admin.then(|| address("admin.listen")).transpose()?,
+            tls: public.is_some_and(|url| url.starts_with("https://")),
+            deadline: config.get("http.deadline")?,
+            upload_limit: config.get("http.upload_limit")?,
+            objects: objects.unwrap_or_else(|| format!("file://{}/objects", data.display())),
+            data,
+            nodes: config
+                .get::<Option<Vec<String>>>("shards.nodes")?
+                .unwrap_or_default(),
+            shards: config.get("shards.count")?,
+            catalog: config.get("catalog.url")?,
+            redis: config.get("redis.url")?,
+            secret: config.get("keys.secret")?,
+            migrate: config.get("migrate")?,
+            wait: config.get("startup.wait")?,
+            grace: config.get("shutdown.grace")?,
+            per_minute: config.get("limits.per_minute")?,
+            logins_per_minute: config.get("limits.logins_per_minute")?,
+            workers: config.get("worker.concurrency")?,
+            log_filter: config.get("log.filter")?,
+            log_format: config.get("log.format")?,
+            log_color: config.get("log.color")?,
+        })
+    }
+
+    /// The longest an upload may take.
+    pub const fn upload_deadline(&self) -> Duration {
+        self.deadline.saturating_mul(UPLOAD_FACTOR)
+    }
+
+    /// Whether everything lies in this process and its folder.
+    pub const fn embedded(&self) -> bool {
+        self.nodes.is_empty()
+    }
+}
+
+/// What [`load`] could not read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The list of settings contradicts itself.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Some values are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+}
+
+/// Loads the configuration: defaults, file, environment, command line.
+///
+/// # Errors
+///
+/// Returns [`SettingsError`] with everything that is wrong.
+pub fn load(file: Option<PathBuf>, set: Vec<(String, String)>) -> Result<Config, SettingsError> {
+    let mut builder = Config::builder(schema()?);
+    builder = match file {
+        Some(path) => builder.file(path),
+        None => builder.optional_file("maxscale.toml"),
+    };
+    builder = builder.process_environment();
+    for (key, value) in set {
+        builder = builder.set(key, value);
+    }
+    Ok(builder.load()?)
+}

@@ -1,0 +1,169 @@
+//! Why the platform did not start, told to a person.
+
+use std::io;
+use std::net::SocketAddr;
+
+use maxscale_core::Chain;
+use maxscale_core::config::{Config, Explanation};
+use maxscale_core::keys::KeyError;
+use maxscale_core::redis::RedisConfigError;
+use maxscale_shard::ShardError;
+use maxscale_shard::fleet::{FleetError, SpecError};
+
+use crate::folder::FolderError;
+use crate::keyring::KeyringError;
+use crate::objects::ObjectsError;
+
+/// The platform did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The embedded folder cannot be used.
+    #[error("cannot use the data folder")]
+    Folder(#[from] FolderError),
+    /// The list of nodes is malformed.
+    #[error("cannot read the list of nodes")]
+    Nodes(#[from] SpecError),
+    /// The databases could not be opened.
+    #[error("cannot open the databases")]
+    Fleet(#[from] FleetError),
+    /// The signing key cannot be had.
+    #[error("cannot use the signing key")]
+    Keys(#[from] KeyringError),
+    /// Redis' URL is not usable.
+    #[error("cannot use Redis")]
+    Redis(#[from] RedisConfigError),
+    /// The folder of objects cannot be used.
+    #[error("cannot use the folder of objects")]
+    Objects(#[from] ObjectsError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The setting.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A number is outside its bounds.
+    #[error("{key} is out of bounds")]
+    Bounds {
+        /// The setting.
+        key: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// A part refused what the platform built it with.
+    #[error("cannot assemble the platform")]
+    Assemble(#[source] maxscale_core::BoxError),
+}
+
+// === impl StartError ===
+
+impl StartError {
+    /// The error as a block for a person: what, where, why, what to do.
+    pub fn explanation(&self, config: &Config) -> Explanation {
+        let why = self.cause();
+        let (key, action) = self.setting(config);
+        config.explain(key, &self.to_string(), &why, action)
+    }
+
+    fn cause(&self) -> String {
+        match self {
+            Self::Bounds { allowed, .. } => format!("it must be {allowed}"),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program listens there".to_owned()
+            }
+            // The chain begins with what was said already.
+            _ => std::error::Error::source(self)
+                .map_or_else(String::new, |source| Chain(source).to_string()),
+        }
+    }
+
+    /// The setting to look at, and what to do about it.
+    fn setting(&self, config: &Config) -> (&'static str, &'static str) {
+        match self {
+            Self::Folder(FolderError::InUse { .. }) => (
+                "data.dir",
+                "stop that process, or start this one with another data.dir",
+            ),
+            Self::Folder(FolderError::Unwritable { .. }) => {
+                ("data.dir", "make the folder writable, or name another one")
+            }
+            Self::Nodes(_) => (
+                "shards.nodes",
+                "write each node as url, name=url or name=pooled-url|direct-url; names are of a-z, 0-9 and -",
+            ),
+            Self::Fleet(error) => fleet_setting(error, config),
+            Self::Keys(KeyringError::Key(KeyError::TooShort { .. })) => {
+                ("keys.secret", "give it 32 random characters or more")
+            }
+            Self::Keys(KeyringError::Other | KeyringError::Unset) => (
+                "keys.secret",
+                "set the secret of the first start again: accounts are found by it",
+            ),
+            Self::Keys(_) => ("catalog.url", "see whether the catalog's database is well"),
+            Self::Redis(_) => ("redis.url", "write it as redis://host:6379"),
+            Self::Objects(ObjectsError::Scheme { .. }) => (
+                "objects.url",
+                "write it as file:// and the path of a folder",
+            ),
+            Self::Objects(_) => (
+                objects_key(config),
+                "make the folder writable, or name another one",
+            ),
+            Self::Listen { key, .. } => (*key, "stop that program, or choose another port"),
+            Self::Bounds { key, .. } => (*key, "choose a value in these bounds"),
+            Self::Assemble(_) => ("data.dir", "this is a defect of the program: report it"),
+        }
+    }
+}
+
+fn objects_key(config: &Config) -> &'static str {
+    if config.is_configured("objects.url") {
+        "objects.url"
+    } else {
+        "data.dir"
+    }
+}
+
+fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static str) {
+    let nodes = if config.is_configured("shards.nodes") {
+        "shards.nodes"
+    } else {
+        "data.dir"
+    };
+    match error {
+        FleetError::NoCatalog { .. } if config.is_configured("catalog.url") => {
+            ("catalog.url", "start that database, or correct its URL")
+        }
+        FleetError::NoCatalog { .. } | FleetError::NoNode { .. } => {
+            (nodes, "start these databases, or correct their URLs")
+        }
+        FleetError::Differs(text) if text.contains("virtual shards for ever") => {
+            ("shards.count", "set it to the number of the first start")
+        }
+        FleetError::Differs(_) => (nodes, "list the nodes of the first start"),
+        FleetError::WrongNode { .. } => (
+            nodes,
+            "give each node its own database, under the name it had at the first start",
+        ),
+        FleetError::Pending { .. } => (
+            "migrate",
+            "run the command `migrate`, or set migrate to auto",
+        ),
+        FleetError::Shard(ShardError::Url { database, .. })
+            if &**database == "catalog" && config.is_configured("catalog.url") =>
+        {
+            ("catalog.url", "correct the URL")
+        }
+        FleetError::Shard(ShardError::Url { .. }) => (nodes, "correct the URL"),
+        FleetError::Topology(_) => (nodes, "list each node once"),
+        _ => (
+            nodes,
+            "see what the database says, and correct its URL or its rights",
+        ),
+    }
+}

@@ -1,0 +1,199 @@
+//! Tracks: an uploaded file, its row, and what a job finds out about it.
+//!
+//! The object is on disk before its row exists; the row and the job that will
+//! measure it are written in one transaction. A crash in between leaves an
+//! object without a row, which the [sweep](crate::sweep) removes.
+
+use std::sync::Arc;
+
+use maxscale_core::clock::Clock;
+use maxscale_core::fact::TraceId;
+use maxscale_core::id::{Id, IdGenerator};
+use maxscale_queue::{EnqueueOptions, JobId, Queue, QueueError};
+use maxscale_shard::{Router, Row, ShardError, Sql, Tx};
+
+use crate::audio::Analysis;
+use crate::measure::Measure;
+use crate::objects::Stored;
+use crate::project::read_id;
+
+/// The tracks of all projects. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tracks {
+    router: Router,
+    queue: Queue,
+    ids: Arc<IdGenerator>,
+    clock: Clock,
+}
+
+/// A track.
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// Its id, on its project's shard.
+    pub id: Id,
+    /// The name it was uploaded under.
+    pub name: String,
+    /// Where its file is.
+    pub url: String,
+    /// The job that measures it.
+    pub job: Id,
+    /// What the job found, once it is done.
+    pub measured: Option<Measured>,
+}
+
+/// What a job found out about a track.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Its length in seconds.
+    pub duration_s: f64,
+    /// The largest sample in dBFS; `None` for digital silence.
+    pub peak_dbfs: Option<f64>,
+    /// The integrated loudness in LUFS; `None` for silence.
+    pub loudness_lufs: Option<f64>,
+    /// Pairs of lowest and highest sample, to be drawn.
+    pub waveform: Vec<u8>,
+}
+
+const INSERT: Sql = Sql::both(
+    "INSERT INTO track (shard_id, project_id, track_id, name, url, bytes, job_id, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+);
+const LOAD: Sql = Sql::both(
+    "SELECT track_id, name, url, job_id, duration_s, peak_dbfs, loudness_lufs, waveform
+     FROM track WHERE shard_id = $1 AND project_id = $2 AND track_id = $3",
+);
+const LIST: Sql = Sql::both(
+    "SELECT track_id, name, url, job_id, duration_s, peak_dbfs, loudness_lufs, waveform
+     FROM track WHERE shard_id = $1 AND project_id = $2 ORDER BY track_id DESC LIMIT 100",
+);
+const MEASURED: Sql = Sql::both(
+    "UPDATE track SET duration_s = $4, peak_dbfs = $5, loudness_lufs = $6, waveform = $7
+     WHERE shard_id = $1 AND project_id = $2 AND track_id = $3",
+);
+
+// === impl Tracks ===
+
+impl Tracks {
+    /// Tracks on the router's nodes, measured by jobs of `queue`.
+    pub const fn new(router: Router, queue: Queue, ids: Arc<IdGenerator>, clock: Clock) -> Self {
+        Self {
+            router,
+            queue,
+            ids,
+            clock,
+        }
+    }
+
+    /// Draws the id of a track of `project`, to name its object with.
+    pub fn draw(&self, project: Id) -> Id {
+        self.ids.draw(project.shard())
+    }
+
+    /// Stores the row of an uploaded file and the job that will measure it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError`]; unless the database was unreachable, nothing is stored.
+    pub async fn create(
+        &self,
+        project: Id,
+        track: Id,
+        name: &str,
+        stored: &Stored,
+        trace: Option<&TraceId>,
+    ) -> Result<JobId, QueueError> {
+        let shard = self.router.shard(project)?;
+        let mut tx = shard.begin().await?;
+        let options = EnqueueOptions::default().trace_id(trace.cloned());
+        let job = Measure {
+            project: project.as_uuid(),
+            track: track.as_uuid(),
+        };
+        let job = self.queue.enqueue_in(&mut tx, &job, options).await?;
+        let row = INSERT
+            .statement()
+            .bind(shard.id())
+            .bind(project)
+            .bind(track)
+            .bind(name)
+            .bind(stored.url.as_str())
+            .bind(i64::try_from(stored.size).unwrap_or(i64::MAX))
+            .bind(job)
+            .bind(self.clock.now());
+        tx.execute(row).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    /// The track, if it is there. Who may see it is the project's matter.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the project's shard cannot be asked.
+    pub async fn find(&self, project: Id, track: Id) -> Result<Option<Track>, ShardError> {
+        let shard = self.router.shard(project)?;
+        let statement = LOAD.statement().bind(shard.id()).bind(project).bind(track);
+        let row = shard.fetch_optional(statement).await?;
+        row.map(|row| Track::read(&row)).transpose()
+    }
+
+    /// The 100 newest tracks of `project`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the project's shard cannot be asked.
+    pub async fn list(&self, project: Id) -> Result<Vec<Track>, ShardError> {
+        let shard = self.router.shard(project)?;
+        let rows = shard
+            .fetch_all(LIST.statement().bind(shard.id()).bind(project))
+            .await?;
+        rows.iter().map(Track::read).collect()
+    }
+
+    /// Notes in `tx` what was found; false if the track is gone.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the database refuses.
+    pub async fn note(
+        tx: &mut Tx,
+        project: Id,
+        track: Id,
+        found: &Analysis,
+    ) -> Result<bool, ShardError> {
+        let row = MEASURED
+            .statement()
+            .bind(project.shard())
+            .bind(project)
+            .bind(track)
+            .bind(found.duration_seconds())
+            .bind(found.peak_dbfs())
+            .bind(found.loudness_lufs)
+            .bind(found.waveform.as_bytes());
+        Ok(tx.execute(row).await? == 1)
+    }
+}
+
+// === impl Track ===
+
+impl Track {
+    fn read(row: &Row) -> Result<Self, ShardError> {
+        let duration: Option<f64> = row.get("duration_s")?;
+        let waveform: Option<Vec<u8>> = row.get("waveform")?;
+        let (peak_dbfs, loudness_lufs) = (row.get("peak_dbfs")?, row.get("loudness_lufs")?);
+        Ok(Self {
+            id: read_id(row, "track_id")?,
+            name: row.get("name")?,
+            url: row.get("url")?,
+            job: read_id(row, "job_id")?,
+            measured: duration
+                .zip(waveform)
+                .map(|(duration_s, waveform)| Measured {
+                    duration_s,
+                    peak_dbfs,
+                    loudness_lufs,
+                    waveform,
+                }),
+        })
+    }
+}
