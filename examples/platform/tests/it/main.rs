@@ -1,0 +1,7 @@
+//! The platform as its users meet it: the program itself, over HTTP, on real servers.
+#![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
+mod client;
+mod main_job;
+mod servers;
+mod service;

@@ -1,0 +1,59 @@
+//! The program under test, with the settings of a test.
+
+use std::path::Path;
+use std::time::Duration;
+
+use maxscale_tests::{Process, ProcessBuilder};
+
+use crate::client::Client;
+
+/// A platform that serves, on a port of its own.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// The process.
+    pub(crate) process: Process,
+    base: String,
+}
+
+/// A loaded machine with two cores takes a while for the first migrations.
+const START: Duration = Duration::from_secs(60);
+
+// === impl Service ===
+
+impl Service {
+    /// The program in `folder`, not started yet: a free port and limits that no
+    /// test meets by accident. Later settings win.
+    pub(crate) fn builder(folder: &Path) -> ProcessBuilder {
+        Process::builder(env!("CARGO_BIN_EXE_platform"))
+            .current_dir(folder)
+            .env("MAXSCALE__HTTP__LISTEN", "127.0.0.1:0")
+            .env("MAXSCALE__LIMITS__PER_MINUTE", "6000000")
+            .env("MAXSCALE__LIMITS__LOGINS_PER_MINUTE", "6000000")
+    }
+
+    /// Starts `builder` and waits until it serves.
+    pub(crate) async fn start(builder: ProcessBuilder) -> Self {
+        let process = builder.start();
+        let line = process.wait_for_line("  service ", START).await;
+        let base = line.trim().trim_start_matches("service").trim();
+        Self {
+            base: base.trim_end_matches("/v1").to_owned(),
+            process,
+        }
+    }
+
+    /// The platform on the files in `folder`.
+    pub(crate) async fn embedded(folder: &Path) -> Self {
+        Self::start(Self::builder(folder)).await
+    }
+
+    /// `http://host:port`.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A client without a session.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.base)
+    }
+}
