@@ -7,8 +7,8 @@ use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::{TraceId, VirtualShard};
 use maxscale_core::id::{Id, IdError};
 use maxscale_shard::Value;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde_core::Serialize;
+use serde_core::de::DeserializeOwned;
 
 /// A kind of work: its value is the arguments, stored as JSON.
 ///

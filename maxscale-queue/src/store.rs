@@ -14,7 +14,7 @@ use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::{TraceId, VirtualShard};
 use maxscale_core::id::Id;
 use maxscale_shard::{Database, Row, Shard, ShardError, Tx};
-use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::job::{EnqueueOptions, JobId, JobState, JobStatus};
@@ -149,10 +149,10 @@ pub(crate) async fn renew(
     leases: &[Lease],
     lease: Duration,
 ) -> Result<HashSet<(JobId, i64)>, ShardError> {
-    let listed: Vec<_> = leases.iter().map(Listed::of).collect();
+    let listed: Value = leases.iter().map(listed).collect();
     let statement = (RENEW.statement())
         .bind(worker)
-        .bind(json(&listed)?)
+        .bind(listed.to_string())
         .bind(micros(lease));
     names(&node.execute_returning(statement).await?)
 }
@@ -163,11 +163,11 @@ pub(crate) async fn settle(
     worker: Uuid,
     endings: &[(Lease, Ending)],
 ) -> Result<HashSet<(JobId, i64)>, ShardError> {
-    let listed: Vec<_> = endings
+    let listed: Value = endings
         .iter()
-        .map(|(lease, ending)| Ended::of(lease, ending))
+        .map(|(lease, ending)| ended(lease, ending))
         .collect();
-    let statement = SETTLE.statement().bind(worker).bind(json(&listed)?);
+    let statement = (SETTLE.statement()).bind(worker).bind(listed.to_string());
     names(&node.execute_returning(statement).await?)
 }
 
@@ -181,76 +181,6 @@ pub(crate) async fn complete(tx: &mut Tx, lease: &Lease) -> Result<bool, ShardEr
     Ok(tx.execute(statement).await? == 1)
 }
 
-/// A lease as the statements read it.
-#[derive(Serialize)]
-struct Listed {
-    shard: u32,
-    id: String,
-    token: i64,
-}
-
-#[derive(Serialize)]
-struct Ended<'a> {
-    #[serde(flatten)]
-    lease: Listed,
-    state: &'static str,
-    /// Null keeps the job's place in its queue.
-    delay: Option<i64>,
-    /// What the attempt that ends here is given back.
-    refund: u32,
-    error: Option<String>,
-    result: Option<&'a str>,
-}
-
-// === impl Listed ===
-
-impl Listed {
-    fn of(lease: &Lease) -> Self {
-        Self {
-            shard: lease.shard.get(),
-            // Without dashes both engines read it.
-            id: lease.job.as_id().as_uuid().simple().to_string(),
-            token: lease.token,
-        }
-    }
-}
-
-// === impl Ended ===
-
-impl<'a> Ended<'a> {
-    fn of(lease: &Lease, ending: &'a Ending) -> Self {
-        let ended = Self {
-            lease: Listed::of(lease),
-            state: ending.state().as_str(),
-            delay: None,
-            refund: 0,
-            error: None,
-            result: None,
-        };
-        match ending {
-            Ending::Done { result } => Self {
-                result: result.as_deref(),
-                ..ended
-            },
-            Ending::Retry { after, error } => Self {
-                delay: Some(micros(*after)),
-                error: Some(storable(error)),
-                ..ended
-            },
-            Ending::Dead { reason } => Self {
-                error: Some(storable(reason)),
-                ..ended
-            },
-            Ending::Snooze { after } => Self {
-                delay: Some(micros(*after)),
-                refund: 1,
-                ..ended
-            },
-            Ending::HandBack => Self { refund: 1, ..ended },
-        }
-    }
-}
-
 // === impl Ending ===
 
 impl Ending {
@@ -261,6 +191,39 @@ impl Ending {
             Self::Retry { .. } | Self::Snooze { .. } | Self::HandBack => JobState::Ready,
         }
     }
+}
+
+/// A lease as the statements read it.
+fn listed(lease: &Lease) -> Value {
+    json!({
+        "shard": lease.shard.get(),
+        // Without dashes both engines read it.
+        "id": lease.job.as_id().as_uuid().simple().to_string(),
+        "token": lease.token,
+    })
+}
+
+/// A lease and its end as the statement reads them; what is left out is NULL.
+/// Without a delay the job keeps its place in its queue.
+fn ended(lease: &Lease, ending: &Ending) -> Value {
+    let mut row = listed(lease);
+    row["state"] = ending.state().as_str().into();
+    // What the attempt that ends here is given back.
+    row["refund"] = 0.into();
+    match ending {
+        Ending::Done { result } => row["result"] = result.as_deref().into(),
+        Ending::Retry { after, error } => {
+            row["delay"] = micros(*after).into();
+            row["error"] = storable(error).into();
+        }
+        Ending::Dead { reason } => row["error"] = storable(reason).into(),
+        Ending::Snooze { after } => {
+            row["delay"] = micros(*after).into();
+            row["refund"] = 1.into();
+        }
+        Ending::HandBack => row["refund"] = 1.into(),
+    }
+    row
 }
 
 const MAX_ERROR_CHARS: usize = 2_000;
@@ -311,10 +274,6 @@ fn job_id(row: &Row) -> Result<JobId, ShardError> {
 
 fn count(row: &Row, column: &str) -> Result<u32, ShardError> {
     u32::try_from(row.get::<i64>(column)?).map_err(|source| unreadable(column, source))
-}
-
-fn json(value: &impl Serialize) -> Result<String, ShardError> {
-    serde_json::to_string(value).map_err(|source| unreadable("(a list of leases)", source))
 }
 
 fn unreadable(column: &str, source: impl Into<maxscale_core::BoxError>) -> ShardError {

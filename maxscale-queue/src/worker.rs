@@ -7,13 +7,16 @@ mod run;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll as Polled;
 use std::time::Duration;
 
 use maxscale_core::control::Backoff;
 use maxscale_core::meter;
 use opentelemetry::metrics::Meter;
-use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -71,11 +74,10 @@ struct Poll {
 }
 
 /// What a handler is registered for.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 struct Kind {
     kind: &'static str,
     version: u32,
-    #[serde(skip)]
     queue: &'static str,
 }
 
@@ -144,6 +146,18 @@ async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     if phase.wait_for(|phase| *phase >= wanted).await.is_err() {
         std::future::pending().await
     }
+}
+
+/// What the first to end yields, `left` where both have. The other one is dropped.
+///
+/// tokio's `select!` would bring a crate of procedural macros.
+async fn race<T>(left: impl Future<Output = T>, right: impl Future<Output = T>) -> T {
+    let (mut left, mut right) = (pin!(left), pin!(right));
+    poll_fn(|cx| match left.as_mut().poll(cx) {
+        Polled::Ready(ended) => Polled::Ready(ended),
+        Polled::Pending => right.as_mut().poll(cx),
+    })
+    .await
 }
 
 async fn all(tasks: &mut JoinSet<()>) {
@@ -244,17 +258,17 @@ impl WorkerBuilder {
     /// Panics outside a tokio runtime.
     pub fn start(self) -> Result<Worker, QueueError> {
         let mut handlers = HashMap::new();
-        let mut queues: HashMap<&'static str, Vec<Kind>> = HashMap::new();
+        let mut queues: HashMap<&'static str, Vec<Value>> = HashMap::new();
         for (kind, handler) in self.handlers {
             if handlers.insert(kind.kind, handler).is_some() {
                 return Err(QueueError::RegisteredTwice { kind: kind.kind });
             }
-            queues.entry(kind.queue).or_default().push(kind);
+            let listed = json!({ "kind": kind.kind, "version": kind.version });
+            queues.entry(kind.queue).or_default().push(listed);
         }
-        let listed = queues.into_iter().map(|(queue, kinds)| {
-            let kinds = serde_json::to_string(&kinds).expect("names and numbers are JSON");
-            (queue, kinds)
-        });
+        let listed = queues
+            .into_iter()
+            .map(|(queue, kinds)| (queue, Value::from(kinds).to_string()));
         let shared = Arc::new(Shared {
             incarnation: Uuid::new_v4(),
             handlers,

@@ -7,10 +7,10 @@ use maxscale_core::Chain;
 use maxscale_shard::Database;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::run::Run;
-use super::{Phase, Poll, Shared, reached};
+use super::{Phase, Poll, Shared, race, reached};
 use crate::queue::Queue;
 use crate::store::{self, Claimed, Ending, Lease, Wanted};
 
@@ -63,18 +63,17 @@ impl NodeWorker {
     pub(super) async fn run(self, mut phase: watch::Receiver<Phase>) {
         let node = &self.queue.router().nodes()[self.node];
         while !node.is_ready() {
-            tokio::select! {
-                () = sleep(PAUSE) => {}
-                () = reached(&mut phase, Phase::Draining) => return,
+            let draining = reached(&mut phase, Phase::Draining);
+            if timeout(PAUSE, draining).await.is_ok() {
+                return;
             }
         }
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
         // Side by side in one task: whatever ends the claims ends the others too.
-        tokio::select! {
-            () = self.claims(node.database(), phase, settle) => {}
-            () = self.renewals(node.database()) => {}
-            () = self.settlements(node.database(), settlements) => {}
-        }
+        let claims = pin!(self.claims(node.database(), phase, settle));
+        let renewals = pin!(self.renewals(node.database()));
+        let settlements = pin!(self.settlements(node.database(), settlements));
+        race(claims, race(renewals, settlements)).await;
     }
 
     async fn claims(
@@ -88,9 +87,13 @@ impl NodeWorker {
         let mut poll = self.shared.poll.busy;
         let mut turn = 0;
         while *phase.borrow() == Phase::Open {
-            let mut slots = tokio::select! {
-                slots = self.free_slots() => slots,
-                () = reached(&mut phase, Phase::Draining) => break,
+            let draining = async {
+                reached(&mut phase, Phase::Draining).await;
+                None
+            };
+            let free = async { Some(self.free_slots().await) };
+            let Some(mut slots) = race(draining, free).await else {
+                break;
             };
             // Seen before the claim looks: a ring during it is not missed.
             doorbell.mark_unchanged();
@@ -124,11 +127,12 @@ impl NodeWorker {
             };
             // Workers that started together do not poll together for ever.
             let jittered = poll.mul_f64(0.8 + 0.2 * (self.shared.random)());
-            tokio::select! {
-                () = sleep(jittered) => {}
-                _ = doorbell.changed() => {}
-                () = reached(&mut phase, Phase::Draining) => {}
-            }
+            let draining = reached(&mut phase, Phase::Draining);
+            let rung = async {
+                // The queue that rings is held by this worker.
+                let _ = doorbell.changed().await;
+            };
+            let _ = timeout(jittered, race(draining, rung)).await;
         }
         while runs.join_next().await.is_some() {}
     }
@@ -298,9 +302,9 @@ impl Keep {
             if Instant::now() >= deadline {
                 return;
             }
-            tokio::select! {
-                () = sleep_until(deadline) => {}
-                Ok(()) = self.until.changed() => {}
+            if let Ok(Err(_)) = timeout_at(deadline, self.until.changed()).await {
+                // Nobody renews it any more.
+                sleep_until(deadline).await;
             }
         }
     }

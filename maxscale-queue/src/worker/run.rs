@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::node::{Held, Settlement};
-use super::{Phase, Shared, reached};
+use super::{Phase, Shared, race, reached};
 use crate::job::Outcome;
 use crate::store::{Claimed, Ending, Facts};
 
@@ -68,10 +68,11 @@ impl Run {
             Ok(run) => {
                 let mut task = JoinSet::new();
                 task.spawn(run.in_current_span());
-                let stop = tokio::select! {
-                    stop = stopped(&mut task, &mut self.phase) => stop,
-                    () = keep.passed() => None,
+                let lost = async {
+                    keep.passed().await;
+                    None
                 };
+                let stop = race(stopped(&mut task, &mut self.phase), lost).await;
                 let Some(stop) = stop else {
                     tracing::warn!("left without an end: its lease runs out");
                     self.shared.counts.lost.add(1);
@@ -99,10 +100,12 @@ impl Run {
             return false;
         }
         if self.slot.is_none() {
-            tokio::select! {
-                slot = self.shared.slots.clone().acquire_owned() => self.slot = slot.ok(),
-                () = reached(&mut self.phase, Phase::Draining) => {}
-            }
+            let draining = async {
+                reached(&mut self.phase, Phase::Draining).await;
+                None
+            };
+            let slots = self.shared.slots.clone();
+            self.slot = race(draining, async { slots.acquire_owned().await.ok() }).await;
         }
         self.slot.is_some()
     }
@@ -166,9 +169,12 @@ impl Run {
 
 /// Waits for the handler's end, or for its abort; `None` if it cannot be aborted.
 async fn stopped(task: &mut JoinSet<Outcome>, phase: &mut watch::Receiver<Phase>) -> Option<Stop> {
-    tokio::select! {
-        ended = next(task) => return Some(Stop::Ended(ended)),
-        () = reached(phase, Phase::Aborting) => {}
+    let aborting = async {
+        reached(phase, Phase::Aborting).await;
+        None
+    };
+    if let Some(ended) = race(async { Some(next(task).await) }, aborting).await {
+        return Some(Stop::Ended(ended));
     }
     task.abort_all();
     match timeout(UNWIND, next(task)).await {
