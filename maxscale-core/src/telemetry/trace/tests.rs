@@ -297,21 +297,26 @@ async fn axum_router_tells_its_route_and_folds_what_matches_none() {
     }
 }
 
-/// The layers stand in one router, and a refusal further in names the request.
 #[cfg(feature = "axum")]
-#[tokio::test(start_paused = true)]
-async fn deadline_inside_is_answered_and_measured() {
+#[tokio::test]
+async fn refusal_of_a_layer_inside_names_the_request_and_is_measured() {
     use axum::Router;
     use axum::body::Body as AxumBody;
-    use axum::routing::get;
+    use axum::routing::{Route, get};
     use tower::ServiceBuilder;
+    use tower::layer::layer_fn;
 
-    use crate::resilience::DeadlineLayer;
+    use crate::refusal::{Class, Refusal, ReplyBody};
 
+    let refusing = layer_fn(|_: Route| {
+        service_fn(async |req: Request<AxumBody>| {
+            let response: Response<ReplyBody<AxumBody>> =
+                Refusal::of(Class::Timeout).into_response(&req);
+            Ok::<_, Infallible>(response)
+        })
+    });
     let (metrics, layer) = layer();
-    let layers = ServiceBuilder::new()
-        .layer(layer)
-        .layer(DeadlineLayer::new(Duration::from_secs(3)));
+    let layers = ServiceBuilder::new().layer(layer).layer(refusing);
     let app = Router::new().route("/", get(pending::<()>)).layer(layers);
     let req = Request::get("/").body(AxumBody::empty()).unwrap();
     let response = app.oneshot(req).await.unwrap();
