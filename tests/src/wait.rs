@@ -64,7 +64,7 @@ impl<T, E: Debug> Condition for Result<T, E> {
 /// # Panics
 ///
 /// Panics when that takes longer than `limit`, naming the caller's line and
-/// what is still missing. A condition that hangs counts as not holding.
+/// what the condition said last. One that hangs counts as not holding.
 #[track_caller]
 pub fn eventually<C: Condition>(
     limit: Duration,
@@ -86,13 +86,14 @@ pub(crate) async fn within<T>(
 ) -> Result<T, String> {
     let end = Instant::now() + limit;
     let mut pause = FIRST_PAUSE;
+    let mut missing = "no answer".to_owned();
     loop {
-        let answer = timeout_at(end, condition()).await;
-        let missing = match answer {
+        match timeout_at(end, condition()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(missing)) => missing,
-            Err(_) => "no answer".to_owned(),
-        };
+            Ok(Err(reason)) => missing = reason,
+            // What was said before tells more than that time was up.
+            Err(_) => return Err(missing),
+        }
         if Instant::now() >= end {
             return Err(missing);
         }
@@ -120,4 +121,34 @@ pub fn free_port() -> u16 {
         .map(|_| FIRST_PORT + next.fetch_add(1, Ordering::Relaxed) % PORTS)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("a port between 10240 and 30239 is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use super::within;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_reason_is_told_though_a_later_attempt_hangs() {
+        let mut attempt = 0;
+        let told = within(LIMIT, async || {
+            attempt += 1;
+            if attempt > 2 {
+                pending::<()>().await;
+            }
+            Err::<(), _>(format!("reason {attempt}"))
+        });
+
+        assert_eq!(told.await.unwrap_err(), "reason 2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_that_never_answers_is_told_as_such() {
+        let told = within(LIMIT, async || pending::<Result<(), String>>().await);
+
+        assert_eq!(told.await.unwrap_err(), "no answer");
+    }
 }
