@@ -20,7 +20,9 @@ use crate::expiry::{Expires, OwnTtl};
 
 const STRIPES: usize = 1_024;
 
-/// What an entry takes beside its key and value, measured on moka 0.12.
+/// What an entry takes beside its key and value: moka's bucket, allocations and
+/// places in its queues. Without it, many small values would hold several times
+/// the memory that the capacity allows.
 const ENTRY_OVERHEAD: usize = 512;
 
 pub(crate) type AnyValue = Arc<dyn Any + Send + Sync>;
