@@ -15,6 +15,17 @@ use crate::sql::{Engine, Statement};
 
 verbs!(sqlx::Postgres, Engine::Postgres, Postgres, "BEGIN");
 
+/// The driver reads the answer to its end, so an error after the row is seen.
+pub(crate) async fn fetch_optional(
+    conn: &mut Pooled,
+    database: &Arc<str>,
+    statement: Statement,
+) -> Result<Option<Row>, ShardError> {
+    let row = bound!(statement, Engine::Postgres).fetch_optional(&mut **conn);
+    let row = row.await.map_err(|e| driver::error(database, e))?;
+    Ok(row.map(|r| Row(RawRow::Postgres(r))))
+}
+
 /// A pool that connects when first used.
 pub(crate) fn pool(
     database: &Arc<str>,

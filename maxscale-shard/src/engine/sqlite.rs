@@ -21,6 +21,16 @@ use crate::sql::{Engine, Statement};
 
 verbs!(sqlx::Sqlite, Engine::Sqlite, Sqlite, "BEGIN IMMEDIATE");
 
+/// The driver's own stops at the row, and so before the commit that may fail.
+pub(crate) async fn fetch_optional(
+    conn: &mut Pooled,
+    database: &Arc<str>,
+    statement: Statement,
+) -> Result<Option<Row>, ShardError> {
+    let rows = fetch_all(conn, database, statement).await?;
+    Ok(rows.into_iter().next())
+}
+
 const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 

@@ -110,7 +110,10 @@ impl Conn {
         &mut self,
         statement: Statement,
     ) -> Result<Option<Row>, ShardError> {
-        Ok(self.fetch_all(statement).await?.into_iter().next())
+        let failed = std::mem::replace(&mut self.failed, true);
+        let row: Result<Option<Row>, ShardError> = dispatch!(self, fetch_optional, statement);
+        self.failed = failed || row.is_err();
+        row
     }
 
     /// Runs a statement that always gives a row.

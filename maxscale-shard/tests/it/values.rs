@@ -9,6 +9,7 @@ on_both!(
     wrong_reads_are_errors,
     row_with_the_same_key_is_unique_violation,
     statement_that_gives_no_row_is_told_apart,
+    row_of_a_statement_that_fails_after_it_is_not_given,
 );
 
 const TABLE: Sql = Sql::each(
@@ -149,4 +150,24 @@ async fn statement_that_gives_no_row_is_told_apart(engine: Engine) {
     assert!(conn.fetch_optional(none.clone()).await.unwrap().is_none());
     let missing = conn.fetch_one(none).await.unwrap_err();
     assert!(matches!(missing, ShardError::NoRow { .. }), "{missing:?}");
+}
+
+/// The constraint is checked when the statement commits, after its row.
+async fn row_of_a_statement_that_fails_after_it_is_not_given(engine: Engine) {
+    let nodes = Nodes::fresh(engine, 1).await;
+    let database = nodes.database().await;
+    let table = "CREATE TABLE leaf (id bigint PRIMARY KEY,
+        root bigint REFERENCES leaf (id) DEFERRABLE INITIALLY DEFERRED)";
+    database.execute(sql(table)).await.unwrap();
+    let orphan = sql("INSERT INTO leaf (id, root) VALUES (1, 2) RETURNING id");
+
+    let mut conn = database.writer().await.unwrap();
+    let given = conn.fetch_optional(orphan).await;
+
+    assert!(
+        matches!(given, Err(ShardError::Statement { .. })),
+        "{given:?}"
+    );
+    let rows = conn.fetch_all(sql("SELECT id FROM leaf")).await.unwrap();
+    assert_eq!(rows.len(), 0);
 }
