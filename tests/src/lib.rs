@@ -3,7 +3,8 @@
 //! [`PostgresServer`] and [`RedisServer`] give a test a real server: a shared
 //! one per test process, or one of its own where the test breaks it.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
-//! waits for a condition, so that no test sleeps.
+//! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
+//! between a client and its server.
 //!
 //! Where a server comes from, in this order, and what is printed once:
 //!
@@ -35,6 +36,7 @@ mod env;
 mod postgres;
 mod process;
 mod processes;
+mod proxy;
 mod redis;
 mod source;
 mod wait;
@@ -43,5 +45,6 @@ mod watchdog;
 pub use postgres::{Database, PostgresServer};
 pub use process::{Process, ProcessBuilder};
 pub use processes::{Running, processes};
+pub use proxy::{Cut, Proxy, Way};
 pub use redis::{Prefix, RedisServer};
 pub use wait::{Condition, eventually, free_port};

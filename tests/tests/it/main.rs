@@ -8,5 +8,6 @@
 mod left_behind;
 mod postgres;
 mod process;
+mod proxy;
 mod redis;
 mod source;
