@@ -7,7 +7,26 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Request;
 use tokio::time::Instant;
+
+/// What carries facts from layer to layer: an HTTP or gRPC request, or a job.
+///
+/// A layer that reads and adds facts through this trait alone stands around
+/// all three.
+pub trait Facts {
+    /// The fact of type `T`, if a layer has added it.
+    fn fact<T: Clone + Send + Sync + 'static>(&self) -> Option<&T>;
+
+    /// Adds `fact`, in place of an earlier one of its type.
+    fn add_fact<T: Clone + Send + Sync + 'static>(&mut self, fact: T);
+
+    /// The text of the header `name`, if it was sent exactly once and is
+    /// visible ASCII. What has no headers has none.
+    fn header(&self, _name: &'static str) -> Option<&str> {
+        None
+    }
+}
 
 /// A place in a keyspace: the unit that moves between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +52,14 @@ pub struct ClientIp(pub IpAddr);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(Arc<str>);
 
+/// What a caller has paid for or been granted, as text: `free`, `team`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tier(Arc<str>);
+
+/// Names a region: a part of the world whose data stays there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegionId(Arc<str>);
+
 /// A cached value that is no longer true, named by type and id.
 ///
 /// The cache applies it, a queue may carry it; neither knows the other.
@@ -42,6 +69,26 @@ pub struct Invalidation {
     pub kind: Arc<str>,
     /// The value's id within its type.
     pub id: Arc<str>,
+}
+
+// === impl Facts ===
+
+impl<B> Facts for Request<B> {
+    fn fact<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.extensions().get()
+    }
+
+    fn add_fact<T: Clone + Send + Sync + 'static>(&mut self, fact: T) {
+        self.extensions_mut().insert(fact);
+    }
+
+    fn header(&self, name: &'static str) -> Option<&str> {
+        let mut values = self.headers().get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    }
 }
 
 // === impl VirtualShard ===
@@ -133,5 +180,72 @@ impl Subject {
     /// The subject's text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+// === impl Tier ===
+
+impl Tier {
+    /// The tier named `text`.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The tier's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl RegionId ===
+
+impl RegionId {
+    /// The longest name of a region.
+    pub const MAX_LEN: usize = 32;
+
+    /// Takes `text` as a name if it is short and of lower-case ASCII letters,
+    /// digits and `-`: it stands in URLs, metrics and names of databases.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX_LEN).contains(&text.len());
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (fits && text.bytes().all(plain)).then(|| Self(text.into()))
+    }
+
+    /// The region's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RegionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_sent_twice_or_not_of_text_is_no_header() {
+        let mut request = Request::new(());
+        assert_eq!(request.header("x-a"), None);
+        request.headers_mut().append("x-a", "one".parse().unwrap());
+        assert_eq!(request.header("x-a"), Some("one"));
+        request.headers_mut().append("x-a", "two".parse().unwrap());
+        assert_eq!(request.header("x-a"), None);
+        let bytes = http::HeaderValue::from_bytes(b"\xff").unwrap();
+        request.headers_mut().insert("x-a", bytes);
+        assert_eq!(request.header("x-a"), None);
+    }
+
+    #[test]
+    fn names_of_regions_fit_into_urls_and_labels() {
+        assert_eq!(RegionId::new("eu-1").unwrap().as_str(), "eu-1");
+        let long = "a".repeat(RegionId::MAX_LEN + 1);
+        for text in ["", "EU", "eu/1", "eu 1", "eü", &long] {
+            assert_eq!(RegionId::new(text), None, "{text}");
+        }
     }
 }

@@ -2,22 +2,25 @@
 //!
 //! A layer keeps its inner service's error and answers a refusal as a response
 //! with a [`ReplyBody`]: problem+json (RFC 9457) over HTTP, trailers-only
-//! `grpc-status` over gRPC. So the same layer stands in axum and in tonic.
+//! `grpc-status` over gRPC, a snooze where the request is a job. [`Refuse`] is
+//! that choice, so the same layer stands in axum, in tonic and around jobs.
 
+mod asker;
 mod body;
 mod grpc;
+mod refuse;
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 
-use crate::fact::{RequestId, TraceId};
-
+pub use asker::Asker;
 pub use body::ReplyBody;
+pub use refuse::Refuse;
 
 /// What a refusal means for the caller. Each class has one HTTP and one gRPC status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -184,6 +187,18 @@ impl Refusal {
         self.class
     }
 
+    /// The code that programs may match on.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The time after which trying again makes sense, if that is known.
+    #[must_use]
+    pub const fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Adds a sentence for the person who called.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -204,36 +219,42 @@ impl Refusal {
 
     /// The answer to `request`, in the protocol that the request speaks.
     pub fn into_response<B, R>(self, request: &Request<B>) -> Response<ReplyBody<R>> {
-        let (status, headers, data) = self.into_parts(request);
+        self.answer(&Asker::of(request))
+    }
+
+    /// Status, headers and body of the answer, for frameworks with bodies of their own.
+    pub fn into_parts<B>(self, request: &Request<B>) -> (StatusCode, HeaderMap, Option<Bytes>) {
+        self.parts(&Asker::of(request))
+    }
+
+    fn answer<R>(self, asker: &Asker) -> Response<ReplyBody<R>> {
+        let (status, headers, data) = self.parts(asker);
         let mut response = Response::new(ReplyBody::refusal(data));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
     }
 
-    /// Status, headers and body of the answer, for frameworks with bodies of their own.
-    pub fn into_parts<B>(self, request: &Request<B>) -> (StatusCode, HeaderMap, Option<Bytes>) {
-        if grpc::speaks(request.headers()) {
+    fn parts(self, asker: &Asker) -> (StatusCode, HeaderMap, Option<Bytes>) {
+        let wait = self.retry_after;
+        if asker.grpc {
             let mut headers = self.headers;
-            grpc::fill(&mut headers, self.class, self.detail.as_deref());
+            grpc::fill(&mut headers, self.class, self.detail.as_deref(), wait);
             return (StatusCode::OK, headers, None);
         }
-        let body = self.problem(
-            request.extensions().get::<TraceId>(),
-            request.extensions().get::<RequestId>(),
-        );
+        let body = Bytes::from(self.problem(asker));
         let mut headers = self.headers;
+        if let Some(wait) = wait {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(wait) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        }
-        (self.class.status(), headers, Some(Bytes::from(body)))
+        (self.class.status(), headers, Some(body))
     }
 
-    fn problem(&self, trace: Option<&TraceId>, request: Option<&RequestId>) -> String {
+    fn problem(&self, asker: &Asker) -> String {
         let mut json = String::with_capacity(192);
         json.push_str("{\"type\":\"about:blank\"");
         push_member(&mut json, "title", self.class.title());
@@ -242,16 +263,25 @@ impl Refusal {
         if let Some(detail) = &self.detail {
             push_member(&mut json, "detail", detail);
         }
-        if let Some(trace) = trace {
+        if let Some(trace) = &asker.trace {
             push_member(&mut json, "trace_id", trace.as_str());
         }
-        if let Some(request) = request {
+        if let Some(request) = &asker.request {
             push_member(&mut json, "request_id", request.as_str());
         }
         json.push('}');
         json
     }
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = self.detail.as_deref().unwrap_or(self.class.title());
+        write!(f, "refused as {}: {told}", self.code)
+    }
+}
+
+impl Error for Refusal {}
 
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
@@ -315,11 +345,13 @@ mod tests {
             .unwrap();
         let (status, headers, body) = Refusal::of(Class::Limited)
             .detail("slow down, 100% full")
+            .retry_after(Duration::from_millis(1_200))
             .into_parts(&request);
 
         assert_eq!(status, StatusCode::OK);
         assert_eq!(headers["grpc-status"], "8");
         assert_eq!(headers["grpc-message"], "slow down, 100%25 full");
+        assert_eq!(headers["grpc-retry-pushback-ms"], "1200");
         assert!(body.is_none());
     }
 }

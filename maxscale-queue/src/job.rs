@@ -6,6 +6,7 @@ use maxscale_core::BoxError;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::{TraceId, VirtualShard};
 use maxscale_core::id::{Id, IdError};
+use maxscale_core::refusal::{Asker, Class, Refusal, Refuse};
 use maxscale_shard::Value;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
@@ -136,6 +137,31 @@ impl FromStr for JobId {
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// How long a job is put off by a refusal that names no time.
+    pub const DEFAULT_SNOOZE: Duration = Duration::from_secs(5);
+}
+
+/// A layer that is over a limit, or lacks what it needs, puts the job off and
+/// costs it no attempt. Any other refusal is a failed attempt with that reason.
+impl Refuse for Outcome {
+    type Reply = Self;
+
+    fn pass(self) -> Self {
+        self
+    }
+
+    fn refuse(refusal: Refusal, _asker: &Asker) -> Self {
+        match (refusal.wait(), refusal.class()) {
+            (Some(wait), _) => Self::Snooze(wait),
+            (None, Class::Limited | Class::Unavailable) => Self::Snooze(Self::DEFAULT_SNOOZE),
+            (None, _) => Self::Retry(refusal.into()),
+        }
     }
 }
 

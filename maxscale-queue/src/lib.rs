@@ -30,4 +30,4 @@ pub use job::{EnqueueOptions, Job, JobId, JobState, JobStatus, Outcome};
 pub use queue::Queue;
 pub use request::JobRequest;
 pub use schema::MIGRATIONS;
-pub use worker::{Handler, Worker, WorkerBuilder};
+pub use worker::{Handler, Layered, Worker, WorkerBuilder};

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use maxscale_core::fact::{TraceId, VirtualShard};
+use http::Extensions;
+use maxscale_core::fact::{self, TraceId, VirtualShard};
 use maxscale_shard::Tx;
 
 use crate::error::QueueError;
@@ -14,16 +15,24 @@ pub struct JobRequest<J> {
     job: J,
     facts: Facts,
     completed: Arc<AtomicBool>,
+    /// What layers around the handler know.
+    known: Extensions,
 }
 
 // === impl JobRequest ===
 
 impl<J> JobRequest<J> {
-    pub(crate) const fn new(job: J, facts: Facts, completed: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(job: J, facts: Facts, completed: Arc<AtomicBool>) -> Self {
+        let mut known = Extensions::new();
+        known.insert(facts.lease.shard);
+        if let Some(trace) = &facts.trace_id {
+            known.insert(trace.clone());
+        }
         Self {
             job,
             facts,
             completed,
+            known,
         }
     }
 
@@ -98,5 +107,16 @@ impl<J> JobRequest<J> {
         let completed = self.completed.clone();
         tx.after_commit(move || completed.store(true, Ordering::Release));
         Ok(())
+    }
+}
+
+/// A run starts with the facts [`VirtualShard`] and, if it has one, [`TraceId`].
+impl<J> fact::Facts for JobRequest<J> {
+    fn fact<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.known.get()
+    }
+
+    fn add_fact<T: Clone + Send + Sync + 'static>(&mut self, fact: T) {
+        self.known.insert(fact);
     }
 }

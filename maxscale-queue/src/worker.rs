@@ -26,7 +26,7 @@ use crate::error::QueueError;
 use crate::job::Job;
 use crate::queue::Queue;
 
-pub use handler::Handler;
+pub use handler::{Handler, Layered};
 
 use counts::Counts;
 use handler::Erased;

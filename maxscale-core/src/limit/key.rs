@@ -1,20 +1,19 @@
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::Request;
-
-use crate::fact::{ClientIp, Subject};
+use crate::fact::{ClientIp, Facts, Subject};
 
 /// Says whose quota a request is taken from.
 ///
-/// Functions `Fn(&Request<B>) -> Option<String>` are keys too.
-pub trait LimitKey<B> {
+/// A request is whatever the layer stands around: `http::Request`, a job.
+/// Functions `Fn(&Q) -> Option<String>` are keys too.
+pub trait LimitKey<Q> {
     /// What the request lacks when it has no key, for the one who built the stack.
     fn fact(&self) -> &'static str {
         "what the limit's key function looks for"
     }
 
     /// The key of `request`, if it has what the key is made of.
-    fn key(&self, request: &Request<B>) -> Option<String>;
+    fn key(&self, request: &Q) -> Option<String>;
 }
 
 /// One quota per [`ClientIp`]; an IPv6 client is its /64, because it owns all
@@ -37,13 +36,13 @@ impl ByClientIp {
     }
 }
 
-impl<B> LimitKey<B> for ByClientIp {
+impl<Q: Facts> LimitKey<Q> for ByClientIp {
     fn fact(&self) -> &'static str {
         "ClientIp; add a layer that knows the peer's address"
     }
 
-    fn key(&self, request: &Request<B>) -> Option<String> {
-        let ClientIp(ip) = request.extensions().get::<ClientIp>()?;
+    fn key(&self, request: &Q) -> Option<String> {
+        let ClientIp(ip) = request.fact()?;
         Some(match ip.to_canonical() {
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => {
@@ -63,35 +62,35 @@ impl BySubject {
     }
 }
 
-impl<B> LimitKey<B> for BySubject {
+impl<Q: Facts> LimitKey<Q> for BySubject {
     fn fact(&self) -> &'static str {
         "Subject; add a layer that knows who asks"
     }
 
-    fn key(&self, request: &Request<B>) -> Option<String> {
-        let subject = request.extensions().get::<Subject>()?;
+    fn key(&self, request: &Q) -> Option<String> {
+        let subject: &Subject = request.fact()?;
         Some(subject.as_str().to_owned())
     }
 }
 
-impl<B, F> LimitKey<B> for F
+impl<Q, F> LimitKey<Q> for F
 where
-    F: Fn(&Request<B>) -> Option<String>,
+    F: Fn(&Q) -> Option<String>,
 {
-    fn key(&self, request: &Request<B>) -> Option<String> {
+    fn key(&self, request: &Q) -> Option<String> {
         self(request)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn key_of(ip: &str) -> String {
         let mut request = Request::new(());
-        request
-            .extensions_mut()
-            .insert(ClientIp(ip.parse().unwrap()));
+        request.add_fact(ClientIp(ip.parse().unwrap()));
         ByClientIp.key(&request).unwrap()
     }
 

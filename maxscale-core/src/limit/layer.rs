@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use future::LimitFuture;
 
 use super::{Decision, LimitKey, LimitStore, Policy};
-use crate::refusal::{Class, Classify, Refusal, ReplyBody};
+use crate::fact::Facts;
+use crate::refusal::{Asker, Class, Classify, Refusal, Refuse};
 
 /// Adds [`Limit`] to a stack: each request is taken from its key's quota.
 ///
 /// Every answer tells the client where it stands (`RateLimit`,
 /// `RateLimit-Policy`). Over the limit the answer is 429 with `Retry-After`,
-/// or its gRPC twin; a client that waits so long and is alone succeeds.
+/// or its gRPC twin; a client that waits so long and is alone succeeds. A job
+/// over the limit is snoozed for that time.
 #[derive(Clone, Debug)]
 pub struct LimitLayer<K, L> {
     rule: Arc<Rule<K>>,
@@ -124,30 +125,31 @@ impl<S, K, L: Clone> Layer<S> for LimitLayer<K, L> {
 
 // === impl Limit ===
 
-impl<S, K, L, B, R> Service<Request<B>> for Limit<S, K, L>
+impl<S, K, L, Q> Service<Q> for Limit<S, K, L>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Q> + Clone + Send + 'static,
+    S::Response: Refuse,
     S::Future: Send,
-    K: LimitKey<B> + Send + Sync + 'static,
+    K: LimitKey<Q> + Send + Sync + 'static,
     L: LimitStore + Clone + 'static,
-    B: Send + 'static,
-    R: 'static,
+    Q: Facts + Send + 'static,
 {
-    type Response = Response<ReplyBody<R>>;
+    type Response = <S::Response as Refuse>::Reply;
     type Error = S::Error;
-    type Future = LimitFuture<S::Future, R, S::Error>;
+    type Future = LimitFuture<S::Future, Self::Response, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Q) -> Self::Future {
         let Some(key) = self.rule.key.key(&request) else {
             return match self.rule.missing {
                 MissingKey::Skip => LimitFuture::unlimited(self.inner.call(request)),
                 MissingKey::Refuse => {
-                    let fact = LimitKey::<B>::fact(&self.rule.key);
-                    LimitFuture::refused(self.rule.no_key(fact).into_response(&request))
+                    let fact = LimitKey::<Q>::fact(&self.rule.key);
+                    let refusal = self.rule.no_key(fact);
+                    LimitFuture::refused(S::Response::refuse(refusal, &Asker::of(&request)))
                 }
             };
         };
@@ -159,18 +161,20 @@ where
             let policy = &rule.policy;
             let decision = match store.take(&policy.key(&key), policy.quota()).await {
                 Ok(decision) => decision,
-                Err(error) => return Ok(Refusal::new(&error).into_response(&request)),
+                Err(error) => {
+                    let refusal = Refusal::new(&error);
+                    return Ok(S::Response::refuse(refusal, &Asker::of(&request)));
+                }
             };
             if let Decision::Deny { retry_after, .. } = decision {
                 let refusal = rule.limited(&decision, retry_after);
-                return Ok(refusal.into_response(&request));
+                return Ok(S::Response::refuse(refusal, &Asker::of(&request)));
             }
-            let mut response = ready.call(request).await?.map(ReplyBody::inner);
+            let mut reply = ready.call(request).await?.pass();
             for (name, value) in policy.headers(&decision) {
-                // Appended: a request may pass several limits.
-                response.headers_mut().append(name, value);
+                S::Response::tell(&mut reply, name, value);
             }
-            Ok(response)
+            Ok(reply)
         })
     }
 }

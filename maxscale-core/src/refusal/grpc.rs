@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
@@ -6,21 +7,26 @@ use super::Class;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// Whether the request's content type is `application/grpc` or one of its kind.
-pub(super) fn speaks(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
+/// When a client that retries may do so (gRFC A6).
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// Makes `headers` a trailers-only answer.
-pub(super) fn fill(headers: &mut HeaderMap, class: Class, detail: Option<&str>) {
+pub(super) fn fill(
+    headers: &mut HeaderMap,
+    class: Class,
+    detail: Option<&str>,
+    wait: Option<Duration>,
+) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(STATUS, HeaderValue::from(status(class)));
     let message = percent_encoded(detail.unwrap_or_else(|| class.title()));
     if let Ok(message) = HeaderValue::try_from(message) {
         headers.insert(MESSAGE, message);
+    }
+    if let Some(wait) = wait {
+        // Clients read 32 bits, and take more for "never".
+        let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        headers.insert(PUSHBACK, HeaderValue::from(millis.max(1)));
     }
 }
 

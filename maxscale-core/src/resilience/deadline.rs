@@ -3,17 +3,14 @@ mod future;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::fact::Deadline;
-use crate::refusal::ReplyBody;
+use crate::fact::{Deadline, Facts};
+use crate::refusal::{Asker, Refuse};
 
 pub use future::DeadlineFuture;
-
-use future::Asker;
 
 /// Gives each request a [`Deadline`] and answers 504 once it has passed.
 ///
@@ -61,11 +58,13 @@ impl<S> Layer<S> for DeadlineLayer {
 
 // === impl Deadlined ===
 
-impl<S, B, R> Service<Request<B>> for Deadlined<S>
+impl<S, Q> Service<Q> for Deadlined<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Q>,
+    S::Response: Refuse,
+    Q: Facts,
 {
-    type Response = Response<ReplyBody<R>>;
+    type Response = <S::Response as Refuse>::Reply;
     type Error = S::Error;
     type Future = DeadlineFuture<S::Future>;
 
@@ -73,13 +72,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut req: Request<B>) -> Self::Future {
+    fn call(&mut self, mut req: Q) -> Self::Future {
         let own = Deadline::at(Instant::now() + self.limit);
-        let deadline = match req.extensions().get::<Deadline>() {
+        let deadline = match req.fact::<Deadline>() {
             Some(&outer) => outer.min(own),
             None => own,
         };
-        req.extensions_mut().insert(deadline);
+        req.add_fact(deadline);
         let asker = Asker::of(&req);
         DeadlineFuture::new(self.inner.call(req), deadline, asker)
     }
@@ -90,7 +89,7 @@ mod tests {
     use std::convert::Infallible;
     use std::future::pending;
 
-    use http::StatusCode;
+    use http::{Request, Response, StatusCode};
     use http_body_util::{BodyExt, Empty};
     use tower::util::{ServiceExt, service_fn};
     use tower_layer::Layer;

@@ -1,6 +1,10 @@
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+use maxscale_core::BoxError;
+use tower_service::Service;
 
 use crate::job::{Job, Outcome};
 use crate::request::JobRequest;
@@ -13,7 +17,8 @@ use crate::store::Facts;
 /// must be made once goes through [`JobRequest::complete_in`]. A panic counts
 /// as [`Outcome::Retry`].
 ///
-/// A closure `|request: JobRequest<J>| async { .. }` is one.
+/// A closure `|request: JobRequest<J>| async { .. }` is one, and so is a
+/// [`Service`] with tower layers around it, as [`Layered`].
 pub trait Handler<J: Job>: Send + Sync + 'static {
     /// Runs the job once.
     fn run(&self, request: JobRequest<J>) -> impl Future<Output = Outcome> + Send;
@@ -27,6 +32,52 @@ where
 {
     fn run(&self, request: JobRequest<J>) -> impl Future<Output = Outcome> + Send {
         self(request)
+    }
+}
+
+/// A [`Service`] as a handler: what it is made of may be layers of tower and of
+/// `maxscale_core`, the same that stand around HTTP and gRPC.
+///
+/// The service's error counts as [`Outcome::Retry`].
+///
+/// # Examples: how are jobs limited by the budget that requests use too?
+///
+/// ```
+/// # use maxscale_core::limit::{LimitLayer, Limits, Policy};
+/// # use maxscale_queue::{Handler, Job, JobRequest, Layered, Outcome};
+/// # use std::convert::Infallible;
+/// use tower::{ServiceBuilder, service_fn};
+///
+/// # fn layered<J: Job>(policy: Policy, limits: Limits) -> impl Handler<J> {
+/// let by_kind = |_: &JobRequest<J>| Some(J::KIND.to_owned());
+/// Layered(
+///     ServiceBuilder::new()
+///         .layer(LimitLayer::new(policy, by_kind, limits))
+///         .service(service_fn(async |request: JobRequest<J>| {
+///             println!("{} runs", request.id());
+///             Ok::<_, Infallible>(Outcome::Done)
+///         })),
+/// )
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Layered<S>(pub S);
+
+impl<J, S> Handler<J> for Layered<S>
+where
+    J: Job,
+    S: Service<JobRequest<J>, Response = Outcome> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+{
+    async fn run(&self, request: JobRequest<J>) -> Outcome {
+        let mut service = self.0.clone();
+        let ran = async {
+            poll_fn(|cx| service.poll_ready(cx)).await?;
+            service.call(request).await
+        };
+        ran.await
+            .unwrap_or_else(|error: S::Error| Outcome::Retry(error.into()))
     }
 }
 

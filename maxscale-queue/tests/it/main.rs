@@ -9,4 +9,5 @@ mod counts;
 mod crash;
 mod ends;
 mod enqueue;
+mod layer;
 mod stage;

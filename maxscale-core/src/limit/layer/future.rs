@@ -2,48 +2,43 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::refusal::ReplyBody;
-
-type Answer<R, E> = Result<Response<ReplyBody<R>>, E>;
+use crate::refusal::Refuse;
 
 pin_project! {
     /// Response future of [`Limit`](super::Limit).
-    pub struct LimitFuture<F, R, E> {
+    pub struct LimitFuture<F, P, E> {
         #[pin]
-        state: State<F, R, E>,
+        state: State<F, P, E>,
     }
 }
 
 pin_project! {
     #[project = StateP]
-    enum State<F, R, E> {
+    enum State<F, P, E> {
         Unlimited { #[pin] response: F },
-        Refused { response: Option<Response<ReplyBody<R>>> },
-        Deciding { answer: Pin<Box<dyn Future<Output = Answer<R, E>> + Send>> },
+        Refused { reply: Option<P> },
+        Deciding { answer: Pin<Box<dyn Future<Output = Result<P, E>> + Send>> },
     }
 }
 
 // === impl LimitFuture ===
 
-impl<F, R, E> LimitFuture<F, R, E> {
+impl<F, P, E> LimitFuture<F, P, E> {
     pub(super) const fn unlimited(response: F) -> Self {
         Self {
             state: State::Unlimited { response },
         }
     }
 
-    pub(super) const fn refused(response: Response<ReplyBody<R>>) -> Self {
+    pub(super) const fn refused(reply: P) -> Self {
         Self {
-            state: State::Refused {
-                response: Some(response),
-            },
+            state: State::Refused { reply: Some(reply) },
         }
     }
 
-    pub(super) fn deciding(answer: impl Future<Output = Answer<R, E>> + Send + 'static) -> Self {
+    pub(super) fn deciding(answer: impl Future<Output = Result<P, E>> + Send + 'static) -> Self {
         Self {
             state: State::Deciding {
                 answer: Box::pin(answer),
@@ -52,19 +47,19 @@ impl<F, R, E> LimitFuture<F, R, E> {
     }
 }
 
-impl<F, R, E> Future for LimitFuture<F, R, E>
+impl<F, A, P, E> Future for LimitFuture<F, P, E>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    F: Future<Output = Result<A, E>>,
+    A: Refuse<Reply = P>,
 {
-    type Output = Answer<R, E>;
+    type Output = Result<P, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateP::Unlimited { response } => {
-                let response = ready!(response.poll(cx))?;
-                Poll::Ready(Ok(response.map(ReplyBody::inner)))
+                Poll::Ready(ready!(response.poll(cx)).map(Refuse::pass))
             }
-            StateP::Refused { response } => Poll::Ready(Ok(response
+            StateP::Refused { reply } => Poll::Ready(Ok(reply
                 .take()
                 .expect("a future is not polled after it has completed"))),
             StateP::Deciding { answer } => answer.as_mut().poll(cx),
@@ -72,7 +67,7 @@ where
     }
 }
 
-impl<F, R, E> fmt::Debug for LimitFuture<F, R, E> {
+impl<F, P, E> fmt::Debug for LimitFuture<F, P, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LimitFuture").finish_non_exhaustive()
     }

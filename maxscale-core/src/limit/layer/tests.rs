@@ -1,6 +1,6 @@
 use std::num::NonZeroU32;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower_test::mock;
@@ -8,6 +8,7 @@ use tower_test::mock;
 use super::*;
 use crate::clock::{Clock, ManualTime, Timestamp};
 use crate::limit::{LocalLimits, Quota};
+use crate::refusal::ReplyBody;
 
 type Body = Full<bytes::Bytes>;
 type Key = fn(&Request<()>) -> Option<String>;

@@ -1,13 +1,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
 
-use crate::fact::{Deadline, RequestId, TraceId};
-use crate::refusal::{Class, Refusal, ReplyBody};
+use crate::fact::Deadline;
+use crate::refusal::{Asker, Class, Refusal, Refuse};
 
 pin_project! {
     /// Response future of [`Deadlined`](super::Deadlined).
@@ -19,14 +17,6 @@ pin_project! {
         sleep: Sleep,
         asker: Asker,
     }
-}
-
-/// What an answer needs to know of a request that has been handed on.
-#[derive(Debug)]
-pub(super) struct Asker {
-    content_type: Option<HeaderValue>,
-    request: Option<RequestId>,
-    trace: Option<TraceId>,
 }
 
 // === impl DeadlineFuture ===
@@ -41,11 +31,12 @@ impl<F> DeadlineFuture<F> {
     }
 }
 
-impl<F, R, E> Future for DeadlineFuture<F>
+impl<F, A, E> Future for DeadlineFuture<F>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    F: Future<Output = Result<A, E>>,
+    A: Refuse,
 {
-    type Output = Result<Response<ReplyBody<R>>, E>;
+    type Output = Result<A::Reply, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -53,38 +44,12 @@ where
         if let Some(inner) = this.inner.as_mut().as_pin_mut()
             && let Poll::Ready(answer) = inner.poll(cx)
         {
-            return Poll::Ready(answer.map(|response| response.map(ReplyBody::inner)));
+            return Poll::Ready(answer.map(Refuse::pass));
         }
         ready!(this.sleep.poll(cx));
         // Whatever the inner future holds is freed now, not when the answer is sent.
         this.inner.set(None);
         let refusal = Refusal::of(Class::Timeout).detail("the request took too long");
-        Poll::Ready(Ok(refusal.into_response(&this.asker.request())))
-    }
-}
-
-// === impl Asker ===
-
-impl Asker {
-    pub(super) fn of<B>(req: &Request<B>) -> Self {
-        Self {
-            content_type: req.headers().get(CONTENT_TYPE).cloned(),
-            request: req.extensions().get().cloned(),
-            trace: req.extensions().get().cloned(),
-        }
-    }
-
-    fn request(&self) -> Request<()> {
-        let mut req = Request::new(());
-        if let Some(value) = &self.content_type {
-            req.headers_mut().insert(CONTENT_TYPE, value.clone());
-        }
-        if let Some(id) = &self.request {
-            req.extensions_mut().insert(id.clone());
-        }
-        if let Some(trace) = &self.trace {
-            req.extensions_mut().insert(trace.clone());
-        }
-        req
+        Poll::Ready(Ok(A::refuse(refusal, this.asker)))
     }
 }
