@@ -57,6 +57,9 @@ async fn main() -> ExitCode {
     for line in machine::lines() {
         report.note(&line);
     }
+    if request.quick {
+        report.note("run: quick; few rounds, and nothing is judged");
+    }
     for area in &request.areas {
         if let Err(error) = measure(area, &plan, &mut report).await {
             eprintln!("{area} did not run: {}", Chain(&*error));
