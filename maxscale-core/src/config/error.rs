@@ -139,10 +139,11 @@ impl ConfigError {
             Explanation::new(self.to_string(), why.to_string(), action)
         };
         match self {
-            Self::UnreadableFile { source, .. } => explain(
+            Self::UnreadableFile { path, source } => explain(
                 &reason(source),
                 "check the path and who may read it, or start without this file",
-            ),
+            )
+            .place(path.display().to_string()),
             Self::Syntax {
                 path,
                 line,
@@ -185,7 +186,8 @@ impl ConfigError {
             } => explain(
                 &"only one of them can hold",
                 &format!("unset {variable} or {file_variable}"),
-            ),
+            )
+            .place(format!("{variable}, {file_variable}")),
             Self::Missing {
                 key,
                 kind,

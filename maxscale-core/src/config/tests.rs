@@ -244,6 +244,7 @@ fn missing_file_is_an_error_only_when_it_was_asked_for() {
     assert_eq!(
         report(builder().file("/no/such/file").load()),
         "error: cannot read the configuration file /no/such/file\n\
+         where: /no/such/file\n\
          why:   no such file or directory\n\
          do:    check the path and who may read it, or start without this file",
     );
@@ -393,6 +394,7 @@ fn value_and_file_for_one_setting_are_an_error() {
     assert_eq!(
         report(loaded.load()),
         "error: MAXSCALE__AUTH__KEY and MAXSCALE__AUTH__KEY_FILE are both set\n\
+         where: MAXSCALE__AUTH__KEY, MAXSCALE__AUTH__KEY_FILE\n\
          why:   only one of them can hold\n\
          do:    unset MAXSCALE__AUTH__KEY or MAXSCALE__AUTH__KEY_FILE",
     );
