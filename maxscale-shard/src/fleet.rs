@@ -99,6 +99,15 @@ pub enum FleetError {
     #[error("the list of nodes differs from the stored one: {0}")]
     Differs(String),
 
+    /// The number of virtual shards is not the one the fleet was created with.
+    #[error("the keyspace has {stored} virtual shards for ever, {configured} are configured")]
+    OtherCount {
+        /// The number of the first start.
+        stored: u64,
+        /// The number now.
+        configured: u32,
+    },
+
     /// A database belongs to another node or another fleet.
     #[error("the database of {expected} says that it is {found}")]
     WrongNode {

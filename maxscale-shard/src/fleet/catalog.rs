@@ -49,11 +49,12 @@ async fn store(tx: &mut Tx, map: &Topology) -> Result<(), ShardError> {
 async fn load(tx: &mut Tx, wanted: u32) -> Result<(Uuid, Topology), FleetError> {
     let keyspace = sql("SELECT cluster, shards FROM ms_keyspace WHERE only_row = 1");
     let keyspace = tx.fetch_one(keyspace).await?;
-    let shards: i64 = keyspace.get("shards")?;
-    if shards != i64::from(wanted) {
-        let differs =
-            format!("the keyspace has {shards} virtual shards for ever, {wanted} are configured");
-        return Err(FleetError::Differs(differs));
+    let stored = u64::try_from(keyspace.get::<i64>("shards")?).unwrap_or_default();
+    if stored != u64::from(wanted) {
+        return Err(FleetError::OtherCount {
+            stored,
+            configured: wanted,
+        });
     }
     let mut nodes = Vec::new();
     for row in tx

@@ -192,7 +192,10 @@ async fn other_number_of_virtual_shards_is_refused(engine: Engine) {
         .await
         .unwrap_err();
 
-    assert!(matches!(refused, FleetError::Differs(_)), "{refused:?}");
+    assert!(
+        matches!(refused, FleetError::OtherCount { .. }),
+        "{refused:?}"
+    );
     let text = refused.to_string();
     assert!(
         text.contains("16 virtual shards for ever, 32 are configured"),
