@@ -65,6 +65,7 @@ impl Platform {
     /// once it is there.
     pub async fn assemble(settings: &Settings, meter: &Meter) -> Result<Self, StartError> {
         let clock = Clock::system();
+        check(settings)?;
         let requests = policy("requests", "limits.per_minute", settings.per_minute)?;
         let logins = policy(
             "logins",
@@ -159,8 +160,9 @@ pub async fn migrate(settings: &Settings) -> Result<(), StartError> {
     if late.is_empty() {
         Ok(())
     } else {
-        let why = format!("these nodes were not reachable: {}", late.join(", "));
-        Err(StartError::Assemble(why.into()))
+        Err(StartError::NotMigrated {
+            nodes: late.join(", "),
+        })
     }
 }
 
@@ -170,7 +172,14 @@ async fn open_fleet(
 ) -> Result<(Option<DataFolder>, Fleet), StartError> {
     let mut folder = None;
     let (mut specs, mut catalog) = (Vec::new(), settings.catalog.clone());
-    if settings.embedded() {
+    if let Some(entries) = &settings.nodes {
+        if entries.is_empty() {
+            return Err(StartError::NoNodes);
+        }
+        for (number, entry) in (1..).zip(entries) {
+            specs.push(NodeSpec::parse(entry, number)?);
+        }
+    } else {
         let held = DataFolder::take(&settings.data)?;
         for number in 1..=EMBEDDED_NODES {
             let url = held.database(&format!("node-{number}"));
@@ -178,10 +187,6 @@ async fn open_fleet(
         }
         catalog = catalog.or_else(|| Some(held.database("catalog")));
         folder = Some(held);
-    } else {
-        for (number, entry) in (1..).zip(&settings.nodes) {
-            specs.push(NodeSpec::parse(entry, number)?);
-        }
     }
     let mut config = FleetConfig::new(specs)
         .shards(settings.shards)
@@ -195,6 +200,29 @@ async fn open_fleet(
     }
     Ok((folder, Fleet::open(config).await?))
 }
+
+/// What needs no database to be told, so that nobody waits for one to hear it.
+fn check(settings: &Settings) -> Result<(), StartError> {
+    if let Some(secret) = &settings.secret {
+        keyring::configured(secret)?;
+    }
+    if settings.deadline.is_zero() {
+        return Err(StartError::Bounds {
+            key: "http.deadline",
+            allowed: "longer than 0s, or no request could be answered",
+        });
+    }
+    if settings.workers > MAX_WORKERS {
+        return Err(StartError::Bounds {
+            key: "worker.concurrency",
+            allowed: "a number from 0 to 1,024",
+        });
+    }
+    Ok(())
+}
+
+/// Each job at once may hold a connection; more is a slip of the keyboard.
+const MAX_WORKERS: usize = 1024;
 
 fn migrate_mode(settings: &Settings) -> Migrate {
     match settings.migrate.as_str() {

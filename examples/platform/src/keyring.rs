@@ -26,6 +26,15 @@ const NAME: &str = "key-1";
 const DRAWN: u8 = b'd';
 const CONFIGURED: u8 = b'c';
 
+/// The ring of a configured key, before any database is asked.
+///
+/// # Errors
+///
+/// Returns [`KeyringError::Key`] for one that is too short.
+pub fn configured(secret: &Configured) -> Result<KeyRing, KeyringError> {
+    Ok(KeyRing::new(1, Secret::new(secret.expose().as_bytes()))?)
+}
+
 /// The configured key, or one that the first start drew and keeps in the catalog.
 ///
 /// Of a configured key the catalog keeps only a fingerprint, so that another
@@ -34,8 +43,8 @@ const CONFIGURED: u8 = b'c';
 /// # Errors
 ///
 /// Returns [`KeyringError`].
-pub async fn open(fleet: &Fleet, configured: Option<&Configured>) -> Result<KeyRing, KeyringError> {
-    let Some(secret) = configured else {
+pub async fn open(fleet: &Fleet, secret: Option<&Configured>) -> Result<KeyRing, KeyringError> {
+    let Some(secret) = secret else {
         let mut drawn = vec![DRAWN];
         drawn.extend(Secret::random::<32>()?);
         let stored = fleet.remember(NAME, &drawn).await?;
@@ -44,7 +53,7 @@ pub async fn open(fleet: &Fleet, configured: Option<&Configured>) -> Result<KeyR
             _ => Err(KeyringError::Unset),
         };
     };
-    let ring = KeyRing::new(1, Secret::new(secret.expose().as_bytes()))?;
+    let ring = configured(secret)?;
     let mut fingerprint = vec![CONFIGURED];
     fingerprint.extend(ring.sign("fingerprint", b"").1);
     if fleet.remember(NAME, &fingerprint).await? == fingerprint {

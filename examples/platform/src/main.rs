@@ -24,8 +24,8 @@ struct Args {
     config: Option<PathBuf>,
 
     /// Sets one setting, over file and environment.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, global = true)]
-    set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    set: Vec<String>,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,8 +41,14 @@ enum Command {
     Config,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+/// Not clap's to read: it would repeat what it refuses, which may be a secret.
+fn pair((number, text): (usize, &String)) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| {
+        let why = "there is no = between key and value";
+        Explanation::new("cannot read --set", why, "write it as --set key=value")
+            .place(format!("number {number} of --set"))
+            .to_string()
+    })?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
@@ -60,7 +66,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, command: Command) -> Result<(), String> {
-    let config = settings::load(args.config, args.set).map_err(|error| error.to_string())?;
+    let set: Result<Vec<_>, _> = (1..).zip(&args.set).map(pair).collect();
+    let config = settings::load(args.config, set?).map_err(|error| error.to_string())?;
     let settings = Settings::read(&config).map_err(|error| error.explanation().to_string())?;
     if matches!(command, Command::Config) {
         return print(&config.to_string());

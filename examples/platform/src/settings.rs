@@ -4,6 +4,7 @@ mod schema;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use maxscale_core::config::{Config, ConfigError, ConfigErrors, Parsed, SchemaError, Secret};
@@ -27,8 +28,8 @@ pub struct Settings {
     pub upload_limit: u64,
     /// The folder of the embedded databases, and of objects unless set otherwise.
     pub data: PathBuf,
-    /// The list of nodes as configured; empty means embedded.
-    pub nodes: Vec<String>,
+    /// The list of nodes as configured; `None` means embedded.
+    pub nodes: Option<Vec<String>>,
     /// The number of virtual shards.
     pub shards: u32,
     /// The catalog's URL, if it is a database of its own.
@@ -74,10 +75,10 @@ impl Settings {
     ///
     /// Returns the first [`ConfigError`].
     pub fn read(config: &Config) -> Result<Self, ConfigError> {
-        let data: PathBuf = config.get::<String>("data.dir")?.into();
+        let data = config.get::<Parsed<Folder>>("data.dir")?.0.0;
         let objects = config.get::<Option<String>>("objects.url")?;
         let public = config.get::<Option<String>>("http.public_url")?;
-        let address = |key| config.get::<Parsed<SocketAddr>>(key).map(|parsed| parsed.0);
+        let address = |key| config.get::<Parsed<Address>>(key).map(|parsed| parsed.0.0);
         let admin = config.is_configured("admin.listen");
         Ok(Self {
             listen: address("http.listen")?,
@@ -88,9 +89,7 @@ impl Settings {
             upload_limit: config.get("http.upload_limit")?,
             objects: objects.unwrap_or_else(|| format!("file://{}/objects", data.display())),
             data,
-            nodes: config
-                .get::<Option<Vec<String>>>("shards.nodes")?
-                .unwrap_or_default(),
+            nodes: config.get("shards.nodes")?,
             shards: config.get("shards.count")?,
             catalog: config.get("catalog.url")?,
             redis: config.get("redis.url")?,
@@ -114,7 +113,33 @@ impl Settings {
 
     /// Whether everything lies in this process and its folder.
     pub const fn embedded(&self) -> bool {
-        self.nodes.is_empty()
+        self.nodes.is_none()
+    }
+}
+
+/// An address as it is written, with a refusal that says how to write it.
+struct Address(SocketAddr);
+
+impl FromStr for Address {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let why = "it must be an IP address and a port, such as 127.0.0.1:3000 or [::1]:3000";
+        text.trim().parse().map(Self).map_err(|_| why)
+    }
+}
+
+/// The path of a folder. An empty one would put `objects` into the root.
+struct Folder(PathBuf);
+
+impl FromStr for Folder {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let there = !text.trim().is_empty();
+        there
+            .then(|| Self(text.into()))
+            .ok_or("it is empty; write . for the working directory")
     }
 }
 

@@ -7,8 +7,8 @@ use maxscale_core::Chain;
 use maxscale_core::config::{Config, Explanation};
 use maxscale_core::keys::KeyError;
 use maxscale_core::redis::RedisConfigError;
-use maxscale_shard::ShardError;
 use maxscale_shard::fleet::{FleetError, SpecError};
+use maxscale_shard::{ShardError, TopologyError};
 
 use crate::folder::FolderError;
 use crate::keyring::KeyringError;
@@ -24,6 +24,15 @@ pub enum StartError {
     /// The list of nodes is malformed.
     #[error("cannot read the list of nodes")]
     Nodes(#[from] SpecError),
+    /// The list of nodes is empty.
+    #[error("there is no node")]
+    NoNodes,
+    /// Some nodes were not there to be migrated.
+    #[error("cannot migrate every node")]
+    NotMigrated {
+        /// Their names.
+        nodes: String,
+    },
     /// The databases could not be opened.
     #[error("cannot open the databases")]
     Fleet(#[from] FleetError),
@@ -73,6 +82,8 @@ impl StartError {
     fn cause(&self) -> String {
         match self {
             Self::Bounds { allowed, .. } => format!("it must be {allowed}"),
+            Self::NoNodes => "the list is empty".to_owned(),
+            Self::NotMigrated { nodes } => format!("{nodes}: not reachable"),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program listens there".to_owned()
             }
@@ -96,6 +107,14 @@ impl StartError {
                 "shards.nodes",
                 "write each node as url, name=url or name=pooled-url|direct-url; names are of a-z, 0-9 and -",
             ),
+            Self::NoNodes => (
+                "shards.nodes",
+                "list a node, or unset it to run on SQLite files",
+            ),
+            Self::NotMigrated { .. } => (
+                nodes_key(config),
+                "start these databases, and run the command `migrate` again",
+            ),
             Self::Fleet(error) => fleet_setting(error, config),
             Self::Keys(KeyringError::Key(KeyError::TooShort { .. })) => {
                 ("keys.secret", "give it 32 random characters or more")
@@ -114,7 +133,7 @@ impl StartError {
                 objects_key(config),
                 "make the folder writable, or name another one",
             ),
-            Self::Listen { key, .. } => (*key, "stop that program, or choose another port"),
+            Self::Listen { key, source, .. } => (*key, listen_action(source.kind())),
             Self::Bounds { key, .. } => (*key, "choose a value in these bounds"),
             Self::Assemble(_) => ("data.dir", "this is a defect of the program: report it"),
         }
@@ -129,12 +148,27 @@ fn objects_key(config: &Config) -> &'static str {
     }
 }
 
-fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static str) {
-    let nodes = if config.is_configured("shards.nodes") {
+fn nodes_key(config: &Config) -> &'static str {
+    if config.is_configured("shards.nodes") {
         "shards.nodes"
     } else {
         "data.dir"
-    };
+    }
+}
+
+fn listen_action(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => "stop that program, or choose another port",
+        io::ErrorKind::AddrNotAvailable => {
+            "choose an address of this machine, or 0.0.0.0 for all of them"
+        }
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
+        _ => "choose another address or port",
+    }
+}
+
+fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static str) {
+    let nodes = nodes_key(config);
     match error {
         FleetError::NoCatalog { .. } if config.is_configured("catalog.url") => {
             ("catalog.url", "start that database, or correct its URL")
@@ -142,9 +176,13 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
         FleetError::NoCatalog { .. } | FleetError::NoNode { .. } => {
             (nodes, "start these databases, or correct their URLs")
         }
-        FleetError::Differs(text) if text.contains("virtual shards for ever") => {
+        FleetError::OtherCount { .. } => {
             ("shards.count", "set it to the number of the first start")
         }
+        FleetError::Topology(TopologyError::Count { .. }) => (
+            "shards.count",
+            "set it to a number from the number of nodes to 131072",
+        ),
         FleetError::Differs(_) => (nodes, "list the nodes of the first start"),
         FleetError::WrongNode { .. } => (
             nodes,
@@ -154,16 +192,29 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
             "migrate",
             "run the command `migrate`, or set migrate to auto",
         ),
-        FleetError::Shard(ShardError::Url { database, .. })
-            if &**database == "catalog" && config.is_configured("catalog.url") =>
-        {
-            ("catalog.url", "correct the URL")
-        }
-        FleetError::Shard(ShardError::Url { .. }) => (nodes, "correct the URL"),
+        FleetError::Shard(ShardError::Url { database, .. }) => (
+            database_key(database, config),
+            "correct the URL, or build the program with the feature that it asks for",
+        ),
         FleetError::Topology(_) => (nodes, "list each node once"),
+        FleetError::Shard(
+            ShardError::Statement { database, .. } | ShardError::Migration { database, .. },
+        ) => (
+            database_key(database, config),
+            "see what the database says, and correct its URL or its rights",
+        ),
         _ => (
             nodes,
             "see what the database says, and correct its URL or its rights",
         ),
+    }
+}
+
+/// The setting that names the database called `name` in errors.
+fn database_key(name: &str, config: &Config) -> &'static str {
+    if name == "catalog" && config.is_configured("catalog.url") {
+        "catalog.url"
+    } else {
+        nodes_key(config)
     }
 }

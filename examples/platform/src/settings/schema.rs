@@ -90,7 +90,8 @@ fn storage() -> Vec<Setting> {
             "objects.url",
             Kind::Url,
             "The folder of uploaded files. Unset: objects in data.dir.",
-        ),
+        )
+        .schemes(&["file"]),
         Setting::new(
             "keys.secret",
             Kind::Secret,
