@@ -6,3 +6,5 @@ mod first_steps;
 mod main_job;
 mod servers;
 mod service;
+mod start_errors;
+mod starts;
