@@ -8,3 +8,4 @@ mod servers;
 mod service;
 mod start_errors;
 mod starts;
+mod two_nodes;
