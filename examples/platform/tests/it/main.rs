@@ -3,7 +3,9 @@
 
 mod client;
 mod first_steps;
+mod load;
 mod main_job;
+mod redis_down;
 mod servers;
 mod service;
 mod start_errors;

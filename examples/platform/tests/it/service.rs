@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use maxscale_tests::{Process, ProcessBuilder};
+use maxscale_tests::{Process, ProcessBuilder, eventually};
+use serde_json::Value;
 
 use crate::client::Client;
 
@@ -50,6 +51,21 @@ impl Service {
     /// `http://host:port`.
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Waits until `/health` calls the check `name` `status`; gives the whole tree.
+    pub(crate) async fn check_is(&self, name: &str, status: &str, limit: Duration) -> Value {
+        let client = self.client();
+        eventually(limit, async || {
+            let tree = client.get("/health").await.body;
+            let checks = tree["checks"].as_array().into_iter().flatten();
+            let found = checks.into_iter().find(|check| check["name"] == name);
+            match found {
+                Some(check) if check["status"] == status => Ok(tree),
+                found => Err(format!("{found:?}")),
+            }
+        })
+        .await
     }
 
     /// A client without a session.

@@ -1,0 +1,159 @@
+//! Redis is killed, hangs, or comes back empty.
+
+use std::time::Duration;
+
+use maxscale_core::redis::{Redis, RedisConfig, Reply};
+use maxscale_tests::{RedisServer, eventually};
+
+use crate::client::Client;
+use crate::load::{Load, assert_well};
+use crate::servers::Servers;
+use crate::service::Service;
+
+/// What the documentation promises for every request.
+const PROMISED: Duration = Duration::from_secs(2);
+/// For what has to happen in the background.
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn requests_go_on_while_redis_is_killed_and_comes_back() {
+    let title = "redis killed";
+    requests_go_on(title, RedisServer::kill, RedisServer::restart).await;
+}
+
+#[tokio::test]
+async fn requests_go_on_while_redis_hangs_and_goes_on() {
+    let pause = async |redis: &RedisServer| redis.pause();
+    let resume = async |redis: &RedisServer| redis.resume();
+    requests_go_on("redis hanging", pause, resume).await;
+}
+
+#[tokio::test]
+async fn nobody_is_logged_out_by_a_redis_that_comes_back_empty() {
+    let title = "redis emptied";
+    let servers = requests_go_on(title, RedisServer::kill, RedisServer::restart_empty).await;
+    // What is there was written since.
+    used(&servers.redis).await;
+}
+
+async fn requests_go_on(
+    title: &str,
+    harm: impl AsyncFn(&RedisServer),
+    heal: impl AsyncFn(&RedisServer),
+) -> Servers {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = Servers::start().await;
+    let service = Service::start(servers.builder(folder.path())).await;
+    service.check_is("redis", "up", LIMIT).await;
+    let load = Load::start(users(&service, 4).await);
+    load.more(2).await;
+
+    harm(&servers.redis).await;
+    let health = service.check_is("redis", "down", LIMIT).await;
+    assert_eq!(health["status"], "degraded", "{health}");
+    assert_eq!(service.client().get("/readyz").await.status, 200);
+    load.more(5).await;
+
+    heal(&servers.redis).await;
+    let health = service.check_is("redis", "up", LIMIT).await;
+    assert_eq!(health["status"], "ok", "{health}");
+    said(&service, "limits are shared through redis again", 1).await;
+    load.more(2).await;
+    assert_well(title, &load.end().await, PROMISED);
+    servers
+}
+
+#[tokio::test]
+async fn a_redis_that_is_down_at_the_start_is_used_once_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = Servers::start().await;
+    servers.redis.stop().await;
+    let service = Service::start(servers.builder(folder.path())).await;
+    said(&service, "redis is down", 1).await;
+    let load = Load::start(users(&service, 2).await);
+    load.more(2).await;
+
+    servers.redis.restart().await;
+    service.check_is("redis", "up", LIMIT).await;
+    said(&service, "limits are shared through redis again", 1).await;
+    load.more(2).await;
+    assert_well("redis down at the start", &load.end().await, PROMISED);
+    used(&servers.redis).await;
+}
+
+#[tokio::test]
+async fn each_process_admits_the_limit_while_redis_is_down() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let servers = Servers::start().await;
+    // A burst of 2, and one more each 3 s.
+    let start = async |folder| {
+        let builder = servers.builder(folder);
+        Service::start(builder.env("MAXSCALE__LIMITS__PER_MINUTE", "20")).await
+    };
+    let services = [
+        start(folders[0].path()).await,
+        start(folders[1].path()).await,
+    ];
+    let both_said = async |text, times| {
+        for service in &services {
+            said(service, text, times).await;
+        }
+    };
+    both_said("redis is up", 1).await;
+    assert_eq!(admitted(&services).await, 2);
+
+    servers.redis.kill().await;
+    both_said("redis is down", 1).await;
+    assert_eq!(admitted(&services).await, 4);
+
+    servers.redis.restart_empty().await;
+    both_said("redis is up", 2).await;
+    assert_eq!(admitted(&services).await, 2);
+}
+
+/// How many of eight requests from one address are admitted.
+async fn admitted(services: &[Service]) -> usize {
+    let mut admitted = 0;
+    for _ in 0..4 {
+        for service in services {
+            let status = service.client().get("/v1/me").await.status;
+            admitted += usize::from(status != 429);
+        }
+    }
+    admitted
+}
+
+async fn users(service: &Service, count: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for number in 0..count {
+        let client = service.client();
+        client.sign_up(&format!("u{number}@example.com")).await;
+        clients.push(client);
+    }
+    clients
+}
+
+/// Waits until the log said `text` so many times.
+async fn said(service: &Service, text: &str, times: usize) {
+    eventually(LIMIT, async || {
+        let lines = service.process.stderr();
+        let found = lines.iter().filter(|line| line.contains(text)).count();
+        (found >= times).then_some(()).ok_or(found)
+    })
+    .await;
+}
+
+/// Waits until Redis holds profiles.
+async fn used(server: &RedisServer) {
+    let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
+    eventually(LIMIT, async || {
+        let keys = redis
+            .command("KEYS", vec!["maxscale:profile:*".into()])
+            .await;
+        match keys {
+            Ok(Reply::Array(keys)) if !keys.is_empty() => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+}
