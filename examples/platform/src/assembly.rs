@@ -256,7 +256,7 @@ fn limits(redis: Option<&Redis>, keys: &KeyRing, clock: Clock) -> Limits {
     let local = LocalLimits::new(clock);
     match redis {
         Some(redis) => {
-            let shared = RedisLimits::new(redis.clone(), "maxscale:limit", keys.clone());
+            let shared = RedisLimits::new(redis.clone(), "maxscale:", keys.clone());
             Limits::shared(shared, local)
         }
         None => Limits::local(local),
