@@ -21,3 +21,8 @@ pub mod settings;
 pub mod start;
 pub mod sweep;
 pub mod track;
+
+/// The README's example, which must compile as it is printed.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod client;
+mod documented;
 mod first_steps;
 mod load;
 mod main_job;
