@@ -11,12 +11,25 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::fact::VirtualShard;
+use crate::meter::{self, Meter, Metric};
+
+/// How far a generator's last id lies in the future, by keyspace.
+///
+/// It grows when the clock has stepped back, or when ids are drawn faster than
+/// 4,096 per millisecond, and shrinks while the clock catches up.
+pub const ID_AHEAD: Metric = Metric::new(
+    "maxscale.id.ahead",
+    "s",
+    "How far the last id drawn lies ahead of the clock.",
+);
 
 const COUNTER_BITS: u32 = 12;
 const SHARD_BITS: u32 = 17;
@@ -45,22 +58,21 @@ pub enum IdError {
     NotVersion7,
 }
 
-/// Draws ids in rising order. Never sleeps.
+/// Draws ids in rising order. Never sleeps and never locks.
 ///
 /// When the clock steps back, or a millisecond's 4,096 ids are used up, it goes
-/// on from its last millisecond.
+/// on from its last millisecond; [`ID_AHEAD`] tells how far that has led.
 pub struct IdGenerator {
     clock: Clock,
     keyspace: KeyspaceTag,
     random: Box<dyn Fn() -> u64 + Send + Sync>,
-    last: Mutex<Tick>,
+    last: Arc<AtomicU64>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tick {
-    millis: u64,
-    counter: u16,
-}
+/// A millisecond and a counter within it, in one number that only grows: a
+/// counter that is used up carries over into the next millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tick(u64);
 
 // === impl KeyspaceTag ===
 
@@ -114,16 +126,21 @@ impl Id {
         KeyspaceTag(bits.to_le_bytes()[0])
     }
 
-    /// Milliseconds since the epoch at which the id was drawn, or a little later.
+    /// Milliseconds since the epoch at which the id was drawn; later by as much
+    /// as its generator ran [ahead](ID_AHEAD).
     pub fn millis(self) -> u64 {
         self.0.as_u64_pair().0 >> 16
     }
 
     fn pack(tick: Tick, shard: VirtualShard, keyspace: KeyspaceTag, random: u64) -> Self {
-        let high =
-            ((tick.millis & MILLIS_MASK) << 16) | (7 << COUNTER_BITS) | u64::from(tick.counter);
+        let shard = u64::from(shard.get());
+        assert!(
+            shard < 1 << SHARD_BITS,
+            "no keyspace has a virtual shard {shard}"
+        );
+        let high = ((tick.millis() & MILLIS_MASK) << 16) | (7 << COUNTER_BITS) | tick.counter();
         let low = (0b10 << 62)
-            | (u64::from(shard.get()) << (KEYSPACE_BITS + RANDOM_BITS))
+            | (shard << (KEYSPACE_BITS + RANDOM_BITS))
             | (u64::from(keyspace.0) << RANDOM_BITS)
             | (random & ((1 << RANDOM_BITS) - 1));
         Self(Uuid::from_u64_pair(high, low))
@@ -182,11 +199,31 @@ impl IdGenerator {
             clock,
             keyspace,
             random: Box::new(random),
-            last: Mutex::new(Tick::default()),
+            last: Arc::default(),
         }
     }
 
+    /// Reports [`ID_AHEAD`] to `meter`.
+    ///
+    /// Of several generators of one keyspace only the last registered is seen.
+    #[must_use]
+    pub fn measured(self, meter: &Meter) -> Self {
+        let (clock, last) = (self.clock.clone(), Arc::downgrade(&self.last));
+        let keyspace = self.keyspace.0.to_string();
+        let labels = [("maxscale.keyspace", keyspace.as_str())];
+        meter::gauge(meter, ID_AHEAD, &labels, move || {
+            let last = Tick(last.upgrade()?.load(Ordering::Relaxed));
+            let ahead = last.millis().saturating_sub(clock.now().as_millis());
+            Some(Duration::from_millis(ahead).as_secs_f64())
+        });
+        self
+    }
+
     /// Draws an id that lives on `shard`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `shard` is 131,072 or more: no keyspace has so many.
     pub fn draw(&self, shard: VirtualShard) -> Id {
         Id::pack(self.tick(), shard, self.keyspace, (self.random)())
     }
@@ -200,13 +237,15 @@ impl IdGenerator {
     }
 
     fn tick(&self) -> Tick {
-        let now = self.clock.now().as_millis();
-        let mut last = self.last.lock().unwrap_or_else(|held| {
-            // A tick is one assignment, so a panic elsewhere cannot tear it.
-            held.into_inner()
-        });
-        *last = last.next(now);
-        *last
+        let now = Tick::first_of(self.clock.now().as_millis());
+        // The order of changes of one atomic is all that ids need.
+        let update = self
+            .last
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(Tick(last).next(now).0)
+            });
+        let last = update.expect("the change is never declined");
+        Tick(last).next(now)
     }
 }
 
@@ -221,20 +260,20 @@ impl fmt::Debug for IdGenerator {
 // === impl Tick ===
 
 impl Tick {
-    fn next(self, now: u64) -> Self {
-        if now > self.millis {
-            return Self {
-                millis: now,
-                counter: 0,
-            };
-        }
-        match self.counter + 1 {
-            counter if counter < 1 << COUNTER_BITS => Self { counter, ..self },
-            _ => Self {
-                millis: self.millis + 1,
-                counter: 0,
-            },
-        }
+    const fn first_of(millis: u64) -> Self {
+        Self((millis & MILLIS_MASK) << COUNTER_BITS)
+    }
+
+    fn next(self, now: Self) -> Self {
+        Self(now.0.max(self.0 + 1))
+    }
+
+    const fn millis(self) -> u64 {
+        self.0 >> COUNTER_BITS
+    }
+
+    const fn counter(self) -> u64 {
+        self.0 & ((1 << COUNTER_BITS) - 1)
     }
 }
 
@@ -243,23 +282,53 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    #[test]
-    fn golden_vector_holds_for_ever() {
-        let tick = Tick {
-            millis: 0x0199_1234_5678,
-            counter: 0xabc,
-        };
-        let id = Id::pack(
-            tick,
-            VirtualShard::new(0x1_5a5a),
-            KeyspaceTag(0x13),
+    /// Milliseconds, counter, shard, keyspace, random: the id. Fixed for ever.
+    const GOLDEN: [(u64, u64, u32, u8, u64, &str); 4] = [
+        (0, 0, 0, 0, 0, "00000000-0000-7000-8000-000000000000"),
+        (
+            MILLIS_MASK,
+            0xfff,
+            131_071,
+            31,
+            u64::MAX,
+            "ffffffff-ffff-7fff-bfff-ffffffffffff",
+        ),
+        (
+            0x0199_1234_5678,
+            0xabc,
+            0x1_5a5a,
+            0x13,
             0x11_2233_4455,
-        );
-        assert_eq!(id.to_string(), "01991234-5678-7abc-ab4b-531122334455");
-        assert_eq!(id.shard().get(), 0x1_5a5a);
-        assert_eq!(id.keyspace().get(), 0x13);
-        assert_eq!(id.millis(), 0x0199_1234_5678);
-        assert_eq!(id.to_string().parse::<Id>().unwrap(), id);
+            "01991234-5678-7abc-ab4b-531122334455",
+        ),
+        (
+            1_700_000_000_000,
+            1,
+            1_023,
+            1,
+            1,
+            "018bcfe5-6800-7001-807f-e10000000001",
+        ),
+    ];
+
+    #[test]
+    fn golden_vectors_hold_for_ever() {
+        for (millis, counter, shard, keyspace, random, text) in GOLDEN {
+            let tick = Tick(Tick::first_of(millis).0 + counter);
+            let tag = KeyspaceTag::new(keyspace).unwrap();
+            let id = Id::pack(tick, VirtualShard::new(shard), tag, random);
+            assert_eq!(id.to_string(), text);
+            let read: Id = text.parse().unwrap();
+            let parts = (read.millis(), read.shard().get(), read.keyspace().get());
+            assert_eq!(parts, (millis, shard, keyspace), "{text}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no keyspace has a virtual shard 131072")]
+    fn shard_that_no_keyspace_has_is_in_no_id() {
+        let ids = IdGenerator::new(Clock::system(), KeyspaceTag::default());
+        ids.draw(VirtualShard::new(131_072));
     }
 
     #[test]

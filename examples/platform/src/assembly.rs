@@ -84,7 +84,8 @@ impl Platform {
         let keys = Arc::new(keyring::open(&fleet, settings.secret.as_ref()).await?);
         let redis = redis.map(Redis::open);
         let router = fleet.router().clone();
-        let ids = Arc::new(IdGenerator::new(clock.clone(), router.keyspace()));
+        let ids = IdGenerator::new(clock.clone(), router.keyspace()).measured(meter);
+        let ids = Arc::new(ids);
 
         let passwords = PasswordPool::new(PasswordPoolConfig::default()).await;
         let passwords = passwords.map_err(|e| StartError::Assemble(e.into()))?;

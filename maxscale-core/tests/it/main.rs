@@ -1,11 +1,12 @@
-//! Core against real servers.
+//! Core as its users see it, and against real servers.
 
-#![cfg(feature = "redis")]
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests, which clippy does not see as such"
 )]
 
-#[cfg(feature = "limit")]
+mod id;
+#[cfg(all(feature = "limit", feature = "redis"))]
 mod limit;
+#[cfg(feature = "redis")]
 mod redis;

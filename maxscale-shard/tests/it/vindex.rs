@@ -1,7 +1,9 @@
+use std::fs;
+
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
-use maxscale_shard::{Engine, Sql, Vindex, sql};
+use maxscale_shard::{Engine, Vindex, sql};
 use uuid::Uuid;
 
 use crate::support::Nodes;
@@ -45,29 +47,52 @@ async fn formulas_give_what_postgres_gives() {
     }
 }
 
-/// The expressions of the 17 bits after the variant, fixed for ever with the layout.
-const SHARD_OF_ID: Sql = Sql::each(
-    "SELECT (('x' || substr($1::uuid::text, 20, 4) || substr($1::uuid::text, 25, 4))::bit(32)::bigint
-             >> 13) & 131071 AS shard",
-    "WITH RECURSIVE digit (at, n) AS (
-         VALUES (16, 0)
-         UNION ALL
-         SELECT at + 1, n * 16 + instr('123456789ABCDEF', substr(hex($1), at + 1, 1))
-         FROM digit WHERE at < 24
-     )
-     SELECT (n >> 13) & 131071 AS shard FROM digit WHERE at = 24",
-);
+/// The statement that the book tells users of `engine`, over a relation `named (id)`.
+fn told_by_the_book(engine: Engine) -> String {
+    let book = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/src/decisions/0002-ids-carry-their-shard.md"
+    );
+    let book = fs::read_to_string(book).unwrap();
+    let engine = match engine {
+        Engine::Postgres => "PostgreSQL:",
+        Engine::Sqlite => "SQLite:",
+    };
+    let (_, after) = book.split_once(engine).unwrap();
+    let (_, after) = after.split_once("```sql\n").unwrap();
+    after.split_once("```").unwrap().0.to_owned()
+}
 
-on_both!(shard_of_an_id_is_read_by_sql);
+on_both!(shard_and_keyspace_of_an_id_are_read_by_the_books_sql);
 
-async fn shard_of_an_id_is_read_by_sql(engine: Engine) {
+async fn shard_and_keyspace_of_an_id_are_read_by_the_books_sql(engine: Engine) {
     let nodes = Nodes::fresh(engine, 1).await;
     let database = nodes.database().await;
-    let ids = IdGenerator::new(Clock::system(), KeyspaceTag::new(31).unwrap());
-    for shard in [0, 1, 255, 1023, 65_535, 65_536, 131_070, 131_071] {
-        let id: Id = ids.draw(VirtualShard::new(shard));
-        let asked = SHARD_OF_ID.statement().bind(id);
-        let row = database.fetch_optional(asked).await.unwrap().unwrap();
-        assert_eq!(row.get::<i64>("shard").unwrap(), i64::from(shard), "{id}");
+    let text = format!(
+        "WITH named (id) AS (SELECT $1), told AS ({})
+         SELECT CAST(shard AS bigint) AS shard, CAST(keyspace AS bigint) AS keyspace FROM told",
+        told_by_the_book(engine)
+    );
+    let text: &'static str = text.leak();
+    let read = async |id: Id| {
+        let row = database.fetch_optional(sql(text).bind(id)).await.unwrap();
+        let row = row.unwrap();
+        let part = |name| row.get::<i64>(name).unwrap();
+        (part("shard"), part("keyspace"))
+    };
+    for (golden, shard, keyspace) in [
+        ("00000000-0000-7000-8000-000000000000", 0, 0),
+        ("ffffffff-ffff-7fff-bfff-ffffffffffff", 131_071, 31),
+        ("01991234-5678-7abc-ab4b-531122334455", 0x1_5a5a, 0x13),
+        ("018bcfe5-6800-7001-807f-e10000000001", 1_023, 1),
+    ] {
+        let read = read(golden.parse().unwrap()).await;
+        assert_eq!(read, (shard, keyspace), "{golden}");
+    }
+    for bit in 0..17 {
+        let tag = KeyspaceTag::new(1 << (bit % 5)).unwrap();
+        let ids = IdGenerator::new(Clock::system(), tag);
+        let id = ids.draw(VirtualShard::new(1 << bit));
+        assert_eq!(read(id).await, (1 << bit, i64::from(tag.get())), "{id}");
     }
 }
