@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use maxscale_core::config::Explanation;
@@ -86,14 +87,19 @@ fn run(args: Args, command: Command) -> Result<(), String> {
         let action = "see how many threads this user may have";
         Explanation::new("cannot start the runtime", error.to_string(), action).to_string()
     })?;
-    runtime.block_on(async {
-        let done = match command {
+    let done = runtime.block_on(async {
+        match command {
             Command::Migrate => assembly::migrate(&settings).await,
             _ => start(&settings).await,
-        };
-        done.map_err(|error: StartError| error.explanation(&config).to_string())
-    })
+        }
+    });
+    // A job's thread that cannot be interrupted must not hold up the end.
+    runtime.shutdown_timeout(LAST_THREADS);
+    done.map_err(|error: StartError| error.explanation(&config).to_string())
 }
+
+/// How long threads may take to come back when all else has ended.
+const LAST_THREADS: Duration = Duration::from_millis(500);
 
 async fn start(settings: &Settings) -> Result<(), StartError> {
     // From the first line on: a stop during the start must not be missed.

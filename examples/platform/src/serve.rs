@@ -109,44 +109,63 @@ pub async fn serve(
         // Last is the one whose answer to unknown paths stays.
         router = admin.clone().merge(router);
     }
-    let stopped = |mut stop: watch::Receiver<bool>| async move {
-        // A sender that is gone stops as well.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
     let main = axum::serve(
         listeners.main,
         router.into_make_service_with_connect_info::<SocketAddr>(),
     )
     .with_graceful_shutdown(stopped(stop.clone()));
     let mut main = tokio::spawn(main.into_future());
+    // Whoever watches the end sees it until there is nothing more to see.
+    let (end, ended) = watch::channel(false);
     let admin = listeners.admin.map(|listener| {
-        let served = axum::serve(listener, admin).into_future();
-        tokio::spawn(served)
+        let served = axum::serve(listener, admin).with_graceful_shutdown(stopped(ended));
+        tokio::spawn(served.into_future())
     });
 
     tokio::select! {
         ended = &mut main => return ended.unwrap_or_else(|join| Err(io::Error::other(join))),
         () = stopped(stop) => {}
     }
-    tracing::info!("stopping: no new connections, requests end, jobs are handed back");
     platform.health.set_draining();
+    tracing::info!("stopping: no new connections, requests end, jobs are handed back");
     let worker = platform.take_worker();
     let drain = async {
-        if let Some(worker) = worker {
-            worker.shutdown(settings.grace).await;
+        if let Some(worker) = worker
+            && timeout(settings.grace + HAND_BACK, worker.shutdown(settings.grace))
+                .await
+                .is_err()
+        {
+            tracing::warn!("not every job could be handed back; their leases will run out");
         }
     };
-    let (drained, ()) = tokio::join!(timeout(settings.grace, &mut main), drain);
+    let (drained, ()) = tokio::join!(timeout(settings.grace, main), drain);
     if drained.is_err() {
-        tracing::warn!("some requests did not end in time and were cut off");
-        main.abort();
+        // They end with the runtime; until then some still find an answer.
+        tracing::warn!("some requests did not end in time and are cut off");
     }
-    if let Some(admin) = admin {
-        admin.abort();
+    end.send_replace(true);
+    let close = async {
+        if let Some(admin) = admin {
+            let _ = admin.await;
+        }
+        platform.close(Duration::ZERO).await;
+    };
+    if timeout(CLOSE, close).await.is_err() {
+        tracing::warn!("some connections did not close in time");
     }
-    platform.close(Duration::ZERO).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How long jobs may take to be handed back, after the grace.
+const HAND_BACK: Duration = Duration::from_millis(2_500);
+/// How long connections may take to close, after that. A request that was not
+/// finished may hold one for as long as it likes.
+const CLOSE: Duration = Duration::from_secs(1);
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone stops as well.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router {
