@@ -92,7 +92,7 @@ impl Client {
     }
 
     /// Uploads `wav` to `project`.
-    pub(crate) fn upload(&self, project: &str, wav: &'static [u8]) -> RequestBuilder {
+    pub(crate) fn upload(&self, project: &str, wav: impl Into<reqwest::Body>) -> RequestBuilder {
         let path = format!("/v1/projects/{project}/tracks?name=pluck.wav");
         let request = self.request(Method::POST, &path);
         request.header("content-type", "audio/wav").body(wav)

@@ -1,9 +1,12 @@
 //! The platform as its users meet it: the program itself, over HTTP, on real servers.
 #![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
+mod ask;
 mod client;
 mod documented;
 mod first_steps;
+mod journal;
+mod kill;
 mod load;
 mod main_job;
 mod redis_down;
@@ -11,4 +14,8 @@ mod servers;
 mod service;
 mod start_errors;
 mod starts;
+mod terminate;
 mod two_nodes;
+mod users;
+mod visit;
+mod wire;
