@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use maxscale_shard::{Database, DatabaseOptions, Engine, Row, Sql, sql};
 use uuid::Uuid;
@@ -81,6 +82,15 @@ impl Journal {
             number("attempt"),
             number("crashes"),
         ))
+    }
+
+    /// When the last job ended, by the databases' clock, which is ours as well.
+    pub(crate) async fn last_end(&self) -> SystemTime {
+        let text = "SELECT max(finished_at) AS at FROM ms_job";
+        let rows = self.rows(text).await;
+        let ends = rows.iter().map(|row| row.get::<Option<i64>>("at").unwrap());
+        let micros = ends.flatten().max().unwrap();
+        UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap())
     }
 
     /// Each track has its file, and the one job whose end and effect were each

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use crate::ask;
 use crate::client::{PLUCK, send};
 use crate::journal::{Journal, files_below};
-use crate::users::{Dice, wav};
 use crate::servers::Servers;
 use crate::service::Service;
+use crate::users::{Dice, wav};
 use crate::visit::{self, Visit};
 use crate::wire::{End, Head, Wire};
 

@@ -20,7 +20,7 @@ pub(crate) struct Dice(u64);
 
 /// Users at work, each task with its own.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub(crate) struct Crowd {
     acknowledged: Arc<AtomicUsize>,
     tasks: JoinSet<Book>,
 }
@@ -106,9 +106,9 @@ impl Dice {
     }
 }
 
-// === impl Load ===
+// === impl Crowd ===
 
-impl Load {
+impl Crowd {
     /// Sets a task to work for each book, until the platform is gone.
     pub(crate) fn start(base: &str, books: Vec<Book>, dice: &mut Dice) -> Self {
         let acknowledged = Arc::new(AtomicUsize::new(0));

@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use crate::ask::{address, all_done, cookie_of, list};
 use crate::client::{PASSWORD, PLUCK};
-use crate::users::{Dice, wav};
 use crate::service::Service;
+use crate::users::{Dice, wav};
 use crate::wire::{End, Head, Reply, Wire};
 
 /// What the ids of all requests begin with.
