@@ -123,8 +123,10 @@ pub async fn serve(
     });
 
     tokio::select! {
-        ended = &mut main => return ended.unwrap_or_else(|join| Err(io::Error::other(join))),
+        // First: a server without connections ends with the stop at once.
+        biased;
         () = stopped(stop) => {}
+        ended = &mut main => return ended.unwrap_or_else(|join| Err(io::Error::other(join))),
     }
     platform.health.set_draining();
     tracing::info!("stopping: no new connections, requests end, jobs are handed back");

@@ -160,7 +160,12 @@ async fn hands_back(builder: impl Fn() -> ProcessBuilder, journal: &Journal, fol
     let status = service.process.wait(Duration::from_secs(10)).await;
     assert!(status.success(), "{status}");
     let handed_back = Some(("ready".to_owned(), 0, 0));
-    assert_eq!(journal.only_job().await, handed_back);
+    assert_eq!(
+        journal.only_job().await,
+        handed_back,
+        "{:#?}",
+        service.process.stderr()
+    );
 
     std::fs::rename(&aside, &file).unwrap();
     let service = Service::start(builder()).await;

@@ -346,8 +346,9 @@ impl Visitor {
         stop.wait_for(|stop| *stop).await.unwrap();
         wire.send(b"st\r\n\r\n").await.unwrap();
         let end = wire.answer().await;
-        let reply = self.note(end, 503, None);
-        assert!(reply.unwrap().closes(), "{:?}", self.sent);
+        // The connection may have heard of the request before it heard of the stop:
+        // whether the answer says that it closes is open.
+        self.note(end, 503, None);
         self.sent.last_mut().unwrap().id = "ready".to_owned();
         self.sent
     }
