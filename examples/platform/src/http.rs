@@ -1,6 +1,7 @@
 //! The platform over HTTP: routes, bodies, and one form of error.
 
 mod account;
+mod linger;
 mod project;
 mod reply;
 mod track;
@@ -18,6 +19,7 @@ use crate::profile::Profiles;
 use crate::project::Projects;
 use crate::track::Tracks;
 
+pub use linger::linger;
 pub use reply::{ApiError, render};
 
 /// What handlers work with. Cheap to clone.

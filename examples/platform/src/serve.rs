@@ -185,6 +185,7 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
     let stack = ServiceBuilder::new()
         .layer(telemetry::TraceLayer::new(&meter).route_by(telemetry::matched_path))
         .layer(from_fn(http::render))
+        .layer(map_request(http::linger))
         .layer(map_request(client_ip))
         .layer(platform.sessions.clone())
         .layer(LimitLayer::new(
@@ -194,11 +195,14 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
         ));
     let service = quick.merge(uploads).with_state(platform.app.clone());
     // Whoever asks whether the process lives is neither logged nor limited.
-    health::probes(platform.health.clone()).merge(service.layer(stack))
+    let probes = health::probes(platform.health.clone()).layer(from_fn(http::render));
+    probes.merge(service.layer(stack))
 }
 
 fn admin_routes(platform: &Platform, metrics: &Metrics) -> Router {
-    health::tree(platform.health.clone()).merge(telemetry::metrics_route(metrics.clone()))
+    let tree = health::tree(platform.health.clone());
+    let metrics = telemetry::metrics_route(metrics.clone());
+    tree.merge(metrics).layer(from_fn(http::render))
 }
 
 /// The peer's address: no proxy is trusted to name another one.
