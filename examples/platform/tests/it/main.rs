@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 mod ask;
+mod bad_input;
 mod client;
 mod documented;
 mod first_steps;
@@ -14,6 +15,7 @@ mod servers;
 mod service;
 mod start_errors;
 mod starts;
+mod sweep;
 mod terminate;
 mod two_nodes;
 mod users;

@@ -1,0 +1,89 @@
+//! What an upload that was cut off leaves, and who removes it.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::stream;
+use maxscale_core::clock::Clock;
+use maxscale_core::telemetry::Metrics;
+use platform::assembly::Platform;
+use platform::settings::{self, Settings};
+use platform::sweep;
+
+use crate::client::PLUCK;
+
+#[tokio::test]
+async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let set = [
+        ("data.dir", data.to_str().unwrap()),
+        ("worker.concurrency", "0"),
+    ];
+    let set = set.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let settings = Settings::read(&settings::load(None, set.into()).unwrap()).unwrap();
+    let meter = Metrics::new().meter("platform");
+    let platform = Platform::assemble(&settings, &meter).await.unwrap();
+    let app = &platform.app;
+
+    let email = "ada@example.com";
+    let ada = app
+        .accounts
+        .sign_up(email, "correct horse battery staple", "Ada");
+    let ada = ada.await.unwrap().user.id;
+    let project = app.projects.create(ada, "Swept").await.unwrap().id;
+    // Stored as an upload does it; `with_row` as one that came to its end.
+    let put = async |with_row: bool| {
+        let track = app.tracks.draw(project);
+        let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(PLUCK))]);
+        let key = sweep::key(project, track);
+        let stored = app.objects.put(&key, body, u64::MAX).await.unwrap();
+        if with_row {
+            let created = app.tracks.create(project, track, "a.wav", &stored, None);
+            created.await.unwrap();
+        }
+        (stored.url, data.join("objects").join(key))
+    };
+    let (owned, owned_file) = put(true).await;
+    let (orphan, orphan_file) = put(false).await;
+    let (young, _) = put(false).await;
+    // The temporary file of an upload that was killed, and a file of somebody else's.
+    let stale_file = orphan_file.with_extension("wav#1");
+    let foreign_file = data.join("objects/README");
+    for file in [&stale_file, &foreign_file] {
+        File::create(file).unwrap();
+    }
+    for file in [&owned_file, &orphan_file, &stale_file, &foreign_file] {
+        age(file, sweep::OLDER_THAN + Duration::from_secs(60));
+    }
+
+    sweep::once(
+        &app.objects,
+        &app.tracks,
+        &Clock::system(),
+        sweep::OLDER_THAN,
+    )
+    .await;
+
+    assert!(
+        app.objects.open(&owned).await.is_ok(),
+        "the row's object is gone"
+    );
+    assert!(
+        app.objects.open(&orphan).await.is_err(),
+        "the orphan is there"
+    );
+    assert!(
+        app.objects.open(&young).await.is_ok(),
+        "a running upload's object is gone"
+    );
+    assert!(!stale_file.exists() && foreign_file.exists());
+    platform.close(Duration::ZERO).await;
+}
+
+fn age(file: &Path, by: Duration) {
+    let file = File::options().write(true).open(file).unwrap();
+    file.set_modified(SystemTime::now() - by).unwrap();
+}
