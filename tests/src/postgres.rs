@@ -1,6 +1,7 @@
 //! PostgreSQL for a test: shared, or one of its own.
 
 mod cluster;
+mod replica;
 
 use std::{
     path::Path,
@@ -12,6 +13,7 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{runtime, sync::OnceCell, task::spawn_blocking, time::timeout};
 
+use self::cluster::Setup;
 use crate::{
     daemon::{Daemon, End},
     source::{self, POSTGRES},
@@ -69,7 +71,7 @@ impl PostgresServer {
         SHARED
             .get_or_init(|| async {
                 let Some(url) = source::url(&POSTGRES) else {
-                    return Self::launch(true).await;
+                    return Self::launch(Setup::new(true)).await;
                 };
                 if let Err(why) = probe(&url, None).await {
                     panic!("DATABASE_URL: {why}");
@@ -85,7 +87,7 @@ impl PostgresServer {
 
     /// A server for this test alone, which loses nothing that it acknowledged.
     pub async fn start() -> Self {
-        Self::launch(false).await
+        Self::launch(Setup::new(false)).await
     }
 
     /// Where it listens, as a URL of its maintenance database.
@@ -164,7 +166,7 @@ impl PostgresServer {
             .expect("a server of its own was started")
     }
 
-    async fn launch(shared: bool) -> Self {
+    async fn launch(setup: Setup) -> Self {
         let source = spawn_blocking(|| source::source(&POSTGRES))
             .await
             .unwrap_or_else(|error| resume(error));
@@ -172,8 +174,9 @@ impl PostgresServer {
         // Between choosing a port and listening on it somebody may take it.
         for _ in 0..5 {
             let port = free_port();
-            let source = source.clone();
-            let daemon = spawn_blocking(move || cluster::daemon(source, port, shared))
+            let (source, setup) = (source.clone(), setup.clone());
+            let shared = setup.shared;
+            let daemon = spawn_blocking(move || cluster::daemon(source, port, &setup))
                 .await
                 .unwrap_or_else(|error| resume(error));
             let server = Self {

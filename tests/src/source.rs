@@ -183,6 +183,15 @@ fn search(service: &Service) -> Result<Source, String> {
     ))
 }
 
+/// What is said where a container does not do.
+pub(crate) fn programs_only(service: &Service) -> String {
+    format!(
+        "this test needs {} as programs on the machine, not in a container. To fix it: {}",
+        service.name,
+        fix(service)
+    )
+}
+
 fn fix(service: &Service) -> String {
     if env::which("apt-get").is_some() {
         service.fixes.0.to_owned()

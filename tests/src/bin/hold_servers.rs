@@ -1,7 +1,8 @@
 //! Takes servers as a test does, for the harness' own tests to look at.
 //!
 //! Without an argument it says which servers it started and never ends by
-//! itself. With `once` it fills a database and a prefix of the shared servers
+//! itself. With `groups` these are servers that belong together. With `once` it
+//! fills a database and a prefix of the shared servers
 //! and ends.
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     future::pending,
     io::{Read, Write, stdout},
     net::TcpStream,
+    path::Path,
 };
 
 use maxscale_tests::{PostgresServer, RedisServer};
@@ -16,10 +18,10 @@ use sqlx::{Connection, PgConnection};
 
 #[tokio::main]
 async fn main() {
-    if env::args().nth(1).as_deref() == Some("once") {
-        once().await;
-    } else {
-        hold().await;
+    match env::args().nth(1).as_deref() {
+        Some("once") => once().await,
+        Some("groups") => groups().await,
+        _ => hold().await,
     }
 }
 
@@ -27,11 +29,25 @@ async fn hold() {
     let postgres = PostgresServer::shared().await;
     let own = PostgresServer::start().await;
     let redis = RedisServer::shared().await;
-    let servers = [
+    show([
         (postgres.pid(), postgres.folder()),
         (own.pid(), own.folder()),
         (redis.pid(), redis.folder()),
-    ];
+    ])
+    .await;
+}
+
+async fn groups() {
+    let primary = PostgresServer::start().await;
+    let replica = primary.replica().await;
+    show([
+        (primary.pid(), primary.folder()),
+        (replica.pid(), replica.folder()),
+    ])
+    .await;
+}
+
+async fn show(servers: impl IntoIterator<Item = (Option<u32>, Option<&Path>)>) {
     for (pid, folder) in servers {
         if let (Some(pid), Some(folder)) = (pid, folder) {
             say(&format!("server {pid} {}", folder.display()));

@@ -1,4 +1,5 @@
-//! A data folder, copied from the one that initdb made once.
+//! A data folder: copied from the one that initdb made once, or from a running
+//! server.
 
 use std::{
     ffi::OsString,
@@ -8,24 +9,61 @@ use std::{
     process::Command,
 };
 
+use super::replica::backup_arguments;
 use crate::{
     daemon::{Daemon, Local, compose::Compose},
     devservices::{self, cached, unprivileged},
-    source::{POSTGRES, Programs, Source, as_server, run},
+    source::{self, POSTGRES, Programs, Source, as_server, run},
     watchdog,
 };
 
 /// The data folder's name in the server's folder; the watchdog knows it too.
 pub(super) const DATA: &str = "data";
 
+/// What a server is made with.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) shared: bool,
+    pub(super) origin: Origin,
+}
+
+/// What its data begins as.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    Empty,
+    /// A replica of the server at this URL.
+    Backup(String),
+}
+
+// === impl Setup ===
+
+impl Setup {
+    pub(super) fn new(shared: bool) -> Self {
+        Self {
+            shared,
+            origin: Origin::Empty,
+        }
+    }
+}
+
 /// A server ready to be started; it blocks.
-pub(super) fn daemon(source: Source, port: u16, shared: bool) -> Daemon {
-    let programs = match source {
-        Source::Programs(programs) => programs,
-        Source::Compose => return Daemon::Compose(Compose::new(&POSTGRES, port, !shared)),
+pub(super) fn daemon(source: Source, port: u16, setup: &Setup) -> Daemon {
+    let (programs, folder) = match (source, &setup.origin) {
+        (Source::Programs(programs), Origin::Empty) => {
+            let folder = data_folder(&programs);
+            (programs, folder)
+        }
+        (Source::Programs(programs), Origin::Backup(primary)) => {
+            let folder = backup(&programs, primary, port);
+            (programs, folder)
+        }
+        (Source::Compose, Origin::Empty) => {
+            return Daemon::Compose(Compose::new(&POSTGRES, port, !setup.shared));
+        }
+        (Source::Compose, Origin::Backup(_)) => panic!("{}", source::programs_only(&POSTGRES)),
     };
-    let folder = data_folder(&programs).unwrap_or_else(|why| panic!("{why}"));
-    let arguments = arguments(&folder, port, shared);
+    let folder = folder.unwrap_or_else(|why| panic!("{why}"));
+    let arguments = arguments(&folder, port, setup.shared);
     Daemon::Local(Local::new(&POSTGRES, programs, arguments, folder))
 }
 
@@ -45,6 +83,8 @@ fn arguments(folder: &Path, port: u16, shared: bool) -> Vec<OsString> {
         "log_timezone=GMT",
         // Its library may lack ours, and then long queries would fail.
         "jit=off",
+        // A replica looks for its primary as soon as that is back.
+        "wal_retrieve_retry_interval=100ms",
     ];
     if shared {
         settings.extend([
@@ -96,6 +136,20 @@ fn initdb(programs: &Programs, half: &Path) -> Result<(), String> {
     run(command)?;
     copy(&folder.join(DATA), &half.join(DATA))?;
     devservices::remove(&folder).map_err(|error| error.to_string())
+}
+
+/// A copy of a running server, to follow it.
+fn backup(programs: &Programs, primary: &str, port: u16) -> Result<PathBuf, String> {
+    let folder = server_folder("replica").map_err(|error| error.to_string())?;
+    let program = programs.folder.join("pg_basebackup");
+    let mut command = watchdog::guarded(&folder, "KILL", program.as_os_str());
+    as_server(&POSTGRES, &mut command, programs.libraries.as_ref());
+    let slot = format!("replica_{port}");
+    command
+        .args(backup_arguments(primary, &folder.join(DATA), &slot))
+        .current_dir(&folder);
+    run(command).map_err(|why| format!("{}: {why}", program.display()))?;
+    Ok(folder)
 }
 
 /// A folder that only the server's user may enter.

@@ -89,6 +89,16 @@ async fn a_killed_test_process_leaves_no_server_and_no_folder() {
 }
 
 #[tokio::test]
+async fn nor_one_that_follows_another() {
+    let holder = holder(HOLDER).arg("groups").start();
+    let servers = servers(&holder).await;
+
+    holder.kill();
+
+    all_gone(&servers).await;
+}
+
+#[tokio::test]
 async fn killing_cargo_and_all_below_it_leaves_no_folder_either() {
     // In cargo's place: a shell that waits for the tests.
     let script = format!("'{HOLDER}' & wait");

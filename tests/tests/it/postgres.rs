@@ -3,7 +3,7 @@ use std::time::Duration;
 use maxscale_tests::{PostgresServer, eventually};
 use sqlx::{Connection, PgConnection};
 
-async fn ask<T>(url: &str, sql: &'static str) -> Result<T, sqlx::Error>
+pub(crate) async fn ask<T>(url: &str, sql: &'static str) -> Result<T, sqlx::Error>
 where
     T: Send + Unpin + sqlx::Type<sqlx::Postgres> + for<'r> sqlx::Decode<'r, sqlx::Postgres>,
 {
@@ -11,7 +11,7 @@ where
     sqlx::query_scalar(sql).fetch_one(&mut connection).await
 }
 
-async fn run(url: &str, sql: &'static str) {
+pub(crate) async fn run(url: &str, sql: &'static str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
 }
