@@ -17,7 +17,8 @@ pub struct DatabaseOptions {
     pub acquire_timeout: Duration,
     /// When an idle connection is closed.
     pub idle_timeout: Duration,
-    /// The longest statement; PostgreSQL ends it.
+    /// The longest statement; PostgreSQL ends it. Where no answer has come a second
+    /// later, the server hangs or is cut off, and the connection is given up.
     pub statement_timeout: Duration,
     /// The longest wait for a lock.
     pub lock_timeout: Duration,
@@ -33,6 +34,7 @@ pub struct DatabaseOptions {
 pub struct Database {
     name: Arc<str>,
     pool: Pool,
+    patience: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +50,9 @@ enum Pool {
     )]
     Never(Infallible),
 }
+
+/// How much later than the server's own limit a statement is given up.
+const GRACE: Duration = Duration::from_secs(1);
 
 // === impl DatabaseOptions ===
 
@@ -104,7 +109,14 @@ impl Database {
             }
         };
         let pool = pool?;
-        Ok(Self { name, pool })
+        // SQLite waits for nobody far away; PostgreSQL takes zero as no limit.
+        let bounded = scheme != "sqlite" && !options.statement_timeout.is_zero();
+        let patience = bounded.then_some(options.statement_timeout.saturating_add(GRACE));
+        Ok(Self {
+            name,
+            pool,
+            patience: patience.unwrap_or(Duration::MAX),
+        })
     }
 
     /// The database's name in errors and logs.
@@ -241,6 +253,6 @@ impl Database {
             }
             Pool::Never(never) => crate::engine::never(never),
         };
-        Ok(Conn::new(raw?, self.name.clone()))
+        Ok(Conn::new(raw?, self.name.clone(), self.patience))
     }
 }

@@ -64,6 +64,7 @@ const NO_TIMEOUTS: Sql = Sql::each(
 pub(crate) async fn apply(database: &Database, sets: &[MigrationSet]) -> Result<usize, ShardError> {
     let mut tx = database.begin().await?;
     tx.execute(NO_TIMEOUTS.statement()).await?;
+    tx.wait_for_ever();
     tx.execute(LOCK.statement()).await?;
     tx.execute(sql(LEDGER)).await?;
     let mut ran = 0;

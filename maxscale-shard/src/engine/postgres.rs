@@ -1,6 +1,7 @@
 //! PostgreSQL: connections whose every setting comes from the URL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
@@ -26,6 +27,10 @@ pub(crate) async fn fetch_optional(
     Ok(row.map(|r| Row(RawRow::Postgres(r))))
 }
 
+/// A connection that idled for longer is asked for a sign of life before it is used.
+/// No server is started anew in less.
+const IDLE_UNASKED: Duration = Duration::from_millis(100);
+
 /// A pool that connects when first used.
 pub(crate) fn pool(
     database: &Arc<str>,
@@ -49,8 +54,17 @@ pub(crate) fn pool(
         .max_connections(options.connections)
         .min_connections(0)
         .acquire_timeout(options.acquire_timeout)
-        // A ping per acquire costs a round trip; a broken connection fails its statement.
         .test_before_acquire(false)
+        // A ping per acquire costs a round trip. A connection that idled may have
+        // broken unnoticed, and then its first statement would fail.
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for >= IDLE_UNASKED {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .idle_timeout(options.idle_timeout)
         .connect_lazy_with(connect))
 }

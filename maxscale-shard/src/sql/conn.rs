@@ -1,5 +1,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::error::ShardError;
 use crate::sql::{Engine, Row, Statement};
@@ -13,7 +16,8 @@ use crate::sql::{Engine, Row, Statement};
 /// # Cancellation
 ///
 /// A dropped statement outside a transaction may or may not have run. Inside
-/// one, it makes the commit fail.
+/// one, it makes the commit fail. On PostgreSQL it costs the connection, as does
+/// one that was given up ([`statement_timeout`](crate::DatabaseOptions::statement_timeout)).
 #[derive(Debug)]
 pub struct Conn {
     pub(crate) raw: RawConn,
@@ -23,6 +27,10 @@ pub struct Conn {
     failed: bool,
     // Statements past this handle fail unseen.
     handed_out: bool,
+    // How long a statement may stay without an answer.
+    patience: Duration,
+    // A statement is under way, or was given up.
+    unanswered: bool,
 }
 
 #[derive(Debug)]
@@ -54,16 +62,41 @@ macro_rules! dispatch {
     };
 }
 
+/// Dispatches, and gives up a server that does not answer.
+macro_rules! answered {
+    ($self:expr, $method:ident $(, $arg:expr)*) => {{
+        $self.unanswered = true;
+        let answer = timeout($self.patience, async { dispatch!($self, $method $(, $arg)*) });
+        match answer.await {
+            Ok(answer) => {
+                $self.unanswered = false;
+                answer
+            }
+            Err(_) => Err(ShardError::Connect {
+                database: $self.database.clone(),
+                source: format!("no answer within {:?}", $self.patience).into(),
+            }),
+        }
+    }};
+}
+
 // === impl Conn ===
 
 impl Conn {
-    pub(crate) const fn new(raw: RawConn, database: Arc<str>) -> Self {
+    pub(crate) const fn new(raw: RawConn, database: Arc<str>, patience: Duration) -> Self {
         Self {
             raw,
             database,
             failed: false,
             handed_out: false,
+            patience,
+            unanswered: false,
         }
+    }
+
+    /// From here on statements take as long as they take.
+    pub(crate) const fn wait_for_ever(&mut self) {
+        self.patience = Duration::MAX;
     }
 
     /// The engine behind this connection.
@@ -84,7 +117,7 @@ impl Conn {
     /// Returns [`ShardError::Connect`], [`ShardError::Unique`] or [`ShardError::Statement`].
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, ShardError> {
         let failed = std::mem::replace(&mut self.failed, true);
-        let done: Result<u64, ShardError> = dispatch!(self, execute, statement);
+        let done: Result<u64, ShardError> = answered!(self, execute, statement);
         self.failed = failed || done.is_err();
         done
     }
@@ -96,7 +129,7 @@ impl Conn {
     /// As [`execute`](Self::execute).
     pub async fn fetch_all(&mut self, statement: Statement) -> Result<Vec<Row>, ShardError> {
         let failed = std::mem::replace(&mut self.failed, true);
-        let rows: Result<Vec<Row>, ShardError> = dispatch!(self, fetch_all, statement);
+        let rows: Result<Vec<Row>, ShardError> = answered!(self, fetch_all, statement);
         self.failed = failed || rows.is_err();
         rows
     }
@@ -111,7 +144,7 @@ impl Conn {
         statement: Statement,
     ) -> Result<Option<Row>, ShardError> {
         let failed = std::mem::replace(&mut self.failed, true);
-        let row: Result<Option<Row>, ShardError> = dispatch!(self, fetch_optional, statement);
+        let row: Result<Option<Row>, ShardError> = answered!(self, fetch_optional, statement);
         self.failed = failed || row.is_err();
         row
     }
@@ -130,11 +163,11 @@ impl Conn {
 
     /// Runs several statements without parameters, separated by `;`.
     pub(crate) async fn run_script(&mut self, script: &'static str) -> Result<(), ShardError> {
-        dispatch!(self, run_script, script)
+        answered!(self, run_script, script)
     }
 
     pub(crate) async fn begin(&mut self) -> Result<(), ShardError> {
-        dispatch!(self, begin)
+        answered!(self, begin)
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), ShardError> {
@@ -150,11 +183,11 @@ impl Conn {
                 database: self.database.clone(),
             });
         }
-        dispatch!(self, commit)
+        answered!(self, commit)
     }
 
     pub(crate) async fn rollback(&mut self) -> Result<(), ShardError> {
-        dispatch!(self, rollback)
+        answered!(self, rollback)
     }
 
     pub(crate) fn close_on_drop(&mut self) {
@@ -189,6 +222,18 @@ impl Conn {
             #[cfg(feature = "postgres")]
             RawConn::Postgres(_) => None,
             RawConn::Never(never) => crate::engine::never(never),
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        #[cfg(feature = "postgres")]
+        if self.unanswered
+            && let RawConn::Postgres(conn) = &mut self.raw
+        {
+            // The pool would wait for the answer, however long, and keep its place meanwhile.
+            conn.close_on_drop();
         }
     }
 }

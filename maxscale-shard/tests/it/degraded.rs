@@ -5,8 +5,10 @@ use std::time::Duration;
 use maxscale_core::Chain;
 use maxscale_core::fact::VirtualShard;
 use maxscale_shard::fleet::{FleetConfig, FleetError};
-use maxscale_shard::{DatabaseOptions, Engine, Fleet, Router, ShardError, sql};
-use maxscale_tests::{PostgresServer, eventually, free_port};
+use maxscale_shard::{
+    Database, DatabaseOptions, Engine, Fleet, Router, ShardError, Statement, sql,
+};
+use maxscale_tests::{PostgresServer, Proxy, Way, eventually, free_port};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{LIMIT, NOTES, Nodes, SHARDS, config, note};
@@ -186,6 +188,65 @@ async fn no_second_catalog_is_made_while_the_first_is_away() {
     );
     server.restart().await;
     Fleet::open(patient(&[&b, &a])).await.unwrap();
+}
+
+/// A database behind a proxy, with two connections and half a second per statement.
+async fn behind_a_proxy() -> (Proxy, Database) {
+    let target = PostgresServer::shared().await.url();
+    let proxy = Proxy::start(&target).await;
+    let mut options = DatabaseOptions::default();
+    options.connections = 2;
+    options.statement_timeout = Duration::from_millis(500);
+    let database = Database::open("hanging", &proxy.url(), &options).unwrap();
+    (proxy, database)
+}
+
+fn one() -> Statement {
+    sql("SELECT 1 AS one")
+}
+
+#[tokio::test]
+async fn statement_without_an_answer_is_given_up_soon_after_its_limit() {
+    let (proxy, database) = behind_a_proxy().await;
+    let mut conn = database.writer().await.unwrap();
+    conn.fetch_all(one()).await.unwrap();
+    proxy.black_hole(Way::ToClient);
+
+    let start = Instant::now();
+    let given_up = timeout(LIMIT, conn.fetch_all(one())).await.unwrap();
+    assert!(given_up.unwrap_err().is_unreachable());
+    let took = start.elapsed();
+    let limit = Duration::from_millis(500);
+    assert!(
+        (limit..limit + Duration::from_secs(3)).contains(&took),
+        "{took:?}"
+    );
+}
+
+/// As when clients go away because nothing comes.
+#[tokio::test]
+async fn statements_dropped_without_an_answer_keep_no_place_in_the_pool() {
+    let (proxy, database) = behind_a_proxy().await;
+    let mut conns = [
+        database.writer().await.unwrap(),
+        database.writer().await.unwrap(),
+    ];
+    for conn in &mut conns {
+        conn.fetch_all(one()).await.unwrap();
+    }
+    proxy.black_hole(Way::ToClient);
+    for conn in &mut conns {
+        let dropped = timeout(Duration::from_millis(50), conn.fetch_all(one())).await;
+        assert!(dropped.is_err());
+    }
+    drop(conns);
+
+    // Whoever has a place connects anew.
+    eventually(LIMIT, async || {
+        let _ = database.reader().await;
+        proxy.connections() > 2
+    })
+    .await;
 }
 
 #[test]
