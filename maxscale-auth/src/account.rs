@@ -4,7 +4,7 @@ use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::KeyRing;
-use maxscale_shard::{ClaimError, Claims, Router, Row, ShardError, Sql};
+use maxscale_shard::{Claim, ClaimError, Claims, NodeId, Router, Row, ShardError, Sql};
 
 use crate::email::Email;
 use crate::error::AuthError;
@@ -142,24 +142,7 @@ impl Accounts {
         }
         // Hashed before the reservation, whose lease should not run meanwhile.
         let hash = self.0.passwords.hash(password).await?;
-        let id = self.draw()?;
-        let claim = self.0.emails.reserve(email.as_str(), id).await?;
-
-        let user = User {
-            id,
-            email: email.as_str().to_owned(),
-            name,
-        };
-        let token = match self.insert(&user, &hash).await {
-            Ok(token) => token,
-            Err(error) => {
-                // Whoever tries again should not meet the own reservation.
-                if let Err(kept) = self.0.emails.release(&claim).await {
-                    tracing::debug!(error = %Chain(&kept), "the email stays reserved until its lease runs out");
-                }
-                return Err(error);
-            }
-        };
+        let (claim, user, token) = self.settle(&email, &name, &hash).await?;
         match self.0.emails.confirm(&claim).await {
             Ok(()) => Ok(LoggedIn {
                 token: token.text(&self.0.keys),
@@ -167,12 +150,50 @@ impl Accounts {
             }),
             Err(ClaimError::Lost) => {
                 // What stays is an orphan that no lookup finds.
-                if let Err(error) = self.forget(id).await {
+                if let Err(error) = self.forget(user.id).await {
                     tracing::warn!(error = %Chain(&error), "an account without an email stays behind");
                 }
                 Err(AuthError::EmailTaken)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reserves the email and stores the account, on another node if the first
+    /// ones cannot be reached.
+    async fn settle(
+        &self,
+        email: &Email,
+        name: &str,
+        hash: &str,
+    ) -> Result<(Claim, User, SessionToken), AuthError> {
+        let mut away = Vec::new();
+        loop {
+            let id = self.draw(&away)?;
+            let claim = self.0.emails.reserve(email.as_str(), id).await?;
+            let user = User {
+                id,
+                email: email.as_str().to_owned(),
+                name: name.to_owned(),
+            };
+            let error = match self.insert(&user, hash).await {
+                Ok(token) => return Ok((claim, user, token)),
+                Err(error) => error,
+            };
+            // Whoever tries again should not meet the own reservation. What may be
+            // stored all the same is an orphan that no lookup finds.
+            if let Err(kept) = self.0.emails.release(&claim).await {
+                tracing::debug!(error = %Chain(&kept), "the email stays reserved until its lease runs out");
+                return Err(error);
+            }
+            match error {
+                AuthError::Shard(cause) if cause.is_unreachable() && away.len() < MAX_AWAY => {
+                    let node = self.0.router.shard(id)?.node().id();
+                    tracing::warn!(%node, error = %Chain(&cause), "a new account goes to another node");
+                    away.push(node.clone());
+                }
+                error => return Err(error),
+            }
         }
     }
 
@@ -245,15 +266,16 @@ impl Accounts {
         SqlSessions::new(self.0.router.clone())
     }
 
-    /// An id on a node that is ready: a node that is down refuses no new user.
-    fn draw(&self) -> Result<Id, ShardError> {
+    /// An id on a node that is ready, if possible none of `away`: a node that is
+    /// down refuses no new user.
+    fn draw(&self, away: &[NodeId]) -> Result<Id, ShardError> {
         let draw = || self.0.ids.draw_anywhere(self.0.router.shards());
         let mut id = draw();
         for _ in 0..MAX_DRAWS {
-            if self.0.router.shard(id).is_ok() {
-                return Ok(id);
+            match self.0.router.shard(id) {
+                Ok(shard) if !away.contains(shard.node().id()) => return Ok(id),
+                _ => id = draw(),
             }
-            id = draw();
         }
         self.0.router.shard(id).map(|_| id)
     }
@@ -318,6 +340,10 @@ impl Accounts {
 
 /// With half of the nodes down, one sign-up in four thousand million finds none.
 const MAX_DRAWS: usize = 32;
+
+/// How many nodes that cannot be reached a sign-up passes by. Each costs the
+/// time for a connection.
+const MAX_AWAY: usize = 2;
 
 fn checked_name(name: &str) -> Result<String, AuthError> {
     let name = name.trim();
