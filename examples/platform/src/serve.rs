@@ -176,23 +176,25 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
         LimitLayer::new(policy.clone(), ByClientIp::new(), platform.limits.clone())
     };
     let logins = http::login_routes().layer(limit(&platform.logins));
-    let quick = logins
-        .merge(http::routes())
-        .layer(DeadlineLayer::new(settings.deadline));
-    let uploads = http::upload_routes().layer(DeadlineLayer::new(settings.upload_deadline()));
-
-    // Read from the top: each layer's facts are there for those below it.
-    let stack = ServiceBuilder::new()
-        .layer(telemetry::TraceLayer::new(&meter).route_by(telemetry::matched_path))
-        .layer(from_fn(http::render))
-        .layer(map_request(http::linger))
-        .layer(map_request(client_ip))
+    let sessions = ServiceBuilder::new()
         .layer(platform.sessions.clone())
         .layer(LimitLayer::new(
             platform.requests.clone(),
             user_or_address,
             platform.limits.clone(),
         ));
+    // Who asks is looked up in a database too, which may hang: within the deadline.
+    let within = |deadline| (DeadlineLayer::new(deadline), sessions.clone());
+    let quick = logins.merge(http::routes());
+    let quick = quick.layer(within(settings.deadline));
+    let uploads = http::upload_routes().layer(within(settings.upload_deadline()));
+
+    // Read from the top: each layer's facts are there for those below it.
+    let stack = ServiceBuilder::new()
+        .layer(telemetry::TraceLayer::new(&meter).route_by(telemetry::matched_path))
+        .layer(from_fn(http::render))
+        .layer(map_request(http::linger))
+        .layer(map_request(client_ip));
     let service = quick.merge(uploads).with_state(platform.app.clone());
     // Whoever asks whether the process lives is neither logged nor limited.
     let probes = health::probes(platform.health.clone()).layer(from_fn(http::render));

@@ -10,6 +10,7 @@ mod journal;
 mod kill;
 mod load;
 mod main_job;
+mod node_down;
 mod redis_down;
 mod servers;
 mod service;

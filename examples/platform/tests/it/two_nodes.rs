@@ -23,7 +23,7 @@ const TABLES: [(&str, Sql); 6] = [
     ("job", Sql::both("SELECT job_id AS id FROM ms_job")),
 ];
 /// With two nodes, one run in a million million has all its users on one.
-const MOST_USERS: usize = 40;
+pub(crate) const MOST_USERS: usize = 40;
 
 #[tokio::test]
 async fn all_rows_of_a_user_are_in_the_one_database_that_the_users_shard_maps_to() {
