@@ -2,6 +2,8 @@
 //!
 //! [`PostgresServer`] and [`RedisServer`] give a test a real server: a shared
 //! one per test process, or one of its own where the test breaks it.
+//! [`PostgresServer::replica`], [`RedisCluster`] and [`RedisSentinels`] give
+//! servers that belong together.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
 //! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
 //! between a client and its server.
@@ -46,5 +48,5 @@ pub use postgres::{Database, PostgresServer};
 pub use process::{Process, ProcessBuilder};
 pub use processes::{Running, processes};
 pub use proxy::{Cut, Proxy, Way};
-pub use redis::{Prefix, RedisServer};
+pub use redis::{Prefix, RedisCluster, RedisSentinels, RedisServer};
 pub use wait::{Condition, eventually, free_port};

@@ -1,9 +1,11 @@
 //! Redis for a test: shared, or one of its own.
 
+mod cluster;
+mod role;
+mod sentinels;
 mod wire;
 
 use std::{
-    ffi::OsString,
     fmt, fs,
     ops::Deref,
     path::Path,
@@ -14,15 +16,23 @@ use std::{
 
 use tokio::{runtime, sync::OnceCell, task::spawn_blocking, time::timeout};
 
-use self::wire::{Client, Reply};
+pub use self::{cluster::RedisCluster, sentinels::RedisSentinels};
+
+use self::{
+    role::{DATA, Role},
+    wire::{Client, Reply},
+};
 use crate::{
-    daemon::{Daemon, End, Local, compose::Compose},
+    daemon::{Daemon, End},
     devservices,
     postgres::resume,
-    source::{self, REDIS, Source},
+    source::{self, REDIS},
     wait::free_port,
     watchdog,
 };
+
+/// How long a server that runs may take for one command.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// A running Redis, version 7 or newer.
 ///
@@ -61,7 +71,7 @@ impl RedisServer {
         SHARED
             .get_or_init(|| async {
                 let Some(url) = source::url(&REDIS) else {
-                    return Self::launch(true).await;
+                    return Self::launch(Role::Shared).await;
                 };
                 if let Err(why) = probe(&url, None).await {
                     panic!("REDIS_URL: {why}");
@@ -79,7 +89,7 @@ impl RedisServer {
     /// [`kill`](Self::kill) and [`restart`](Self::restart) lose nothing that it
     /// acknowledged.
     pub async fn start() -> Self {
-        Self::launch(false).await
+        Self::launch(Role::Alone).await
     }
 
     /// Where it listens.
@@ -159,7 +169,14 @@ impl RedisServer {
             .expect("a server of its own was started")
     }
 
-    async fn launch(shared: bool) -> Self {
+    /// Three servers of the same role, started at once.
+    async fn launch_three(role: Role) -> [Self; 3] {
+        let (one, two, three) =
+            tokio::join!(Self::launch(role), Self::launch(role), Self::launch(role));
+        [one, two, three]
+    }
+
+    async fn launch(role: Role) -> Self {
         let source = spawn_blocking(|| source::source(&REDIS))
             .await
             .unwrap_or_else(|error| resume(error));
@@ -167,11 +184,11 @@ impl RedisServer {
         // Between choosing a port and listening on it somebody may take it.
         for _ in 0..5 {
             let port = free_port();
-            let daemon = daemon(source.clone(), port, shared);
+            let daemon = role.daemon(source.clone(), port);
             let server = Self {
                 url: format!("redis://127.0.0.1:{port}"),
                 daemon: None,
-                shared,
+                shared: role == Role::Shared,
             };
             match server.run(&daemon).await {
                 Ok(()) => {
@@ -191,35 +208,28 @@ impl RedisServer {
             .start(async || probe(&self.url, daemon.pid()).await)
             .await
     }
-}
 
-const DATA: &str = "data";
+    /// Of a server of our own.
+    fn port(&self) -> u16 {
+        let port = self.url.rsplit(':').next().and_then(|it| it.parse().ok());
+        port.expect("the URL of a server of ours ends with its port")
+    }
 
-fn daemon(source: Source, port: u16, shared: bool) -> Daemon {
-    let programs = match source {
-        Source::Programs(programs) => programs,
-        Source::Compose => return Daemon::Compose(Compose::new(&REDIS, port, !shared)),
-    };
-    let folder = watchdog::new_folder(REDIS.key);
-    let data = folder.join(DATA);
-    fs::create_dir(&data).expect("the server's folder is ours");
-    let mut arguments: Vec<OsString> = [
-        "--port",
-        &port.to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--enable-debug-command",
-        "local",
-        "--appendonly",
-        if shared { "no" } else { "yes" },
-        "--dir",
-    ]
-    .map(OsString::from)
-    .into();
-    arguments.push(data.into_os_string());
-    Daemon::Local(Local::new(&REDIS, programs, arguments, folder))
+    /// What it answers to one command; one that is down or paused is an error.
+    async fn command(&self, words: &[&str]) -> Result<Reply, String> {
+        let answer = async { Client::connect(&self.url).await?.command(words).await };
+        timeout(ANSWER_LIMIT, answer)
+            .await
+            .unwrap_or_else(|_| Err("no answer".to_owned()))
+    }
+
+    /// As [`command`](Self::command), where the answer is a text.
+    async fn text(&self, words: &[&str]) -> Result<String, String> {
+        match self.command(words).await? {
+            Reply::Text(text) => Ok(text),
+            other => Err(format!("{words:?} answered {other:?}")),
+        }
+    }
 }
 
 /// Whether a server that is new enough, and the one we mean, answers.

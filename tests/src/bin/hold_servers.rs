@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use maxscale_tests::{PostgresServer, RedisServer};
+use maxscale_tests::{PostgresServer, RedisCluster, RedisSentinels, RedisServer};
 use sqlx::{Connection, PgConnection};
 
 #[tokio::main]
@@ -40,10 +40,19 @@ async fn hold() {
 async fn groups() {
     let primary = PostgresServer::start().await;
     let replica = primary.replica().await;
-    show([
-        (primary.pid(), primary.folder()),
-        (replica.pid(), replica.folder()),
-    ])
+    let (cluster, sentinels) = tokio::join!(RedisCluster::start(), RedisSentinels::start());
+    let all = [
+        cluster.servers(),
+        sentinels.servers(),
+        sentinels.sentinels(),
+    ];
+    let redis = all.into_iter().flatten();
+    let postgres = [&primary, &replica].map(|it| (it.pid(), it.folder()));
+    show(
+        postgres
+            .into_iter()
+            .chain(redis.map(|it| (it.pid(), it.folder()))),
+    )
     .await;
 }
 

@@ -10,5 +10,6 @@ mod postgres;
 mod process;
 mod proxy;
 mod redis;
+mod redis_groups;
 mod replica;
 mod source;
