@@ -4,6 +4,7 @@
 //! one per test process, or one of its own where the test breaks it.
 //! [`PostgresServer::replica`], [`RedisCluster`] and [`RedisSentinels`] give
 //! servers that belong together.
+//! [`Certificates`] are for servers that speak TLS.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
 //! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
 //! between a client and its server.
@@ -32,6 +33,7 @@
     reason = "a test harness fails the test by a panic; the types say so once"
 )]
 
+mod certificates;
 mod daemon;
 mod devservices;
 mod env;
@@ -44,6 +46,7 @@ mod source;
 mod wait;
 mod watchdog;
 
+pub use certificates::{Certificate, Certificates};
 pub use postgres::{Database, PostgresServer};
 pub use process::{Process, ProcessBuilder};
 pub use processes::{Running, processes};

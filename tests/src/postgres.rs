@@ -15,6 +15,7 @@ use tokio::{runtime, sync::OnceCell, task::spawn_blocking, time::timeout};
 
 use self::cluster::Setup;
 use crate::{
+    certificates::Certificate,
     daemon::{Daemon, End},
     source::{self, POSTGRES},
     wait::free_port,
@@ -88,6 +89,17 @@ impl PostgresServer {
     /// A server for this test alone, which loses nothing that it acknowledged.
     pub async fn start() -> Self {
         Self::launch(Setup::new(false)).await
+    }
+
+    /// As [`start`](Self::start); it shows this certificate to clients that ask
+    /// for TLS, which is theirs to do: `?sslmode=verify-full&sslrootcert=..` after
+    /// a URL.
+    pub async fn start_with_tls(certificate: &Certificate) -> Self {
+        Self::launch(Setup {
+            certificate: Some(certificate.clone()),
+            ..Setup::new(false)
+        })
+        .await
     }
 
     /// Where it listens, as a URL of its maintenance database.

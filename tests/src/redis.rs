@@ -23,6 +23,7 @@ use self::{
     wire::{Client, Reply},
 };
 use crate::{
+    certificates::Certificate,
     daemon::{Daemon, End},
     devservices,
     postgres::resume,
@@ -47,6 +48,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct RedisServer {
     url: String,
+    tls_port: Option<u16>,
     // None: somebody else's, known by its URL.
     daemon: Option<Daemon>,
     shared: bool,
@@ -78,6 +80,7 @@ impl RedisServer {
                 }
                 Self {
                     url,
+                    tls_port: None,
                     daemon: None,
                     shared: true,
                 }
@@ -92,7 +95,20 @@ impl RedisServer {
         Self::launch(Role::Alone).await
     }
 
-    /// Where it listens.
+    /// As [`start`](Self::start); it also listens with TLS and shows this
+    /// certificate.
+    pub async fn start_with_tls(certificate: &Certificate) -> Self {
+        Self::launch(Role::Tls(certificate.clone())).await
+    }
+
+    /// Where it listens with TLS.
+    pub fn tls_url(&self) -> String {
+        let port = self.tls_port;
+        let port = port.expect("RedisServer::start_with_tls() gives a server with TLS");
+        format!("rediss://127.0.0.1:{port}")
+    }
+
+    /// Where it listens, without TLS.
     pub fn url(&self) -> String {
         self.url.clone()
     }
@@ -170,9 +186,10 @@ impl RedisServer {
     }
 
     /// Three servers of the same role, started at once.
-    async fn launch_three(role: Role) -> [Self; 3] {
-        let (one, two, three) =
-            tokio::join!(Self::launch(role), Self::launch(role), Self::launch(role));
+    async fn launch_three(role: &Role) -> [Self; 3] {
+        // On the heap: a test's future holds many of them.
+        let launch = || Box::pin(Self::launch(role.clone()));
+        let (one, two, three) = tokio::join!(launch(), launch(), launch());
         [one, two, three]
     }
 
@@ -183,10 +200,11 @@ impl RedisServer {
         let mut last = String::new();
         // Between choosing a port and listening on it somebody may take it.
         for _ in 0..5 {
-            let port = free_port();
-            let daemon = role.daemon(source.clone(), port);
+            let (port, second) = (free_port(), free_port());
+            let daemon = role.daemon(source.clone(), port, second);
             let server = Self {
                 url: format!("redis://127.0.0.1:{port}"),
+                tls_port: matches!(role, Role::Tls(_)).then_some(second),
                 daemon: None,
                 shared: role == Role::Shared,
             };

@@ -11,6 +11,7 @@ use std::{
 
 use super::replica::backup_arguments;
 use crate::{
+    certificates::Certificate,
     daemon::{Daemon, Local, compose::Compose},
     devservices::{self, cached, unprivileged},
     source::{self, POSTGRES, Programs, Source, as_server, run},
@@ -25,6 +26,7 @@ pub(super) const DATA: &str = "data";
 pub(super) struct Setup {
     pub(super) shared: bool,
     pub(super) origin: Origin,
+    pub(super) certificate: Option<Certificate>,
 }
 
 /// What its data begins as.
@@ -42,6 +44,7 @@ impl Setup {
         Self {
             shared,
             origin: Origin::Empty,
+            certificate: None,
         }
     }
 }
@@ -57,13 +60,26 @@ pub(super) fn daemon(source: Source, port: u16, setup: &Setup) -> Daemon {
             let folder = backup(&programs, primary, port);
             (programs, folder)
         }
-        (Source::Compose, Origin::Empty) => {
+        (Source::Compose, Origin::Empty) if setup.certificate.is_none() => {
             return Daemon::Compose(Compose::new(&POSTGRES, port, !setup.shared));
         }
-        (Source::Compose, Origin::Backup(_)) => panic!("{}", source::programs_only(&POSTGRES)),
+        (Source::Compose, _) => panic!("{}", source::programs_only(&POSTGRES)),
     };
     let folder = folder.unwrap_or_else(|why| panic!("{why}"));
-    let arguments = arguments(&folder, port, setup.shared);
+    let mut arguments = arguments(&folder, port, setup.shared);
+    if let Some(certificate) = &setup.certificate {
+        let copy = certificate.copy_to(&folder);
+        let given = give(copy.certificate()).and_then(|()| give(copy.key()));
+        given.expect("our files can be given to the server's user");
+        for (name, file) in [
+            ("ssl_cert_file", copy.certificate()),
+            ("ssl_key_file", copy.key()),
+        ] {
+            arguments.push(OsString::from("-c"));
+            arguments.push(format!("{name}={}", file.display()).into());
+        }
+        arguments.extend(["-c", "ssl=on"].map(OsString::from));
+    }
     Daemon::Local(Local::new(&POSTGRES, programs, arguments, folder))
 }
 
@@ -156,10 +172,16 @@ fn backup(programs: &Programs, primary: &str, port: u16) -> Result<PathBuf, Stri
 fn server_folder(name: &str) -> io::Result<PathBuf> {
     let folder = watchdog::new_folder(name);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-    if let Some(user) = unprivileged() {
-        chown(&folder, Some(user.uid), Some(user.gid))?;
-    }
+    give(&folder)?;
     Ok(folder)
+}
+
+/// Makes the server's user the owner.
+fn give(path: &Path) -> io::Result<()> {
+    match unprivileged() {
+        Some(user) => chown(path, Some(user.uid), Some(user.gid)),
+        None => Ok(()),
+    }
 }
 
 /// Copies a folder with its owners and permissions, which PostgreSQL checks.

@@ -27,8 +27,8 @@ impl PostgresServer {
         // A slot on the shared server would stay.
         self.own();
         Self::launch(Setup {
-            shared: false,
             origin: Origin::Backup(self.url.clone()),
+            ..Setup::new(false)
         })
         .await
     }

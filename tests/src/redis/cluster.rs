@@ -42,8 +42,8 @@ impl RedisCluster {
     /// follows its master.
     pub async fn start() -> Self {
         let (masters, replicas) = tokio::join!(
-            RedisServer::launch_three(Role::Node),
-            RedisServer::launch_three(Role::Node)
+            RedisServer::launch_three(&Role::Node),
+            RedisServer::launch_three(&Role::Node)
         );
         let cluster = Self {
             servers: masters.into_iter().chain(replicas).collect(),

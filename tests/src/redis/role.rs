@@ -3,9 +3,9 @@
 use std::{ffi::OsString, fs, path::Path};
 
 use crate::{
+    certificates::Certificate,
     daemon::{Daemon, Local, compose::Compose},
     source::{self, REDIS, Source},
-    wait::free_port,
     watchdog,
 };
 
@@ -15,12 +15,14 @@ pub(super) const DATA: &str = "data";
 /// As the sentinels call what they watch.
 pub(super) const WATCHED: &str = "main";
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Role {
     /// Fast and forgetful, for many tests.
     Shared,
     /// Durable, for one test.
     Alone,
+    /// As alone, and it also listens with TLS and this certificate.
+    Tls(Certificate),
     /// A node of a cluster that is made later.
     Node,
     /// It follows the server on this port.
@@ -32,12 +34,13 @@ pub(super) enum Role {
 // === impl Role ===
 
 impl Role {
-    /// A server ready to be started.
-    pub(super) fn daemon(self, source: Source, port: u16) -> Daemon {
+    /// A server ready to be started; `second` is its port for TLS, or for
+    /// other nodes.
+    pub(super) fn daemon(&self, source: Source, port: u16, second: u16) -> Daemon {
         let programs = match (source, self) {
             (Source::Programs(programs), _) => programs,
             (Source::Compose, Self::Shared | Self::Alone) => {
-                return Daemon::Compose(Compose::new(&REDIS, port, self == Self::Alone));
+                return Daemon::Compose(Compose::new(&REDIS, port, *self == Self::Alone));
             }
             (Source::Compose, _) => panic!("{}", source::programs_only(&REDIS)),
         };
@@ -45,34 +48,43 @@ impl Role {
         let data = folder.join(DATA);
         fs::create_dir(&data).expect("the server's folder is ours");
         let arguments = match self {
-            Self::Sentinel(watched) => sentinel_arguments(&folder, port, watched),
-            _ => self.arguments(&data, port),
+            Self::Sentinel(watched) => sentinel_arguments(&folder, port, *watched),
+            _ => self.arguments(&folder, port, second),
         };
         Daemon::Local(Local::new(&REDIS, programs, arguments, folder))
     }
 
-    fn arguments(self, data: &Path, port: u16) -> Vec<OsString> {
-        let appendonly = if self == Self::Shared { "no" } else { "yes" };
+    fn arguments(&self, folder: &Path, port: u16, second: u16) -> Vec<OsString> {
+        let appendonly = if *self == Self::Shared { "no" } else { "yes" };
         let mut words = format!(
             "--port {port} --bind 127.0.0.1 --enable-debug-command local \
              --appendonly {appendonly} --repl-diskless-sync-delay 0"
         );
+        let mut files = vec![("--dir", folder.join(DATA))];
         match self {
             Self::Node => {
-                // The bus would take a port that is not ours to give.
-                let bus = free_port();
+                // By default other nodes are met at a port that is not ours to
+                // give.
                 words += &format!(
-                    " --cluster-enabled yes --cluster-port {bus} \
+                    " --cluster-enabled yes --cluster-port {second} \
                      --cluster-announce-ip 127.0.0.1 --cluster-node-timeout 1500 \
                      --cluster-replica-validity-factor 0"
                 );
             }
             Self::Replica(primary) => words += &format!(" --replicaof 127.0.0.1 {primary}"),
+            Self::Tls(certificate) => {
+                words += &format!(" --tls-port {second} --tls-auth-clients no");
+                let copy = certificate.copy_to(folder);
+                files.push(("--tls-cert-file", copy.certificate().into()));
+                files.push(("--tls-key-file", copy.key().into()));
+            }
             Self::Shared | Self::Alone | Self::Sentinel(_) => {}
         }
         let mut arguments: Vec<_> = words.split_whitespace().map(OsString::from).collect();
-        arguments.extend(["--save", "", "--dir"].map(OsString::from));
-        arguments.push(data.into());
+        arguments.extend(["--save", ""].map(OsString::from));
+        for (name, file) in files {
+            arguments.extend([OsString::from(name), file.into()]);
+        }
         arguments
     }
 }

@@ -38,9 +38,10 @@ impl RedisSentinels {
     pub async fn start() -> Self {
         let primary = RedisServer::launch(Role::Alone).await;
         let port = primary.port();
+        let watching = Role::Sentinel(port);
         let (replica, sentinels) = tokio::join!(
             RedisServer::launch(Role::Replica(port)),
-            RedisServer::launch_three(Role::Sentinel(port))
+            RedisServer::launch_three(&watching)
         );
         let started = Self {
             servers: [primary, replica],

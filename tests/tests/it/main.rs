@@ -13,3 +13,4 @@ mod redis;
 mod redis_groups;
 mod replica;
 mod source;
+mod tls;
