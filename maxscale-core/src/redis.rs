@@ -1,46 +1,65 @@
 //! The one handle to Redis.
 //!
 //! ```text
-//!  command ─ up? ─ permit ─ one attempt, at most `timeout` ─> server
-//!              │                      └ failures in a row open the breaker
-//!              └ no: `Down` at once
-//!  background: connect, probe, note up and down, connect again
+//!  command ─ which server has the key? ─ up? ─ permit ─ one attempt ─> server
+//!                                         │                └ failures in a row
+//!                                         │                  open the breaker
+//!                                         └ no: `Down` at once
+//!  background, for each server: connect, check, probe, note up and down, again
+//!  background, for the fleet: ask the cluster or the sentinels who serves what
 //! ```
 //!
-//! [`Redis`] sends each command once and bounds it: in time, in how many are
-//! in flight, and by a breaker that a background probe closes again. A command
-//! that timed out may still run on the server: [`RedisError::Timeout`] means
-//! "unknown", never "not done". A [`Subscription`] has a connection of its own
-//! and reports when messages may have been lost.
+//! [`Redis`] sends each [`Command`] once, unless it is told that more is
+//! harmless, and bounds it: in time, in how many are in flight, and by a
+//! breaker that a background probe closes again. A command that timed out may
+//! still run on the server: [`RedisError::Timeout`] means "unknown", never
+//! "not done". What must not happen late is a [`Script::by_deadline`]. A
+//! [`Subscription`] has a connection of its own and reports when messages may
+//! have been lost.
+//!
+//! A single server, a cluster and a primary behind sentinels are told apart by
+//! the URL alone. A server that is too old, is a replica, or may evict what its
+//! [`Role`] needs is not used; see [`Unfit`].
 //!
 //! It adds no prefix to keys and knows nothing of what they hold.
 
+mod address;
+mod board;
+mod command;
 mod config;
 mod error;
+mod fitness;
+mod fleet;
 mod link;
+mod node;
 mod reply;
 mod script;
+mod server_time;
 mod subscription;
-mod supervisor;
+mod table;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, unconstrained};
 use tokio::time::timeout;
 
+pub use command::Command;
 pub use config::{RedisConfig, RedisConfigError};
 pub use error::RedisError;
+pub use fitness::{Role, Unfit};
 pub use reply::{Arg, Reply};
-pub use script::Script;
+pub use script::{Script, ScriptCall};
 pub use subscription::{Event, Subscription};
+pub use table::{RedisHandles, RedisTable};
 
-use supervisor::Shared;
+use fleet::Fleet;
 
-/// Sends commands to one Redis server. Cheap to clone; clones share a connection.
+/// Sends commands to Redis. Cheap to clone; clones share their connections.
 ///
-/// While the server is down every command fails at once with
+/// While a server is down every command for it fails at once with
 /// [`RedisError::Down`]; the handle connects again by itself.
 #[derive(Clone, Debug)]
 pub struct Redis {
@@ -50,8 +69,8 @@ pub struct Redis {
 /// Ends the background task with the last handle.
 #[derive(Debug)]
 struct Owner {
-    shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    fleet: Arc<Fleet>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 // === impl Redis ===
@@ -66,40 +85,43 @@ impl Redis {
     ///
     /// Outside a tokio runtime.
     pub fn open(config: RedisConfig) -> Self {
-        let shared = Arc::new(Shared::new(config));
-        let task = tokio::spawn(supervisor::keep_up(shared.clone()));
+        let fleet = Arc::new(Fleet::new(config));
+        let task = Mutex::new(Some(tokio::spawn(fleet.clone().follow())));
         Self {
-            owner: Arc::new(Owner { shared, task }),
+            owner: Arc::new(Owner { fleet, task }),
         }
     }
 
-    /// Sends one command, once.
-    ///
-    /// `name` is one word (`GET`); further words are arguments. Commands that
-    /// block the connection (`BLPOP`) or change it (`SELECT`) are not for this
-    /// handle.
+    /// Sends a command and waits for the reply.
     ///
     /// # Errors
     ///
     /// See [`RedisError`]; [`RedisError::may_have_run`] tells the two kinds apart.
-    pub async fn command(&self, name: &'static str, args: Vec<Arg>) -> Result<Reply, RedisError> {
-        self.shared().command(name, args).await
+    pub async fn command(&self, command: Command) -> Result<Reply, RedisError> {
+        self.fleet().command(command).await
+    }
+
+    /// Sends commands without waiting in between, and gives their replies in
+    /// the same order.
+    ///
+    /// A server gets its commands in this order, save for those that are sent
+    /// again. They are no transaction: each has its reply or its error, and
+    /// commands of others may come between.
+    pub async fn pipeline(&self, commands: Vec<Command>) -> Vec<Result<Reply, RedisError>> {
+        let sent = join_all(commands.into_iter().map(|it| self.command(it)));
+        // The runtime would put off whatever lies beyond its budget for a task,
+        // and so mix up the order.
+        unconstrained(sent).await
     }
 
     /// Runs a script by its hash, and loads it if the server does not know it.
     ///
-    /// The second attempt after loading is safe: the first did not run.
-    ///
     /// # Errors
     ///
-    /// As [`command`](Self::command).
-    pub async fn script(
-        &self,
-        script: &Script,
-        keys: Vec<String>,
-        args: Vec<Arg>,
-    ) -> Result<Reply, RedisError> {
-        script.run(self, keys, args).await
+    /// As [`command`](Self::command), and [`RedisError::Late`] for a script
+    /// [by deadline](Script::by_deadline).
+    pub async fn script(&self, call: ScriptCall<'_>) -> Result<Reply, RedisError> {
+        call.run(self).await
     }
 
     /// Listens on a channel, over a connection of its own.
@@ -110,52 +132,76 @@ impl Redis {
     ///
     /// Outside a tokio runtime.
     pub fn subscribe(&self, channel: &str) -> Subscription {
-        Subscription::start(self.shared().config().clone(), channel.to_owned())
+        Subscription::start(self.clone(), channel.to_owned())
     }
 
-    /// Whether commands are being sent: connected, and the breaker is closed.
+    /// Whether commands are being sent: connected, and no breaker is open. Of
+    /// a cluster, that all of its slots are served.
     pub fn is_up(&self) -> bool {
-        self.shared().is_up()
+        self.fleet().is_up()
     }
 
     /// Follows [`is_up`](Self::is_up).
     pub fn watch_up(&self) -> watch::Receiver<bool> {
-        self.shared().watch_up()
+        self.fleet().watch_up()
     }
 
-    /// Waits until the server answers, at most `limit`. True if it does.
+    /// Waits until the servers answer, at most `limit`. True if they do.
     pub async fn wait_ready(&self, limit: Duration) -> bool {
         let mut up = self.watch_up();
         matches!(timeout(limit, up.wait_for(|up| *up)).await, Ok(Ok(_)))
     }
 
-    /// Asks the server for a sign of life.
+    /// Why a server that answers is not used, if there is one.
+    pub fn unfit(&self) -> Option<Unfit> {
+        self.fleet().unfit()
+    }
+
+    /// Asks each server for a sign of life.
     ///
     /// # Errors
     ///
     /// As [`command`](Self::command).
     pub async fn ping(&self) -> Result<(), RedisError> {
-        self.command("PING", Vec::new()).await.map(drop)
+        self.fleet().ping().await
     }
 
-    /// Closes the connection of this handle and of its clones.
+    /// Closes the connections of this handle, of its clones and of its
+    /// subscriptions.
     ///
-    /// Commands fail with [`RedisError::Down`] from then on. Subscriptions are
-    /// their owners' to drop.
+    /// Commands fail with [`RedisError::Down`] from then on.
     pub async fn close(&self) {
-        self.owner.task.abort();
-        self.shared().close().await;
+        if let Some(task) = self.owner.take_task() {
+            task.abort();
+            // Only then does nobody connect any more.
+            let _ = task.await;
+        }
+        self.fleet().close().await;
     }
 
-    fn shared(&self) -> &Shared {
-        &self.owner.shared
+    fn fleet(&self) -> &Fleet {
+        &self.owner.fleet
+    }
+
+    fn config(&self) -> &RedisConfig {
+        &self.fleet().config
     }
 }
 
 // === impl Owner ===
 
+impl Owner {
+    fn take_task(&self) -> Option<JoinHandle<()>> {
+        // Nothing panics while holding it.
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.take()
+    }
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = self.take_task() {
+            task.abort();
+        }
     }
 }

@@ -76,9 +76,9 @@ impl RedisRemote {
 
 impl Remote for RedisRemote {
     async fn read(&self, key: &str) -> Result<(Option<Bytes>, Fence), RemoteError> {
-        let args = vec![millis(FENCE_TTL).into()];
-        let reply = self.redis.script(&self.read, vec![key.into()], args);
-        found(reply.await?).ok_or_else(unexpected)
+        let read = self.read.call().key(key).arg(millis(FENCE_TTL));
+        let reply = self.redis.script(read).await?;
+        found(reply).ok_or_else(unexpected)
     }
 
     async fn fill(
@@ -88,23 +88,17 @@ impl Remote for RedisRemote {
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, RemoteError> {
-        let args = vec![
-            fence.get().to_string().into(),
-            value.into(),
-            millis(ttl).into(),
-        ];
-        let reply = self.redis.script(&self.fill, vec![key.into()], args);
-        Ok(reply.await?.as_int().ok_or_else(unexpected)? == 1)
+        let fill = self.fill.call().key(key);
+        let fill = fill.arg(fence.get().to_string()).arg(value);
+        let reply = self.redis.script(fill.arg(millis(ttl))).await?;
+        Ok(reply.as_int().ok_or_else(unexpected)? == 1)
     }
 
     async fn bump(&self, key: &str, notice: Notice<'_>) -> Result<(), RemoteError> {
-        let args = vec![
-            millis(FENCE_TTL).into(),
-            notice.channel.into(),
-            notice.message.into(),
-        ];
-        let reply = self.redis.script(&self.bump, vec![key.into()], args);
-        reply.await?.as_int().map(drop).ok_or_else(unexpected)
+        let bump = self.bump.call().key(key).arg(millis(FENCE_TTL));
+        let bump = bump.arg(notice.channel).arg(notice.message);
+        let reply = self.redis.script(bump).await?;
+        reply.as_int().map(drop).ok_or_else(unexpected)
     }
 
     fn listen(&self, channel: &str) -> BoxStream<'static, Heard> {

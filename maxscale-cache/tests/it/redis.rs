@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use maxscale_cache::conformance;
 use maxscale_cache::remote::RedisRemote;
 use maxscale_cache::{Hub, Invalidated};
-use maxscale_core::redis::{Arg, Redis, RedisConfig, Reply};
+use maxscale_core::redis::{Command, Redis, RedisConfig, Reply};
 use maxscale_tests::{RedisServer, eventually};
 use tokio::time::{Instant, timeout};
 
@@ -33,8 +32,8 @@ async fn hub(server: &RedisServer) -> Hub {
 }
 
 async fn command(redis: &Redis, name: &'static str, args: &[&str]) -> Reply {
-    let args: Vec<Arg> = args.iter().map(|arg| (*arg).into()).collect();
-    redis.command(name, args).await.unwrap()
+    let command = Command::new(name).args(args.iter().copied());
+    redis.command(command).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,8 +197,8 @@ async fn damaged_and_foreign_values_in_redis_are_misses() {
     let sealed = command(&redis, "HGET", &[a, "v"]).await.into_bytes();
     let mut damaged = sealed.unwrap().to_vec();
     *damaged.last_mut().unwrap() ^= 1;
-    let args = vec![a.into(), "v".into(), Arg::Bytes(Bytes::from(damaged))];
-    redis.command("HSET", args).await.unwrap();
+    let damage = Command::new("HSET").key(a).arg("v").arg(damaged);
+    redis.command(damage).await.unwrap();
     assert_eq!(cache.get("a").await, None);
     assert_eq!(source.read(&cache, "a").await.unwrap(), 5);
     assert_eq!(*cache.get("a").await.unwrap(), 5);

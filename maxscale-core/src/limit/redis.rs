@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::{Decision, LimitStore, Quota};
 use crate::Chain;
 use crate::keys::{KeyRing, Tag};
-use crate::redis::{Arg, Redis, RedisError, Reply, Script};
+use crate::redis::{Redis, RedisError, Reply, Script};
 
-static TAKE: Script = Script::new(include_str!("redis/take.lua"));
+static TAKE: Script = Script::by_deadline(include_str!("redis/take.lua"));
 
 /// Counts in Redis, for all processes that use the same server and prefix.
 ///
@@ -17,7 +17,8 @@ static TAKE: Script = Script::new(include_str!("redis/take.lua"));
 /// address or name that they count.
 ///
 /// While Redis is down a take fails; [`Limits`](super::Limits) then decides in
-/// this process. A take that timed out may have been counted.
+/// this process. A take that timed out may have been counted, but will not be
+/// counted later: a server that comes to it after its time leaves it.
 #[derive(Clone)]
 pub struct RedisLimits {
     redis: Redis,
@@ -53,9 +54,15 @@ impl RedisLimits {
         quota: &Quota,
         now: Option<i64>,
     ) -> Result<Decision, RedisError> {
-        let mut args = vec![Arg::Int(quota.interval()), Arg::Int(quota.tolerance())];
-        args.extend(now.map(Arg::Int));
-        let reply = self.redis.script(&TAKE, vec![key], args).await?;
+        let mut take = TAKE
+            .call()
+            .key(key)
+            .arg(quota.interval())
+            .arg(quota.tolerance());
+        if let Some(now) = now {
+            take = take.arg(now);
+        }
+        let reply = self.redis.script(take).await?;
         decision(reply).ok_or(RedisError::Reply { command: "EVALSHA" })
     }
 
@@ -129,7 +136,7 @@ impl Shared {
                 Some(decision)
             }
             // A single slow reply: the breaker counts them.
-            Err(RedisError::Timeout { .. } | RedisError::Busy) => None,
+            Err(RedisError::Timeout { .. } | RedisError::Busy | RedisError::Late) => None,
             Err(error) => {
                 if !self.alone.swap(true, Ordering::Relaxed) {
                     let cause = Chain(&error).to_string();

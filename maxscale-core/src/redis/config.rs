@@ -1,27 +1,58 @@
+mod url;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fred::types::config::Config;
 
+use super::address::Address;
+use super::fitness::{Demand, Role};
 use crate::BoxError;
 use crate::control::BreakerConfig;
 
-/// Where Redis is, and how long a command may take.
+/// Where Redis is, what it is used for, and how long a command may take.
+///
+/// | URL | meaning |
+/// | --- | --- |
+/// | `redis://[user:password@]host[:port][/database]` | one server |
+/// | `redis-cluster://[user:password@]host[:port][,host[:port] …]` | a cluster; some of its nodes are enough |
+/// | `redis-sentinel://[user:password@]host[:port][,host[:port] …]/name[/database]` | the primary that these sentinels call `name` |
+///
+/// TLS (`rediss`) is refused: it is not there yet.
 #[derive(Clone)]
 #[must_use]
 pub struct RedisConfig {
+    /// Tells handles to the same place from others; holds the password.
+    pub(super) url: Arc<str>,
+    pub(super) kind: Kind,
+    /// Servers of the cluster, the sentinels, or the one server.
+    pub(super) seeds: Arc<[Address]>,
+    /// What the sentinels call the primary.
+    pub(super) name: Arc<str>,
     // Parsed once by `new`; holds the password, so `Debug` leaves it out.
     pub(super) server: Config,
+    pub(super) sentinel_login: Option<(String, String)>,
     pub(super) timeout: Duration,
+    pub(super) connect_timeout: Duration,
     pub(super) in_flight: usize,
     pub(super) breaker: BreakerConfig,
+    pub(super) demand: Demand,
+}
+
+/// How servers are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Single,
+    Cluster,
+    Sentinel,
 }
 
 /// A URL does not name a Redis server. Its text never contains the URL.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisConfigError {
-    /// The URL's scheme is not `redis`.
+    /// The URL's scheme is not one of Redis.
     #[error("`{scheme}://` is not a Redis URL; use redis://host:port")]
     Scheme {
         /// The scheme found; empty if there is none.
@@ -29,12 +60,17 @@ pub enum RedisConfigError {
     },
 
     /// The URL asks for TLS, which must never become plaintext.
-    #[error("`rediss://` needs the TLS feature, which is not built yet; use redis://")]
-    Tls,
+    #[error("`{scheme}://` asks for TLS, which is not there yet")]
+    Tls {
+        /// The scheme found.
+        scheme: String,
+    },
 
     /// The rest of the URL cannot be read.
-    #[error("the Redis URL is malformed; use redis://[user:password@]host:port[/database]")]
+    #[error("the Redis URL is malformed; use {expected}")]
     Malformed {
+        /// What it should look like.
+        expected: &'static str,
         /// What is wrong with it.
         #[source]
         source: BoxError,
@@ -47,38 +83,38 @@ impl RedisConfig {
     /// How long a command may take, when nothing else is set.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(100);
 
+    /// How long connecting may take, when nothing else is set.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
     /// How many commands may be in flight, when nothing else is set.
     pub const DEFAULT_IN_FLIGHT: usize = 4_096;
 
-    /// Names the server: `redis://[user:password@]host:port[/database]`.
+    /// Names the servers by one of the URLs above.
     ///
     /// # Errors
     ///
     /// [`RedisConfigError`] says what the URL should look like.
     pub fn new(url: &str) -> Result<Self, RedisConfigError> {
-        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-        match scheme.to_ascii_lowercase().as_str() {
-            "redis" => {}
-            "rediss" => return Err(RedisConfigError::Tls),
-            other => {
-                return Err(RedisConfigError::Scheme {
-                    scheme: other.to_owned(),
-                });
-            }
-        }
-        let server =
-            Config::from_url_centralized(url).map_err(|error| RedisConfigError::Malformed {
-                source: Box::new(error),
-            })?;
+        let place = url::parse(url)?;
         Ok(Self {
-            server,
+            url: url.into(),
+            kind: place.kind,
+            seeds: place.seeds.into(),
+            name: place.name.into(),
+            server: place.server,
+            sentinel_login: None,
             timeout: Self::DEFAULT_TIMEOUT,
+            connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             in_flight: Self::DEFAULT_IN_FLIGHT,
             breaker: BreakerConfig::default(),
+            demand: Demand {
+                roles: Vec::new(),
+                strict: true,
+            },
         })
     }
 
-    /// How long a command may take; waiting for a permit may take as long again.
+    /// How long an attempt of a command may take, from the call to its reply.
     ///
     /// Default: [`RedisConfig::DEFAULT_TIMEOUT`].
     pub const fn timeout(mut self, timeout: Duration) -> Self {
@@ -86,7 +122,18 @@ impl RedisConfig {
         self
     }
 
-    /// How many commands may be in flight at once, at least 1.
+    /// How long the connection may take to stand, and then how long the
+    /// exchange of names and passwords. Raise it for servers that are far away.
+    ///
+    /// Default: [`RedisConfig::DEFAULT_CONNECT_TIMEOUT`].
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How many commands may be in flight to a server at once, at least 1.
+    ///
+    /// One whose caller has given up counts until the server has answered it.
     ///
     /// Default: [`RedisConfig::DEFAULT_IN_FLIGHT`].
     pub fn in_flight(mut self, commands: usize) -> Self {
@@ -103,55 +150,48 @@ impl RedisConfig {
         self
     }
 
-    /// The server's address without credentials, for logs.
+    /// Adds something that the servers are used for. One that may evict what
+    /// the role needs is not used; see [`Unfit::Evicts`](super::Unfit::Evicts).
+    ///
+    /// Default: nothing, so that any eviction policy will do.
+    pub fn serves(mut self, role: Role) -> Self {
+        self.demand.roles.push(role);
+        self
+    }
+
+    /// Only warns of a server that may evict what its roles need, as befits a
+    /// developer's machine.
+    ///
+    /// Default: such a server is refused.
+    pub const fn tolerates_eviction(mut self) -> Self {
+        self.demand.strict = false;
+        self
+    }
+
+    /// Name and password for the sentinels, which have others than the servers.
+    ///
+    /// Default: none.
+    pub fn sentinel_login(mut self, user: &str, password: &str) -> Self {
+        self.sentinel_login = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// The addresses in the URL without credentials, for logs.
     pub fn address(&self) -> String {
-        self.server
-            .server
-            .hosts()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(",")
+        let addresses: Vec<_> = self.seeds.iter().map(ToString::to_string).collect();
+        addresses.join(",")
     }
 }
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
+            .field("kind", &self.kind)
             .field("address", &self.address())
             .field("timeout", &self.timeout)
             .field("in_flight", &self.in_flight)
             .field("breaker", &self.breaker)
-            .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Chain;
-
-    #[test]
-    fn url_of_another_kind_is_refused_without_showing_it() {
-        for (url, says) in [
-            ("rediss://:hunter2@host", "TLS feature"),
-            ("postgres://u:hunter2@host/db", "`postgres://` is not"),
-            ("hunter2", "`://` is not"),
-            ("redis://:hunter2@host:notaport", "malformed"),
-            ("redis://:hunter2@host/notanumber", "malformed"),
-        ] {
-            let error = RedisConfig::new(url).unwrap_err();
-            let text = format!("{} {error:?}", Chain(&error));
-            assert!(text.contains(says), "{url}: {text}");
-            assert!(!text.contains("hunter2"), "{url}: {text}");
-        }
-    }
-
-    #[test]
-    fn debug_shows_the_address_and_no_password() {
-        let config = RedisConfig::new("redis://me:hunter2@example.org:6380/3").unwrap();
-        let text = format!("{config:?}");
-        assert!(text.contains("example.org:6380"), "{text}");
-        assert!(!text.contains("hunter2"), "{text}");
+            .field("demand", &self.demand)
+            .finish_non_exhaustive()
     }
 }

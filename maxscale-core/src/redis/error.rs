@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use fred::error::{Error, ErrorKind};
 
+use super::Unfit;
 use crate::BoxError;
 use crate::refusal::{Class, Classify};
 
@@ -23,6 +24,15 @@ pub enum RedisError {
         /// How long it waited.
         limit: Duration,
     },
+
+    /// The server got to it after its deadline and did nothing; see
+    /// [`Script::by_deadline`](super::Script::by_deadline).
+    #[error("redis got the script after its deadline")]
+    Late,
+
+    /// The server must not be used for what it was meant for: not sent.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
 
     /// The server answered with an error.
     #[error("redis answered: {message}")]
@@ -69,16 +79,29 @@ impl RedisError {
         matches!(self, Self::Server { message } if message.starts_with("NOSCRIPT"))
     }
 
+    /// Whether the server does not take writes, so that another one does.
+    pub(super) fn is_demoted(&self) -> bool {
+        matches!(self, Self::Server { message }
+            if message.starts_with("READONLY") || message.starts_with("MASTERDOWN"))
+    }
+
+    pub(super) fn io(source: Error) -> Self {
+        Self::Io {
+            source: Box::new(source),
+        }
+    }
+
     pub(super) fn from_driver(error: Error, limit: Duration) -> Self {
         match error.kind() {
             ErrorKind::Timeout => Self::Timeout { limit },
-            ErrorKind::IO
-            | ErrorKind::Canceled
-            | ErrorKind::Routing
-            | ErrorKind::Protocol
-            | ErrorKind::Backpressure => Self::Io {
-                source: Box::new(error),
-            },
+            ErrorKind::Backpressure => Self::Busy,
+            ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Routing | ErrorKind::Protocol => {
+                Self::io(error)
+            }
+            // The driver closes the connection over it, and says so to all that
+            // was in flight, also to what may have run.
+            ErrorKind::Cluster if error.details().starts_with("CLUSTERDOWN") => Self::io(error),
+            _ if error.details().starts_with("LATE ") => Self::Late,
             _ => Self::Server {
                 message: error.details().to_owned(),
             },

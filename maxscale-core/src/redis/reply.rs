@@ -29,6 +29,17 @@ pub enum Reply {
 
 // === impl Arg ===
 
+impl Arg {
+    /// The bytes that the server gets.
+    pub(super) fn bytes(&self) -> Bytes {
+        match self {
+            Self::Int(number) => number.to_string().into(),
+            Self::Bytes(bytes) => bytes.clone(),
+            Self::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
+        }
+    }
+}
+
 impl From<i64> for Arg {
     fn from(number: i64) -> Self {
         Self::Int(number)

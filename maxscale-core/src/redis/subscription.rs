@@ -3,13 +3,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Message;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::RedisConfig;
-use super::link::{Broken, Link};
-use super::supervisor::jitter;
+use super::Redis;
+use super::address::Address;
+use super::board::News;
+use super::fleet::Fleet;
+use super::link::Link;
+use super::node::jitter;
 use crate::control::Backoff;
 
 /// How many events may wait for a slow reader before the connection's own
@@ -28,18 +31,21 @@ const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::fro
 pub enum Event {
     /// A message.
     Message(Bytes),
-    /// Messages may have been lost: the connection broke, or the reader was
-    /// too slow.
+    /// Messages may have been lost: the connection broke, the reader was too
+    /// slow, or a server of the cluster, which passes them on, is gone.
     Gap,
     /// Listening from now on: the first time, and after each broken connection.
     /// What was published before it may be lost.
     Reconnected,
 }
 
-/// Listens on one channel until it is dropped.
+/// Listens on one channel until it is dropped, or its handle is closed.
 ///
 /// No message is lost without an [`Event::Gap`] after it. Before the first
 /// [`Event::Reconnected`] nothing is heard.
+///
+/// In a cluster the servers pass messages on to each other. If that alone
+/// fails, while each of them still answers this process, nobody can tell.
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
@@ -49,13 +55,17 @@ pub struct Subscription {
 // === impl Subscription ===
 
 impl Subscription {
-    pub(super) fn start(config: RedisConfig, channel: String) -> Self {
+    pub(super) fn start(redis: Redis, channel: String) -> Self {
         let (send, events) = mpsc::channel(WAITING);
-        let task = tokio::spawn(listen(config, channel, send));
+        let task = tokio::spawn(async move {
+            // `Err`: nobody reads any more.
+            let _ = listen(redis.fleet(), &channel, &send).await;
+        });
         Self { events, task }
     }
 
-    /// The next event; `None` once the runtime shuts down. Cancel-safe.
+    /// The next event; `None` once the handle is closed, or the runtime shuts
+    /// down. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
@@ -76,25 +86,42 @@ impl<T> From<mpsc::error::SendError<T>> for Unread {
     }
 }
 
-async fn listen(config: RedisConfig, channel: String, events: mpsc::Sender<Event>) {
+/// Where one listens, and what has to be known of the other servers.
+struct Post {
+    address: Address,
+    news: watch::Receiver<News>,
+}
+
+async fn listen(fleet: &Fleet, channel: &str, events: &mpsc::Sender<Event>) -> Result<(), Unread> {
+    let mut news = fleet.board.news();
     let mut attempt = 0;
-    loop {
-        match listen_once(&config, &channel, &events).await {
-            Ok(true) => attempt = 1,
-            Ok(false) => attempt += 1,
-            Err(Unread) => return,
+    while !news.borrow().closed {
+        attempt = match listen_once(fleet, channel, events).await? {
+            true => 1,
+            false => attempt + 1,
+        };
+        tokio::select! {
+            () = sleep(RECONNECT.wait(attempt, jitter())) => {}
+            // There may be another server to listen at.
+            _ = news.changed() => {}
         }
-        sleep(RECONNECT.wait(attempt, jitter())).await;
     }
+    Ok(())
 }
 
 /// Listens until the connection breaks. False if it never stood.
 async fn listen_once(
-    config: &RedisConfig,
+    fleet: &Fleet,
     channel: &str,
     events: &mpsc::Sender<Event>,
 ) -> Result<bool, Unread> {
-    let Ok((link, broken)) = Link::for_messages(config).await else {
+    // Read before connecting, so that nothing is missed from then on.
+    let mut news = fleet.board.news();
+    news.mark_unchanged();
+    let Some(address) = fleet.listener() else {
+        return Ok(false);
+    };
+    let Ok(link) = Link::for_messages(&fleet.config, &address).await else {
         return Ok(false);
     };
     let messages = link.messages();
@@ -102,19 +129,22 @@ async fn listen_once(
         return Ok(false);
     }
     events.send(Event::Reconnected).await?;
-    relay(&link, broken, messages, events).await?;
+    let post = Post { address, news };
+    relay(fleet, post, &link, messages, events).await?;
     events.send(Event::Gap).await?;
     Ok(true)
 }
 
 async fn relay(
+    fleet: &Fleet,
+    mut post: Post,
     link: &Link,
-    mut broken: Broken,
     mut messages: broadcast::Receiver<Message>,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), Unread> {
     let silence = silence(link);
     tokio::pin!(silence);
+    let mut losses = post.news.borrow().losses;
     loop {
         tokio::select! {
             biased;
@@ -123,7 +153,16 @@ async fn relay(
                 Err(RecvError::Lagged(_)) => events.send(Event::Gap).await?,
                 Err(RecvError::Closed) => return Ok(()),
             },
-            _ = broken.wait() => break,
+            changed = post.news.changed() => {
+                let news = *post.news.borrow_and_update();
+                if changed.is_err() || news.closed || !fleet.serves(&post.address) {
+                    break;
+                }
+                if std::mem::replace(&mut losses, news.losses) != news.losses {
+                    events.send(Event::Gap).await?;
+                }
+            }
+            _ = link.broken() => break,
             () = &mut silence => break,
         }
     }

@@ -5,19 +5,10 @@ use futures_util::future::join_all;
 use maxscale_core::clock::Clock;
 use maxscale_core::keys::{KeyRing, Secret};
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits, conformance};
-use maxscale_core::redis::{Redis, RedisConfig};
 use maxscale_tests::{RedisServer, eventually};
 use tokio::time::Instant;
 
-const TIMEOUT: Duration = Duration::from_millis(250);
-const SOON: Duration = Duration::from_secs(5);
-
-async fn open(server: &RedisServer) -> Redis {
-    let config = RedisConfig::new(&server.url()).unwrap().timeout(TIMEOUT);
-    let redis = Redis::open(config);
-    assert!(redis.wait_ready(SOON).await, "redis is not ready");
-    redis
-}
+use crate::redis::{SOON, TIMEOUT, open};
 
 async fn shared(server: &RedisServer) -> RedisLimits {
     let ring = KeyRing::new(1, Secret::new([7; 32])).unwrap();

@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "helpers of tests, which clippy does not see as such"
 )]
+#![cfg_attr(
+    feature = "redis",
+    expect(clippy::print_stdout, reason = "what was measured is worth a line")
+)]
 
 mod id;
 #[cfg(all(feature = "limit", feature = "redis"))]

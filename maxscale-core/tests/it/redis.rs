@@ -1,302 +1,175 @@
+//! The handle to Redis against real servers.
+
+mod charges;
+mod cluster;
+mod outage;
+mod past;
+mod script;
+mod sentinel;
+mod server;
+mod subscription;
+
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use maxscale_core::redis::{
-    Arg, Event, Redis, RedisConfig, RedisError, Reply, Script, Subscription,
-};
-use maxscale_tests::{RedisServer, eventually};
-use tokio::time::{Instant, timeout};
+use maxscale_core::redis::{Arg, Command, Redis, RedisConfig, RedisError, Reply};
+use maxscale_tests::RedisServer;
+use tokio::time::Instant;
 
-const TIMEOUT: Duration = Duration::from_millis(250);
-const SOON: Duration = Duration::from_secs(5);
-/// Scheduling on a loaded machine, on top of what is promised.
-const SLACK: Duration = Duration::from_millis(100);
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(250);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
-async fn open(server: &RedisServer) -> Redis {
-    let config = RedisConfig::new(&server.url()).unwrap().timeout(TIMEOUT);
+pub(crate) fn config(server: &RedisServer) -> RedisConfig {
+    RedisConfig::new(&server.url()).unwrap().timeout(TIMEOUT)
+}
+
+pub(crate) async fn connect(config: RedisConfig) -> Redis {
     let redis = Redis::open(config);
     assert!(redis.wait_ready(SOON).await, "redis is not ready");
     redis
 }
 
-async fn next(events: &mut Subscription) -> Event {
-    timeout(SOON, events.next())
-        .await
-        .expect("an event in time")
-        .expect("the subscription goes on")
+/// For tests of what a timeout does.
+pub(crate) async fn open(server: &RedisServer) -> Redis {
+    connect(config(server)).await
 }
 
-async fn publish(redis: &Redis, message: &str) {
-    redis
-        .command("PUBLISH", vec!["news".into(), message.into()])
-        .await
-        .unwrap();
+/// For tests of anything else, on a machine that is busy.
+async fn patient(server: &RedisServer) -> Redis {
+    connect(config(server).timeout(SOON)).await
 }
 
-fn message(text: &'static str) -> Event {
-    Event::Message(text.into())
+/// Closes the connections of one kind.
+fn kill(kind: &str) -> Command {
+    Command::new("CLIENT").args(["KILL", "TYPE", kind])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_keep_their_form() {
     let server = RedisServer::start().await;
-    let redis = open(&server).await;
+    let redis = patient(&server).await;
     let binary = vec![0, 159, 146, 150];
 
-    let set = vec!["key".into(), binary.clone().into()];
+    let set = Command::new("SET").key("key").arg(binary.clone());
+    assert_eq!(redis.command(set).await.unwrap(), Reply::Bytes("OK".into()));
+    let get = Command::new("MGET").key("key").key("absent");
     assert_eq!(
-        redis.command("SET", set).await.unwrap(),
-        Reply::Bytes("OK".into())
-    );
-    let get = |key: &str| redis.command("MGET", vec!["key".into(), key.into()]);
-    assert_eq!(
-        get("absent").await.unwrap(),
+        redis.command(get).await.unwrap(),
         Reply::Array(vec![Reply::Bytes(binary.into()), Reply::Nil])
     );
-    let incr = vec!["number".into(), Arg::Int(i64::MAX)];
-    assert_eq!(
-        redis.command("INCRBY", incr).await.unwrap(),
-        Reply::Int(i64::MAX)
-    );
-    let error = redis.command("INCR", vec!["key".into()]).await.unwrap_err();
-    assert!(matches!(error, RedisError::Server { .. }), "{error:?}");
+    let incr = Command::new("INCRBY").key("number").arg(i64::MAX);
+    assert_eq!(redis.command(incr).await.unwrap(), Reply::Int(i64::MAX));
+    let error = redis.command(Command::new("INCR").key("key")).await;
+    assert!(matches!(error, Err(RedisError::Server { .. })), "{error:?}");
     assert!(redis.is_up(), "an error from the server is an answer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn script_runs_also_after_the_server_forgot_it() {
-    static ADD: Script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+async fn pipeline_gives_each_reply_or_error_in_order() {
     let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    let add = || redis.script(&ADD, vec!["sum".into()], vec![Arg::Int(2)]);
+    let redis = patient(&server).await;
+    let mut commands: Vec<_> = (0..1_000)
+        .map(|n: i64| Command::new("RPUSH").key("list").arg(n))
+        .collect();
+    commands.insert(500, Command::new("INCR").key("list"));
 
-    assert_eq!(add().await.unwrap(), Reply::Int(2));
-    redis.command("SCRIPT", vec!["FLUSH".into()]).await.unwrap();
-    assert_eq!(add().await.unwrap(), Reply::Int(4));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn paused_server_makes_no_call_wait_longer_than_twice_the_timeout() {
-    let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    server.pause();
-
-    let call = async || {
-        let start = Instant::now();
-        let error = redis.command("GET", vec!["key".into()]).await.unwrap_err();
-        (start.elapsed(), error)
-    };
-    let first = join_all((0..64).map(|_| call())).await;
-    for (waited, error) in first {
-        assert!(waited < 2 * TIMEOUT + SLACK, "{waited:?} {error:?}");
+    let mut replies = redis.pipeline(commands).await;
+    let wrong = replies.remove(500);
+    assert!(matches!(wrong, Err(RedisError::Server { .. })), "{wrong:?}");
+    for (reply, length) in replies.into_iter().zip(1..) {
+        assert_eq!(reply.unwrap(), Reply::Int(length));
     }
-    assert!(!redis.is_up(), "the breaker is open");
+    let last = Command::new("LRANGE").key("list").arg(-3).arg(-1);
+    let last = redis.command(last).await.unwrap().into_array().unwrap();
+    assert_eq!(last, ["997", "998", "999"].map(|n| Reply::Bytes(n.into())));
+}
 
-    // From here on nothing waits for the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn call_has_its_own_timeout() {
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    server.pause();
     let start = Instant::now();
-    for _ in 0..1_000 {
-        let (_, error) = call().await;
-        assert!(matches!(error, RedisError::Down), "{error:?}");
+    let short = Command::new("GET").key("key");
+    let short = short.timeout(Duration::from_millis(20));
+    let error = redis.command(short).await.unwrap_err();
+    assert!(matches!(error, RedisError::Timeout { .. }), "{error:?}");
+    assert!(start.elapsed() < TIMEOUT / 2, "{:?}", start.elapsed());
+    assert!(redis.is_up(), "one short call is no outage");
+    server.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_is_tried_as_often_as_it_may_and_no_more() {
+    let server = RedisServer::start().await;
+    let (redis, other) = (patient(&server).await, patient(&server).await);
+    // Often, as the handle may not know yet that its connection is gone.
+    let rounds = [(1, false)].into_iter().chain([(3, true); 30]);
+    for (attempts, survives) in rounds {
+        // It blocks until its connection is killed under it.
+        let wait = Command::new("BLPOP").key("empty").arg(0);
+        let wait = wait.attempts(attempts);
+        let feed = async {
+            let blocked = async || {
+                let info = Command::new("INFO").arg("clients");
+                let info = other.command(info).await.unwrap().into_bytes().unwrap();
+                String::from_utf8_lossy(&info).contains("blocked_clients:1")
+            };
+            maxscale_tests::eventually(SOON, blocked).await;
+            other.command(kill("normal")).await.unwrap();
+            if survives {
+                maxscale_tests::eventually(SOON, blocked).await;
+                let push = Command::new("RPUSH").key("empty").arg("x");
+                other.command(push).await.unwrap();
+            }
+        };
+        let (reply, ()) = tokio::join!(redis.command(wait), feed);
+        assert_eq!(reply.is_ok(), survives, "{attempts} attempts: {reply:?}");
+        assert!(redis.wait_ready(SOON).await);
     }
-    assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
-
-    server.resume();
-    eventually(Duration::from_secs(2), async || redis.ping().await.is_ok()).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn idle_handle_notices_a_paused_server_by_itself() {
-    let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    server.pause();
-    let mut up = redis.watch_up();
-    timeout(SOON, up.wait_for(|up| !up)).await.unwrap().unwrap();
-    server.resume();
-    assert!(redis.wait_ready(Duration::from_secs(2)).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn long_pause_ends_within_two_seconds_too() {
-    let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    server.pause();
-    let start = Instant::now();
-    // Past the time after which a silent connection is given up.
-    eventually(Duration::from_secs(9), async || {
-        start.elapsed() > Duration::from_secs(4)
-    })
-    .await;
-    assert!(!redis.is_up());
-    server.resume();
-    assert!(redis.wait_ready(Duration::from_secs(2)).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_and_restarted_server_is_used_again() {
-    let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    server.kill().await;
-    eventually(SOON, async || !redis.is_up()).await;
-    let start = Instant::now();
-    assert!(matches!(redis.ping().await, Err(RedisError::Down)));
-    assert!(start.elapsed() < TIMEOUT);
-
-    server.restart().await;
-    eventually(Duration::from_secs(2), async || redis.ping().await.is_ok()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn handle_opened_before_its_server_connects_later() {
-    let server = RedisServer::start().await;
-    server.kill().await;
-    let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
-    assert!(matches!(redis.ping().await, Err(RedisError::Down)));
-    server.restart().await;
-    assert!(redis.wait_ready(Duration::from_secs(2)).await);
+/// How many of these pings were sent to the server.
+fn sent(replies: &[Result<Reply, RedisError>]) -> usize {
+    let unknown = |it: &&Result<_, RedisError>| it.as_ref().is_err_and(RedisError::may_have_run);
+    replies.iter().filter(unknown).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_commands_are_in_flight_than_allowed() {
     let server = RedisServer::start().await;
-    let config = RedisConfig::new(&server.url())
-        .unwrap()
-        .in_flight(2)
-        .timeout(TIMEOUT);
-    let redis = Redis::open(config);
-    assert!(redis.wait_ready(SOON).await);
+    let redis = connect(config(&server).in_flight(2)).await;
     server.pause();
-
-    let errors = join_all((0..32).map(|_| redis.ping())).await;
-    let sent = errors
-        .iter()
-        .filter(|e| e.as_ref().is_err_and(RedisError::may_have_run))
-        .count();
-    assert!((2..=4).contains(&sent), "{errors:?}");
+    let pings = vec![Command::new("PING"); 32];
+    let replies = redis.pipeline(pings).await;
+    assert_eq!(sent(&replies), 2, "{replies:?}");
     server.resume();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_command_runs_twice_when_its_connection_breaks() {
+async fn commands_that_were_given_up_stay_in_flight_until_they_are_answered() {
     let server = RedisServer::start().await;
-    let (redis, other) = (open(&server).await, open(&server).await);
-    for round in 0..20 {
-        let push = |n: i64| redis.command("RPUSH", vec!["log".into(), Arg::Int(round * 100 + n)]);
-        let kill = vec!["KILL".into(), "TYPE".into(), "normal".into()];
-        // Some run and lose their replies with the connection.
-        let (replies, _) =
-            tokio::join!(join_all((0..100).map(push)), other.command("CLIENT", kill));
-        drop(replies);
-        assert!(redis.wait_ready(SOON).await && other.wait_ready(SOON).await);
+    let redis = connect(config(&server).in_flight(8)).await;
+    server.pause();
+    let mut given_up = 0;
+    for _ in 0..32 {
+        // Dropped before its timeout, so that no error tells of it.
+        let call = redis.command(Command::new("INCR").key("count"));
+        given_up += usize::from(tokio::time::timeout(TIMEOUT / 25, call).await.is_err());
     }
-    let range = vec!["log".into(), Arg::Int(0), Arg::Int(-1)];
-    let log = redis.command("LRANGE", range).await.unwrap();
-    let mut log: Vec<_> = log
-        .into_array()
-        .unwrap()
-        .into_iter()
-        .map(Reply::into_bytes)
-        .collect();
-    let len = log.len();
-    log.sort_unstable();
-    log.dedup();
-    assert_eq!(log.len(), len, "each entry is there once");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn subscription_tells_of_a_broken_connection() {
-    let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    let mut events = redis.subscribe("news");
-    assert_eq!(next(&mut events).await, Event::Reconnected);
-    publish(&redis, "one").await;
-    assert_eq!(next(&mut events).await, message("one"));
-
-    let kill = vec!["KILL".into(), "TYPE".into(), "pubsub".into()];
-    redis.command("CLIENT", kill).await.unwrap();
-    assert_eq!(next(&mut events).await, Event::Gap);
-    assert_eq!(next(&mut events).await, Event::Reconnected);
-    publish(&redis, "two").await;
-    assert_eq!(next(&mut events).await, message("two"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn subscription_loses_no_message_silently() {
-    let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    let mut events = redis.subscribe("news");
-    assert_eq!(next(&mut events).await, Event::Reconnected);
-
-    for round in 0..100 {
-        let publish = |n: i64| publish_number(&redis, 10 * round + n);
-        join_all((0..5).map(publish)).await;
-        let kill = vec!["KILL".into(), "TYPE".into(), "pubsub".into()];
-        redis.command("CLIENT", kill).await.unwrap();
-        join_all((5..10).map(publish)).await;
-
-        let mut seen = Vec::new();
-        loop {
-            match next(&mut events).await {
-                Event::Message(bytes) => seen.push(bytes),
-                Event::Gap => break,
-                Event::Reconnected => panic!("reconnected without a gap"),
-            }
-        }
-        // No message is missing before the gap.
-        let sent: Vec<_> = (0..seen.len())
-            .map(|n| (10 * round + i64::try_from(n).unwrap()).to_string())
-            .collect();
-        assert_eq!(seen, sent);
-        assert_eq!(next(&mut events).await, Event::Reconnected);
-    }
-}
-
-async fn publish_number(redis: &Redis, number: i64) {
-    redis
-        .command("PUBLISH", vec!["news".into(), Arg::Int(number)])
-        .await
-        .unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_reader_is_told_of_a_gap() {
-    let server = RedisServer::start().await;
-    let redis = open(&server).await;
-    let mut events = redis.subscribe("news");
-    assert_eq!(next(&mut events).await, Event::Reconnected);
-    for _ in 0..40 {
-        join_all((0..250).map(|n| publish_number(&redis, n))).await;
-    }
-    publish(&redis, "last").await;
-
-    let (mut messages, mut gaps) = (0, 0);
-    loop {
-        match next(&mut events).await {
-            event if event == message("last") => break,
-            Event::Message(_) => messages += 1,
-            Event::Gap => gaps += 1,
-            Event::Reconnected => panic!("the connection stood"),
-        }
-    }
-    assert!(
-        gaps > 0 && messages < 10_000,
-        "{gaps} gaps, {messages} messages"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn closed_handle_and_dropped_subscription_leave_no_connection() {
-    let server = RedisServer::start().await;
-    let (redis, other) = (open(&server).await, open(&server).await);
-    let mut events = other.subscribe("news");
-    assert_eq!(next(&mut events).await, Event::Reconnected);
-    let connections = async || {
-        let list = redis.command("CLIENT", vec!["LIST".into()]).await.unwrap();
-        let list = list.into_bytes().unwrap();
-        list.iter().filter(|b| **b == b'\n').count()
+    assert!(given_up >= 8, "{given_up}");
+    server.resume();
+    assert!(redis.wait_ready(SOON).await);
+    let count = async || {
+        let get = redis.command(Command::new("GET").key("count")).await;
+        get.ok()?.into_bytes()
     };
-    assert_eq!(connections().await, 3);
-    other.close().await;
-    assert!(matches!(other.ping().await, Err(RedisError::Down)));
-    drop(events);
-    eventually(SOON, async || connections().await == 1).await;
+    let ran = maxscale_tests::eventually(SOON, count).await;
+    assert_eq!(ran, "8", "more were sent than may be in flight");
+    // And all places are free again.
+    let pings = vec![Command::new("PING"); 8];
+    for reply in redis.pipeline(pings).await {
+        assert_eq!(reply.unwrap(), Reply::Bytes("PONG".into()));
+    }
+    let again = redis.command(Command::new("SET").key("count").arg(Arg::Int(0)));
+    again.await.unwrap();
 }

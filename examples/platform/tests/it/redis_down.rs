@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use maxscale_core::redis::{Redis, RedisConfig, Reply};
+use maxscale_core::redis::{Command, Redis, RedisConfig, Reply};
 use maxscale_tests::{RedisServer, eventually};
 
 use crate::client::Client;
@@ -147,10 +147,8 @@ async fn said(service: &Service, text: &str, times: usize) {
 async fn used(server: &RedisServer) {
     let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
     eventually(LIMIT, async || {
-        let keys = redis
-            .command("KEYS", vec!["maxscale:profile:*".into()])
-            .await;
-        match keys {
+        let keys = Command::new("KEYS").arg("maxscale:profile:*");
+        match redis.command(keys).await {
             Ok(Reply::Array(keys)) if !keys.is_empty() => Ok(()),
             other => Err(other),
         }

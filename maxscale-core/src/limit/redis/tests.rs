@@ -5,7 +5,7 @@ use maxscale_tests::RedisServer;
 use super::*;
 use crate::keys::Secret;
 use crate::limit::gcra::{self, Full};
-use crate::redis::RedisConfig;
+use crate::redis::{Command, RedisConfig};
 
 const STEPS: u32 = 3_000;
 
@@ -72,8 +72,8 @@ async fn script_and_model_agree() {
         let theirs = limits.run(name.clone(), &quota, Some(now)).await.unwrap();
         let (ours, next) = gcra::decide(state, now, &quota);
         assert_eq!(theirs, ours, "step {step}: {quota:?} {state:?} {now}");
-        let get = vec![name.as_str().into()];
-        let stored = limits.redis.command("GET", get).await.unwrap();
+        let get = Command::new("GET").key(name.as_str());
+        let stored = limits.redis.command(get).await.unwrap();
         if let Some(stored) = stored.into_bytes() {
             let stored: i64 = std::str::from_utf8(&stored).unwrap().parse().unwrap();
             assert_eq!(Full::at(stored), next, "step {step}: {quota:?}");
@@ -81,8 +81,8 @@ async fn script_and_model_agree() {
         }
         // The script's keys expire by the real clock, which is not the test's.
         if next != Full::ALWAYS {
-            let set = vec![name.into(), Arg::Int(next.as_micros())];
-            limits.redis.command("SET", set).await.unwrap();
+            let set = Command::new("SET").key(name).arg(next.as_micros());
+            limits.redis.command(set).await.unwrap();
         }
         state = next;
         if ours.is_allowed() {
@@ -107,11 +107,8 @@ async fn every_key_expires_and_none_shows_what_it_counts() {
     let quota = Quota::per_minute(NonZeroU32::new(60).unwrap()).unwrap();
     limits.take("ip:192.0.2.1", &quota).await.unwrap();
 
-    let keys = limits
-        .redis
-        .command("KEYS", vec!["*".into()])
-        .await
-        .unwrap();
+    let keys = Command::new("KEYS").arg("*");
+    let keys = limits.redis.command(keys).await.unwrap();
     let mut keys = keys.into_array().unwrap();
     assert_eq!(keys.len(), 1, "{keys:?}");
     let key = keys.remove(0).into_bytes().unwrap();
@@ -120,10 +117,7 @@ async fn every_key_expires_and_none_shows_what_it_counts() {
         text.starts_with("test:limit:1:") && !text.contains("192"),
         "{text}"
     );
-    let left = limits
-        .redis
-        .command("PTTL", vec![key.into()])
-        .await
-        .unwrap();
+    let left = Command::new("PTTL").key(key);
+    let left = limits.redis.command(left).await.unwrap();
     assert!((1..=1_000).contains(&left.as_int().unwrap()), "{left:?}");
 }

@@ -1,0 +1,241 @@
+//! All servers behind one handle, and which of them has a key.
+//!
+//! A single server is a fleet of one that never changes. Of a cluster and of
+//! sentinels the fleet asks again and again who serves what, and follows.
+
+mod cluster;
+mod layout;
+mod sentinel;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::address::Address;
+use super::board::Board;
+use super::command::Command;
+use super::config::{Kind, RedisConfig};
+use super::node::Running;
+use super::{RedisError, Reply, Unfit};
+use crate::Chain;
+use layout::{Layout, Map};
+use sentinel::Sentinels;
+
+/// How often one asks who serves what while all is well.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// And while something is missing.
+const LOOK_HARDER: Duration = Duration::from_millis(100);
+
+/// How often a command follows a server that names another one.
+const REDIRECTS: u32 = 8;
+
+/// How long a command waits while the slot of its keys is being moved.
+const MOVING: Duration = Duration::from_millis(10);
+
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) config: Arc<RedisConfig>,
+    pub(super) board: Arc<Board>,
+    map: ArcSwap<Map>,
+    /// Servers that others named, and that the map did not know then.
+    guests: Mutex<HashMap<Address, Arc<Running>>>,
+    up: watch::Sender<bool>,
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    pub(super) fn new(config: RedisConfig) -> Self {
+        let config = Arc::new(config);
+        let fleet = Self {
+            board: Arc::new(Board::new(config.kind == Kind::Cluster)),
+            map: ArcSwap::default(),
+            guests: Mutex::default(),
+            up: watch::Sender::new(false),
+            config,
+        };
+        if fleet.config.kind == Kind::Single {
+            fleet.install(&Layout::one(fleet.config.seeds[0].clone()));
+        }
+        fleet
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.map.load().is_up()
+    }
+
+    pub(super) fn watch_up(&self) -> watch::Receiver<bool> {
+        match (self.config.kind, self.map.load().any()) {
+            (Kind::Single, Some(only)) => only.node.watch_up(),
+            _ => self.up.subscribe(),
+        }
+    }
+
+    pub(super) fn unfit(&self) -> Option<Unfit> {
+        self.map.load().nodes.iter().find_map(|it| it.node.unfit())
+    }
+
+    /// Where one may listen. In a cluster one server is as good as another.
+    pub(super) fn listener(&self) -> Option<Address> {
+        let map = self.map.load();
+        map.any().map(|it| it.node.address.clone())
+    }
+
+    pub(super) fn serves(&self, address: &Address) -> bool {
+        self.map.load().at(address).is_some()
+    }
+
+    /// Sends a command until there is a reply or its attempts are used up.
+    pub(super) async fn command(&self, command: Command) -> Result<Reply, RedisError> {
+        let limit = command.effort.timeout.unwrap_or(self.config.timeout);
+        for _ in 1..command.effort.attempts {
+            let end = Instant::now() + limit;
+            match self.attempt(command.clone(), end).await {
+                Err(error) if error.is_silence() => self.wait_up(&command, end).await,
+                reply => return reply,
+            }
+        }
+        self.attempt(command, Instant::now() + limit).await
+    }
+
+    /// Asks each server for a sign of life.
+    pub(super) async fn ping(&self) -> Result<(), RedisError> {
+        let map = self.map.load_full();
+        if map.nodes.is_empty() {
+            return Err(RedisError::Down);
+        }
+        let end = Instant::now() + self.config.timeout;
+        let ping = |it: &Arc<Running>| {
+            let node = it.node.clone();
+            async move { node.attempt(Command::new("PING"), end).await }
+        };
+        let replies = join_all(map.nodes.iter().map(ping)).await;
+        replies.into_iter().try_for_each(|reply| reply.map(drop))
+    }
+
+    pub(super) async fn close(&self) {
+        self.board.close();
+        let map = self.map.swap(Arc::default());
+        self.guests().clear();
+        join_all(map.nodes.iter().map(|it| it.close())).await;
+        self.up.send_replace(false);
+    }
+
+    /// Keeps up with who serves what, until it is aborted.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let mut sentinels = Sentinels::new(self.config.clone());
+        let mut known = false;
+        loop {
+            let found = match self.config.kind {
+                Kind::Single => return,
+                Kind::Cluster => cluster::layout(&self.config, &self.map.load_full()).await,
+                Kind::Sentinel => sentinels.layout().await,
+            };
+            match found {
+                Ok(layout) => self.install(&layout),
+                Err(cause) if !std::mem::replace(&mut known, true) => {
+                    let cause = Chain(&cause).to_string();
+                    tracing::warn!(address = self.config.address(), cause, "redis is down");
+                }
+                // Of servers that were known each tells itself that it is down.
+                Err(_) => {}
+            }
+            known |= !self.map.load().nodes.is_empty();
+            let up = self.is_up();
+            self.up
+                .send_if_modified(|old| std::mem::replace(old, up) != up);
+            let pause = if up { LOOK } else { LOOK_HARDER };
+            // It ends early when something changes, but never becomes a rush.
+            sleep(Duration::from_millis(5)).await;
+            let _ = timeout(pause, self.board.changed.notified()).await;
+        }
+    }
+
+    fn install(&self, layout: &Layout) {
+        let old = self.map.load_full();
+        if *layout != old.layout {
+            let map = Map::new(layout, |address| match old.at(address) {
+                Some(known) => known.clone(),
+                None => self.at(address),
+            });
+            self.map.store(Arc::new(map));
+            self.board.new_layout();
+        }
+        // Those that somebody waits for, or that the map has, stay.
+        self.guests()
+            .retain(|_, guest| Arc::strong_count(guest) > 1);
+    }
+
+    fn start(&self, address: &Address) -> Arc<Running> {
+        Arc::new(Running::start(
+            self.config.clone(),
+            address.clone(),
+            self.board.clone(),
+        ))
+    }
+
+    async fn attempt(&self, mut command: Command, end: Instant) -> Result<Reply, RedisError> {
+        let mut target = self.target(&command)?;
+        if self.config.kind != Kind::Cluster {
+            return target.node.attempt(command, end).await;
+        }
+        for _ in 0..REDIRECTS {
+            let reply = target.node.attempt(command.clone(), end).await;
+            let Some(redirect) = cluster::Redirect::of(&reply, &target.node.address) else {
+                return reply;
+            };
+            if Instant::now() >= end {
+                return reply;
+            }
+            command.asking = matches!(redirect, cluster::Redirect::Ask(_));
+            match redirect {
+                cluster::Redirect::Again => sleep(MOVING).await,
+                cluster::Redirect::Moved(address) | cluster::Redirect::Ask(address) => {
+                    self.board.changed.notify_one();
+                    target = self.at(&address);
+                    let mut up = target.node.watch_up();
+                    let _ = timeout_at(end, up.wait_for(|up| *up)).await;
+                }
+            }
+        }
+        target.node.attempt(command, end).await
+    }
+
+    /// The server that has the command's key.
+    fn target(&self, command: &Command) -> Result<Arc<Running>, RedisError> {
+        let map = self.map.load();
+        let found = match command.first_key() {
+            Some(key) if map.nodes.len() > 1 => map.of_key(&key),
+            _ => map.any(),
+        };
+        found.cloned().ok_or(RedisError::Down)
+    }
+
+    /// The server at an address that another server named.
+    fn at(&self, address: &Address) -> Arc<Running> {
+        if let Some(known) = self.map.load().at(address) {
+            return known.clone();
+        }
+        let mut guests = self.guests();
+        let guest = guests.entry(address.clone());
+        guest.or_insert_with(|| self.start(address)).clone()
+    }
+
+    async fn wait_up(&self, command: &Command, end: Instant) {
+        if let Ok(target) = self.target(command) {
+            let mut up = target.node.watch_up();
+            let _ = timeout_at(end, up.wait_for(|up| *up)).await;
+        }
+    }
+
+    fn guests(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<Running>>> {
+        // Nothing panics while holding it.
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

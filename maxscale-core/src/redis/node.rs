@@ -1,0 +1,375 @@
+//! One server: its connection, its breaker, and the task that keeps both.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::address::Address;
+use super::board::Board;
+use super::command::Command;
+use super::config::{Kind, RedisConfig};
+use super::fitness::Info;
+use super::link::Link;
+use super::server_time::ServerTime;
+use super::{Arg, RedisError, Reply, Unfit};
+use crate::Chain;
+use crate::control::{Backoff, Breaker};
+
+/// How often an idle connection is asked for a sign of life.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A connection that was silent for so long is given up. Until then a server
+/// that only paused keeps its connection.
+const GIVE_UP: Duration = Duration::from_secs(2);
+
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+
+/// What callers and the background task of a server share.
+#[derive(Debug)]
+pub(super) struct Node {
+    config: Arc<RedisConfig>,
+    pub(super) address: Address,
+    board: Arc<Board>,
+    connected: ArcSwapOption<Connected>,
+    in_flight: Semaphore,
+    health: Mutex<Health>,
+    up: watch::Sender<bool>,
+    /// Probe now.
+    probe: Notify,
+    /// Connect again now.
+    renew: Notify,
+    /// Whether the log told that the server may evict what it should keep.
+    warned: AtomicBool,
+}
+
+/// A connection that stands.
+#[derive(Debug)]
+struct Connected {
+    link: Link,
+    time: ServerTime,
+}
+
+#[derive(Debug)]
+struct Health {
+    breaker: Breaker,
+    unfit: Option<Unfit>,
+    /// What the log said last.
+    said: Option<Said>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Up,
+    Down,
+}
+
+/// A node whose background task ends with it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) node: Arc<Node>,
+    task: JoinHandle<()>,
+}
+
+/// One command on its way. Dropped without an answer, its permit is kept back
+/// until the server has answered all the same, or the connection is gone.
+struct Flight<'a> {
+    node: &'a Node,
+    connected: &'a Connected,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+/// A draw between 0 and 1 that spreads the reconnects of many processes.
+pub(super) fn jitter() -> f64 {
+    // Every `RandomState` differs from the one before and between processes.
+    let draw = RandomState::new().hash_one(0_u8) >> 32;
+    f64::from(u32::try_from(draw).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+// === impl Running ===
+
+impl Running {
+    pub(super) fn start(config: Arc<RedisConfig>, address: Address, board: Arc<Board>) -> Self {
+        let node = Arc::new(Node::new(config, address, board));
+        let task = tokio::spawn(node.clone().keep_up());
+        Self { node, task }
+    }
+
+    pub(super) async fn close(&self) {
+        self.task.abort();
+        self.node.close().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn new(config: Arc<RedisConfig>, address: Address, board: Arc<Board>) -> Self {
+        Self {
+            address,
+            board,
+            connected: ArcSwapOption::empty(),
+            in_flight: Semaphore::new(config.in_flight),
+            health: Mutex::new(Health {
+                breaker: Breaker::new(config.breaker),
+                unfit: None,
+                said: None,
+            }),
+            up: watch::Sender::new(false),
+            probe: Notify::new(),
+            renew: Notify::new(),
+            warned: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        *self.up.borrow()
+    }
+
+    pub(super) fn watch_up(&self) -> watch::Receiver<bool> {
+        self.up.subscribe()
+    }
+
+    pub(super) fn unfit(&self) -> Option<Unfit> {
+        self.health().unfit.clone()
+    }
+
+    /// Sends a command once and waits for its reply until `end`.
+    pub(super) async fn attempt(
+        &self,
+        mut command: Command,
+        end: Instant,
+    ) -> Result<Reply, RedisError> {
+        self.connected()?;
+        let permit = timeout_at(end, self.in_flight.acquire())
+            .await
+            .map_err(|_| RedisError::Busy)?
+            .map_err(|_| RedisError::Down)?;
+        // It may have gone down while this command waited.
+        let connected = self.connected()?;
+        if command.by_deadline {
+            command = command.arg(Arg::Int(connected.time.at(end)));
+        }
+        let mut flight = Flight {
+            node: self,
+            connected: &connected,
+            permit: Some(permit),
+        };
+        let reply = connected.link.send(command, end).await;
+        if !matches!(&reply, Err(error) if error.is_silence()) {
+            flight.lands();
+        }
+        drop(flight);
+        self.note(&connected, &reply);
+        reply
+    }
+
+    async fn close(&self) {
+        self.in_flight.close();
+        self.up.send_replace(false);
+        if let Some(connected) = self.connected.swap(None) {
+            connected.link.quit().await;
+        }
+    }
+
+    fn connected(&self) -> Result<Arc<Connected>, RedisError> {
+        if self.is_up()
+            && let Some(connected) = self.connected.load_full()
+        {
+            return Ok(connected);
+        }
+        Err(self.unfit().map_or(RedisError::Down, RedisError::Unfit))
+    }
+
+    /// Connects, probes, and connects again, until it is aborted.
+    async fn keep_up(self: Arc<Self>) {
+        let mut attempt = 0;
+        loop {
+            let cause = match self.connect().await {
+                Ok(connected) => {
+                    let connected = Arc::new(connected);
+                    self.connected.store(Some(connected.clone()));
+                    let cause = self.watch(&connected, &mut attempt).await;
+                    self.connected.store(None);
+                    self.in_flight.add_permits(connected.link.end());
+                    cause
+                }
+                Err(error) => error,
+            };
+            self.goes_down(&mut self.health(), &cause);
+            attempt += 1;
+            sleep(RECONNECT.wait(attempt, jitter())).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Connected, RedisError> {
+        let link = Link::for_commands(&self.config, &self.address).await?;
+        let info = link.ask(Command::new("INFO")).await?.into_bytes();
+        let info = info.ok_or(RedisError::Reply { command: "INFO" })?;
+        let info = Info::parse(&String::from_utf8_lossy(&info));
+        info.check(self.config.kind, &self.config.demand)?;
+        if let Some(unfit) = info.evicts(&self.config.demand)
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            let address = self.address.to_string();
+            tracing::warn!(address, "{unfit}. In production it would be refused");
+        }
+        if self.config.kind == Kind::Cluster {
+            cluster_is_whole(&link).await?;
+        }
+        let time = link.server_time().await?;
+        Ok(Connected { link, time })
+    }
+
+    /// Probes until the connection is broken, or silent for too long.
+    async fn watch(&self, connected: &Connected, attempt: &mut u32) -> RedisError {
+        let mut answered = Instant::now();
+        loop {
+            // Replies come in order: with this one all of these have come.
+            let before = connected.link.in_flight();
+            let pause = match connected.link.time().await {
+                Ok((asked, now, micros)) => {
+                    connected.time.learn(asked, now, micros);
+                    connected.link.settle(before);
+                    self.in_flight.add_permits(before);
+                    answered = now;
+                    *attempt = 0;
+                    self.comes_up(&mut self.health());
+                    HEARTBEAT
+                }
+                Err(error) => {
+                    self.failed(&mut self.health(), &error);
+                    if answered.elapsed() > GIVE_UP {
+                        return error;
+                    }
+                    self.config.breaker.probe_every
+                }
+            };
+            tokio::select! {
+                _ = timeout(pause, self.probe.notified()) => {}
+                () = self.renew.notified() => return RedisError::Unfit(Unfit::Replica),
+                cause = connected.link.broken() => return cause,
+            }
+        }
+    }
+
+    /// Draws what a reply says of the server, not of the command.
+    fn note(&self, connected: &Connected, reply: &Result<Reply, RedisError>) {
+        // Held throughout, so that a connection that follows comes up after
+        // the last words of this one, not before.
+        let mut health = self.health();
+        let current = self.connected.load();
+        if !current
+            .as_ref()
+            .is_some_and(|now| std::ptr::eq(&**now, connected))
+        {
+            return;
+        }
+        match reply {
+            // Too short a time to blame the server: the probe gives it more.
+            Err(RedisError::Timeout { limit }) if *limit < self.config.timeout / 2 => {
+                self.probe.notify_one();
+            }
+            // The driver says it first to those who wait. The next attempt must
+            // not be made on what is left.
+            Err(error @ RedisError::Io { .. }) => {
+                connected.link.cut();
+                self.goes_down(&mut health, error);
+            }
+            Err(error @ RedisError::Timeout { .. }) => self.failed(&mut health, error),
+            Err(error) if error.is_demoted() => self.renew.notify_one(),
+            // An open breaker stays open: the probe alone closes it.
+            Ok(_) | Err(RedisError::Server { .. } | RedisError::Late)
+                if !health.breaker.is_open() =>
+            {
+                health.breaker.succeeded();
+            }
+            _ => {}
+        }
+    }
+
+    fn failed(&self, health: &mut Health, error: &RedisError) {
+        if health.breaker.failed(Instant::now()) {
+            self.goes_down(health, error);
+            self.probe.notify_one();
+        }
+    }
+
+    fn comes_up(&self, health: &mut Health) {
+        health.breaker.succeeded();
+        health.unfit = None;
+        if self.up.send_if_modified(|up| !std::mem::replace(up, true)) {
+            self.board.changed.notify_one();
+        }
+        if health.said.replace(Said::Up) != Some(Said::Up) {
+            tracing::info!(address = %self.address, "redis is up");
+        }
+    }
+
+    fn goes_down(&self, health: &mut Health, cause: &RedisError) {
+        health.unfit = match cause {
+            RedisError::Unfit(unfit) => Some(unfit.clone()),
+            _ => None,
+        };
+        if self.up.send_if_modified(|up| std::mem::replace(up, false)) {
+            self.board.changed.notify_one();
+            self.board.lost_a_server();
+        }
+        if health.said.replace(Said::Down) != Some(Said::Down) {
+            let cause = Chain(cause).to_string();
+            tracing::warn!(address = %self.address, cause, "redis is down");
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        // Nothing panics while holding it, and its state is valid at each step.
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A server refuses all keys while its cluster lacks others, and the driver
+/// closes the connection over each refusal.
+async fn cluster_is_whole(link: &Link) -> Result<(), RedisError> {
+    let reply = link.ask(Command::new("CLUSTER").arg("INFO")).await?;
+    let info = reply.into_bytes().unwrap_or_default();
+    if info.starts_with(b"cluster_state:ok") {
+        return Ok(());
+    }
+    Err(RedisError::Server {
+        message: "the cluster's state is not ok".into(),
+    })
+}
+
+// === impl Flight ===
+
+impl Flight<'_> {
+    fn lands(&mut self) {
+        self.permit = None;
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else {
+            return;
+        };
+        if self.connected.link.abandon() {
+            permit.forget();
+            if self.node.in_flight.available_permits() == 0 {
+                self.node.probe.notify_one();
+            }
+        }
+    }
+}

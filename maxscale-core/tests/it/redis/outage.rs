@@ -1,0 +1,231 @@
+//! A server that is paused, killed, restarted, or not there yet.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use maxscale_core::redis::{Command, Redis, RedisConfig, RedisError, Reply};
+use maxscale_tests::{RedisServer, eventually};
+use tokio::time::{Instant, timeout};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber, span};
+
+use super::{SOON, TIMEOUT, kill, open, patient};
+
+/// How long the handle may take once the server is back.
+const BACK: Duration = Duration::from_secs(2);
+
+/// Calls at once: enough for a 99th percentile.
+const CALLS: usize = 400;
+
+/// How long each of many calls at once waited, the shortest first.
+async fn waits(redis: &Redis) -> Vec<Duration> {
+    let call = async || {
+        let start = Instant::now();
+        let get = redis.command(Command::new("GET").key("key"));
+        assert!(get.await.is_err(), "the server is not there");
+        start.elapsed()
+    };
+    let mut waits = join_all((0..CALLS).map(|_| call())).await;
+    waits.sort_unstable();
+    waits
+}
+
+/// Nothing is sent any more, so nothing waits.
+async fn fails_fast(redis: &Redis) {
+    assert!(!redis.is_up(), "the breaker is open");
+    let start = Instant::now();
+    for _ in 0..1_000 {
+        let error = redis.command(Command::new("GET").key("key")).await;
+        assert!(matches!(error, Err(RedisError::Down)), "{error:?}");
+    }
+    assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
+}
+
+pub(super) async fn is_back(redis: &Redis) {
+    let start = Instant::now();
+    eventually(BACK, async || {
+        redis.ping().await?;
+        redis.is_up().then_some(()).ok_or(RedisError::Down)
+    })
+    .await;
+    println!("back after {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_server_delays_each_call_by_its_timeout_once() {
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    let mut best = Duration::MAX;
+    // The bound on the 99th percentile is absolute, and the machine is busy
+    // with other tests: the best of some rounds counts. The other bound is for
+    // every call.
+    for _ in 0..5 {
+        server.pause();
+        let waits = waits(&redis).await;
+        assert!(waits[CALLS - 1] < 2 * TIMEOUT, "{:?}", waits[CALLS - 1]);
+        best = best.min(waits[CALLS * 99 / 100]);
+        fails_fast(&redis).await;
+        server.resume();
+        is_back(&redis).await;
+    }
+    println!("timeout {TIMEOUT:?}, 99th percentile {best:?}");
+    assert!(best <= TIMEOUT + Duration::from_millis(10), "{best:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_restarted_server_is_used_again() {
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    for _ in 0..3 {
+        server.kill().await;
+        let waits = waits(&redis).await;
+        assert!(waits[CALLS - 1] < 2 * TIMEOUT, "{:?}", waits[CALLS - 1]);
+        eventually(SOON, async || !redis.is_up()).await;
+        fails_fast(&redis).await;
+        server.restart().await;
+        is_back(&redis).await;
+    }
+}
+
+/// On one thread, so that the log of the handle's tasks is this test's.
+#[tokio::test]
+async fn log_has_one_line_when_the_server_goes_and_one_when_it_comes() {
+    let log = Log::default();
+    let _log = tracing::subscriber::set_default(log.clone());
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    let mut expected = vec!["INFO redis is up"];
+    assert_eq!(log.lines(), expected);
+
+    // Once so long that a silent connection is given up.
+    for pause in [Duration::from_secs(3), Duration::ZERO] {
+        server.pause();
+        waits(&redis).await;
+        eventually(SOON, async || !redis.is_up()).await;
+        let start = Instant::now();
+        eventually(SOON, async || start.elapsed() > pause).await;
+        waits(&redis).await;
+        server.resume();
+        is_back(&redis).await;
+        expected.extend(["WARN redis is down", "INFO redis is up"]);
+        assert_eq!(log.lines(), expected);
+
+        server.kill().await;
+        eventually(SOON, async || !redis.is_up()).await;
+        waits(&redis).await;
+        server.restart().await;
+        is_back(&redis).await;
+        expected.extend(["WARN redis is down", "INFO redis is up"]);
+        assert_eq!(log.lines(), expected);
+    }
+}
+
+/// What this crate wrote at WARN and INFO.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+struct Message(String);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("maxscale_core") && *metadata.level() <= Level::INFO
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        let line = format!("{} {}", event.metadata().level(), message.0);
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_handle_notices_a_paused_server_by_itself() {
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    server.pause();
+    let mut up = redis.watch_up();
+    timeout(SOON, up.wait_for(|up| !up)).await.unwrap().unwrap();
+    server.resume();
+    assert!(redis.wait_ready(Duration::from_secs(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_pause_ends_within_two_seconds_too() {
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    server.pause();
+    let start = Instant::now();
+    // Past the time after which a silent connection is given up.
+    eventually(Duration::from_secs(9), async || {
+        start.elapsed() > Duration::from_secs(4)
+    })
+    .await;
+    assert!(!redis.is_up());
+    server.resume();
+    assert!(redis.wait_ready(Duration::from_secs(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handle_opened_before_its_server_connects_later() {
+    let server = RedisServer::start().await;
+    server.kill().await;
+    let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
+    assert!(matches!(redis.ping().await, Err(RedisError::Down)));
+    server.restart().await;
+    assert!(redis.wait_ready(Duration::from_secs(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_runs_twice_when_its_connection_breaks() {
+    let server = RedisServer::start().await;
+    let (redis, other) = (patient(&server).await, patient(&server).await);
+    for round in 0..20 {
+        let push = |n: i64| redis.command(Command::new("RPUSH").key("log").arg(round * 100 + n));
+        // Some run and lose their replies with the connection.
+        let (replies, _) =
+            tokio::join!(join_all((0..100).map(push)), other.command(kill("normal")));
+        drop(replies);
+        assert!(redis.wait_ready(SOON).await && other.wait_ready(SOON).await);
+    }
+    let range = Command::new("LRANGE").key("log").arg(0).arg(-1);
+    let log = redis.command(range).await.unwrap();
+    let mut log: Vec<_> = log
+        .into_array()
+        .unwrap()
+        .into_iter()
+        .map(Reply::into_bytes)
+        .collect();
+    let len = log.len();
+    log.sort_unstable();
+    log.dedup();
+    assert_eq!(log.len(), len, "each entry is there once");
+}

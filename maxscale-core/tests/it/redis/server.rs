@@ -1,0 +1,54 @@
+//! Which servers are used at all, and for what.
+
+use maxscale_core::redis::{Command, Redis, RedisError, Role, Unfit};
+use maxscale_tests::{RedisServer, eventually};
+
+use super::{SOON, config, connect, patient};
+
+async fn evict(redis: &Redis, policy: &str) {
+    let set = Command::new("CONFIG").args(["SET", "maxmemory-policy", policy]);
+    redis.command(set).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_may_evict_counts_is_refused_until_it_keeps_them() {
+    let server = RedisServer::start().await;
+    let admin = patient(&server).await;
+    evict(&admin, "allkeys-lru").await;
+
+    let redis = Redis::open(config(&server).serves(Role::Limits));
+    let unfit = eventually(SOON, async || redis.unfit()).await;
+    assert!(matches!(unfit, Unfit::Evicts { .. }), "{unfit:?}");
+    let error = redis.ping().await.unwrap_err();
+    assert!(matches!(error, RedisError::Unfit(_)), "{error:?}");
+    assert!(!redis.is_up());
+
+    evict(&admin, "volatile-ttl").await;
+    assert!(redis.wait_ready(SOON).await);
+    assert_eq!(redis.unfit(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_may_evict_is_good_for_a_cache_and_for_development() {
+    let server = RedisServer::start().await;
+    evict(&patient(&server).await, "allkeys-lfu").await;
+    connect(config(&server).serves(Role::Cache)).await;
+    let all = Role::ALL
+        .into_iter()
+        .fold(config(&server), |it, role| it.serves(role));
+    connect(all.tolerates_eviction()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replica_is_refused_and_left_when_it_becomes_one() {
+    let (primary, server) = (RedisServer::start().await, RedisServer::start().await);
+    let redis = patient(&server).await;
+    let port = primary.url().rsplit(':').next().unwrap().to_owned();
+    let follow = Command::new("REPLICAOF").args(["127.0.0.1", &port]);
+    redis.command(follow).await.unwrap();
+    eventually(SOON, async || {
+        let set = redis.command(Command::new("SET").key("a").arg("b")).await;
+        matches!(set, Err(RedisError::Unfit(Unfit::Replica)))
+    })
+    .await;
+}
