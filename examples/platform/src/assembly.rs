@@ -13,7 +13,7 @@ use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::KeyRing;
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
 use maxscale_core::meter::Meter;
-use maxscale_core::redis::{Redis, RedisConfig};
+use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
 use maxscale_shard::fleet::{Migrate, NodeSpec};
 use maxscale_shard::{Fleet, FleetConfig, sql};
@@ -26,6 +26,7 @@ use crate::measure::Measurer;
 use crate::objects::Objects;
 use crate::profile::Profiles;
 use crate::project::Projects;
+use crate::redis;
 use crate::settings::{EMBEDDED_NODES, Settings};
 use crate::start::StartError;
 use crate::sweep;
@@ -48,7 +49,7 @@ pub struct Platform {
     pub health: Health,
     fleet: Fleet,
     worker: Option<Worker>,
-    redis: Option<Redis>,
+    redis: RedisHandles,
     sweeper: JoinHandle<()>,
     // Held to the end: another process may take the folder only then.
     folder: Option<DataFolder>,
@@ -72,17 +73,13 @@ impl Platform {
             "limits.logins_per_minute",
             settings.logins_per_minute,
         )?;
-        let redis = settings
-            .redis
-            .as_deref()
-            .map(RedisConfig::new)
-            .transpose()?;
+        let redis = redis::table(settings)?;
         let objects = Objects::at(&settings.objects);
 
         let (folder, fleet) = open_fleet(settings, migrate_mode(settings)).await?;
         let objects = objects.await?;
         let keys = Arc::new(keyring::open(&fleet, settings.secret.as_ref()).await?);
-        let redis = redis.map(Redis::open);
+        let redis = redis.open(&redis::ROLES);
         let router = fleet.router().clone();
         let ids = IdGenerator::new(clock.clone(), router.keyspace()).measured(meter);
         let ids = Arc::new(ids);
@@ -91,7 +88,7 @@ impl Platform {
         let passwords = passwords.map_err(|e| StartError::Assemble(e.into()))?;
         let accounts =
             Accounts::builder(router.clone(), ids.clone(), keys.clone(), passwords).build();
-        let hub = hub(redis.as_ref(), meter);
+        let hub = hub(&redis, meter);
         let queue = Queue::new(router.clone(), ids.clone());
         let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
         let cookie = CookiePolicy::new(settings.tls);
@@ -108,8 +105,8 @@ impl Platform {
         let worker = worker(settings, queue, &fleet, &tracks, &objects)?;
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
-            limits: limits(redis.as_ref(), &keys, clock.clone()),
-            health: health(&fleet, redis.as_ref(), &clock),
+            limits: limits(&redis, &keys, clock.clone()),
+            health: health(&fleet, &redis, &clock),
             sweeper: tokio::spawn(sweep::run(
                 objects,
                 tracks,
@@ -133,9 +130,7 @@ impl Platform {
             worker.shutdown(grace).await;
         }
         self.health.shutdown();
-        if let Some(redis) = &self.redis {
-            redis.close().await;
-        }
+        self.redis.close().await;
         self.fleet.close().await;
         drop(self.folder);
     }
@@ -245,17 +240,17 @@ fn policy(name: &str, key: &'static str, per_minute: u32) -> Result<Policy, Star
     Policy::new(name, quota).map_err(|e| StartError::Assemble(e.into()))
 }
 
-fn hub(redis: Option<&Redis>, meter: &Meter) -> Hub {
+fn hub(redis: &RedisHandles, meter: &Meter) -> Hub {
     let builder = Hub::builder().meter(meter);
-    match redis {
+    match redis.of(Role::Cache) {
         Some(redis) => builder.remote(RedisRemote::new(redis.clone())).build(),
         None => builder.build(),
     }
 }
 
-fn limits(redis: Option<&Redis>, keys: &KeyRing, clock: Clock) -> Limits {
+fn limits(redis: &RedisHandles, keys: &KeyRing, clock: Clock) -> Limits {
     let local = LocalLimits::new(clock);
-    match redis {
+    match redis.of(Role::Limits) {
         Some(redis) => {
             let shared = RedisLimits::new(redis.clone(), "maxscale:", keys.clone());
             Limits::shared(shared, local)
@@ -286,8 +281,8 @@ fn worker(
     worker.map(Some).map_err(|e| StartError::Assemble(e.into()))
 }
 
-/// A node serves its users only, and Redis is a help: neither decides readiness.
-fn health(fleet: &Fleet, redis: Option<&Redis>, clock: &Clock) -> Health {
+/// A node serves its users only: none decides readiness.
+fn health(fleet: &Fleet, redis: &RedisHandles, clock: &Clock) -> Health {
     let health = Health::new(clock.clone(), env!("CARGO_PKG_VERSION"));
     for (at, node) in fleet.router().nodes().iter().enumerate() {
         let router = fleet.router().clone();
@@ -304,12 +299,6 @@ fn health(fleet: &Fleet, redis: Option<&Redis>, clock: &Clock) -> Health {
         };
         health.register(node.id().as_str(), Importance::Degrading, check);
     }
-    if let Some(redis) = redis.cloned() {
-        let check = move || {
-            let redis = redis.clone();
-            async move { Ok(redis.ping().await?) }
-        };
-        health.register("redis", Importance::Degrading, check);
-    }
+    redis::register(redis, &health);
     health
 }

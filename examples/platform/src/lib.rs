@@ -15,6 +15,7 @@ pub mod measure;
 pub mod objects;
 pub mod profile;
 pub mod project;
+mod redis;
 pub mod schema;
 pub mod serve;
 pub mod settings;

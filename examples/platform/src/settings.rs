@@ -36,6 +36,10 @@ pub struct Settings {
     pub catalog: Option<String>,
     /// Redis, if there is one.
     pub redis: Option<String>,
+    /// The cache's Redis, if it has its own.
+    pub redis_cache: Option<String>,
+    /// The limits' Redis, if they have their own.
+    pub redis_limits: Option<String>,
     /// The URL of the folder of objects.
     pub objects: String,
     /// The key that signs sessions, if configured.
@@ -93,6 +97,8 @@ impl Settings {
             shards: config.get("shards.count")?,
             catalog: config.get("catalog.url")?,
             redis: config.get("redis.url")?,
+            redis_cache: config.get("redis.cache.url")?,
+            redis_limits: config.get("redis.limits.url")?,
             secret: config.get("keys.secret")?,
             migrate: config.get("migrate")?,
             wait: config.get("startup.wait")?,

@@ -41,7 +41,13 @@ pub enum StartError {
     Keys(#[from] KeyringError),
     /// Redis' URL is not usable.
     #[error("cannot use Redis")]
-    Redis(#[from] RedisConfigError),
+    Redis {
+        /// The setting that holds it.
+        key: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: RedisConfigError,
+    },
     /// The folder of objects cannot be used.
     #[error("cannot use the folder of objects")]
     Objects(#[from] ObjectsError),
@@ -124,7 +130,7 @@ impl StartError {
                 "set the secret of the first start again: accounts are found by it",
             ),
             Self::Keys(_) => ("catalog.url", "see whether the catalog's database is well"),
-            Self::Redis(_) => ("redis.url", "write it as redis://host:6379"),
+            Self::Redis { key, .. } => (*key, "write it as redis://host:6379"),
             Self::Objects(ObjectsError::Scheme { .. }) => (
                 "objects.url",
                 "write it as file:// and the path of a folder",

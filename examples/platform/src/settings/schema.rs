@@ -2,6 +2,16 @@
 
 use maxscale_core::config::{Kind, Schema, SchemaError, Setting};
 
+/// How the URL of a Redis may begin.
+const REDIS: &[&str] = &[
+    "redis",
+    "redis-cluster",
+    "redis-sentinel",
+    "rediss",
+    "rediss-cluster",
+    "rediss-sentinel",
+];
+
 /// All settings that the platform accepts.
 ///
 /// # Errors
@@ -85,7 +95,19 @@ fn storage() -> Vec<Setting> {
             Kind::Url,
             "Redis for cache and limits. Unset: in this process.",
         )
-        .schemes(&["redis", "rediss"]),
+        .schemes(REDIS),
+        Setting::new(
+            "redis.cache.url",
+            Kind::Url,
+            "A Redis of its own for the cache. Unset: redis.url.",
+        )
+        .schemes(REDIS),
+        Setting::new(
+            "redis.limits.url",
+            Kind::Url,
+            "A Redis of its own for limits. Unset: redis.url.",
+        )
+        .schemes(REDIS),
         Setting::new(
             "objects.url",
             Kind::Url,

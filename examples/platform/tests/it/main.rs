@@ -12,6 +12,7 @@ mod load;
 mod main_job;
 mod node_down;
 mod redis_down;
+mod redis_roles;
 mod servers;
 mod service;
 mod start_errors;
