@@ -154,8 +154,7 @@ impl Local {
             .append(true)
             .open(self.folder.join("log"))?;
         let program = self.programs.folder.join(self.program);
-        let mut command =
-            watchdog::guarded(&self.folder, self.last_signal().1, program.as_os_str());
+        let mut command = watchdog::guarded(&self.folder, self.service.last.1, program.as_os_str());
         as_server(self.service, &mut command, self.programs.libraries.as_ref());
         command
             .args(&self.arguments)
@@ -168,16 +167,6 @@ impl Local {
 
     fn exited(&self) -> Option<ExitStatus> {
         self.child().as_mut()?.try_wait().ok()?
-    }
-
-    /// The signal after which nothing has to be saved.
-    fn last_signal(&self) -> (Signal, &'static str) {
-        // PostgreSQL needs a moment to give its shared memory back.
-        if self.service.refuses_root {
-            (Signal::QUIT, "QUIT")
-        } else {
-            (Signal::KILL, "KILL")
-        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -218,9 +207,7 @@ impl Local {
     async fn end(&self, end: End) {
         let mut killed = Vec::new();
         match end {
-            // PostgreSQL's "fast" shutdown; TERM would wait for its clients.
-            End::Gently if self.service.refuses_root => self.signal(Signal::INT),
-            End::Gently => self.signal(Signal::TERM),
+            End::Gently => self.signal(self.service.stop),
             End::Killed => {
                 self.signal(Signal::STOP);
                 killed = self.others();
@@ -270,7 +257,7 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        self.signal(self.last_signal().0);
+        self.signal(self.service.last.0);
         self.resume();
         if let Some(mut child) = self.child().take() {
             // Bounded: PostgreSQL itself kills what is left after five seconds.

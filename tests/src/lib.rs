@@ -4,7 +4,7 @@
 //! one per test process, or one of its own where the test breaks it.
 //! [`PostgresServer::replica`], [`RedisCluster`] and [`RedisSentinels`] give
 //! servers that belong together.
-//! [`Certificates`] are for servers that speak TLS.
+//! [`PgBouncer`] stands in front of a PostgreSQL. [`Certificates`] are for servers that speak TLS.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
 //! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
 //! between a client and its server.
@@ -21,6 +21,9 @@
 //! `MAXSCALE_TEST_SERVERS` set to one of the four names takes that way only
 //! (`url`: a server of a test's own, which a URL cannot give, still takes the
 //! other ways). Without any server the test fails and says what was tried.
+//!
+//! Where Debian's packages of the machine's release are too old, those of its
+//! current release are unpacked with all their libraries.
 //!
 //! `target/devservices/`, or the folder in `MAXSCALE_TEST_CACHE`, keeps unpacked
 //! packages and an empty data folder for the next run.
@@ -47,7 +50,7 @@ mod wait;
 mod watchdog;
 
 pub use certificates::{Certificate, Certificates};
-pub use postgres::{Database, PostgresServer};
+pub use postgres::{Database, PgBouncer, PostgresServer};
 pub use process::{Process, ProcessBuilder};
 pub use processes::{Running, processes};
 pub use proxy::{Cut, Proxy, Way};

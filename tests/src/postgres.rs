@@ -1,6 +1,7 @@
 //! PostgreSQL for a test: shared, or one of its own.
 
 mod cluster;
+mod pooler;
 mod replica;
 
 use std::{
@@ -12,6 +13,8 @@ use std::{
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{runtime, sync::OnceCell, task::spawn_blocking, time::timeout};
+
+pub use self::pooler::PgBouncer;
 
 use self::cluster::Setup;
 use crate::{

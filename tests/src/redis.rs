@@ -27,7 +27,7 @@ use crate::{
     daemon::{Daemon, End},
     devservices,
     postgres::resume,
-    source::{self, REDIS},
+    source::{self, REDIS, dotted, is_new_enough},
     wait::free_port,
     watchdog,
 };
@@ -264,12 +264,9 @@ async fn probe(url: &str, pid: Option<u32>) -> Result<(), String> {
             .trim()
     };
     let version = value("redis_version");
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|n| n.parse::<u32>().ok());
-    if major.is_none_or(|major| major < REDIS.least) {
-        return Err(format!("version {version:?} is older than {}", REDIS.least));
+    if !is_new_enough(&REDIS, version) {
+        let least = dotted(REDIS.least);
+        return Err(format!("version {version:?} is older than {least}"));
     }
     if pid.is_some_and(|pid| value("process_id") != pid.to_string()) {
         return Err("another server listens on this port".to_owned());

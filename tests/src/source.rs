@@ -12,6 +12,8 @@ use std::{
     sync::OnceLock,
 };
 
+use rustix::process::Signal;
+
 use crate::{daemon::compose, devservices, env};
 
 /// A kind of server, as the search needs to know it.
@@ -21,16 +23,22 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     /// As folders and the compose file call it.
     pub(crate) key: &'static str,
-    /// The variable that names a running one.
-    pub(crate) variable: &'static str,
+    /// The variable that names a running one, where tests can share one.
+    pub(crate) variable: Option<&'static str>,
     /// The program, and those that must lie beside it.
     pub(crate) programs: &'static [&'static str],
-    /// The least major version.
-    pub(crate) least: u32,
+    /// The least version.
+    pub(crate) least: &'static [u32],
     /// Folders besides `PATH`: where they lie, how they begin, what follows.
     folders: &'static [(&'static str, &'static str, &'static str)],
     /// Runs as another user where we are root.
     pub(crate) refuses_root: bool,
+    /// Lets it end in order, without waiting for its clients.
+    pub(crate) stop: Signal,
+    /// The signal after which nothing has to be saved, and its name.
+    pub(crate) last: (Signal, &'static str),
+    /// Whether the compose file has it.
+    in_compose: bool,
     /// The command that installs it with apt, and with Homebrew.
     fixes: (&'static str, &'static str),
     found: OnceLock<Result<Source, String>>,
@@ -39,15 +47,20 @@ pub(crate) struct Service {
 pub(crate) static POSTGRES: Service = Service {
     name: "PostgreSQL",
     key: "postgres",
-    variable: "DATABASE_URL",
+    variable: Some("DATABASE_URL"),
     programs: &["postgres", "initdb"],
-    least: 15,
+    least: &[15],
     folders: &[
         ("/usr/lib/postgresql", "", "bin"),
         ("/opt/homebrew/opt", "postgresql@", "bin"),
         ("/usr/local/opt", "postgresql@", "bin"),
     ],
     refuses_root: true,
+    // Its "fast" shutdown.
+    stop: Signal::INT,
+    // It needs a moment to give its shared memory back.
+    last: (Signal::QUIT, "QUIT"),
+    in_compose: true,
     fixes: (
         "sudo apt-get install -y postgresql",
         "brew install postgresql@17",
@@ -58,15 +71,42 @@ pub(crate) static POSTGRES: Service = Service {
 pub(crate) static REDIS: Service = Service {
     name: "Redis",
     key: "redis",
-    variable: "REDIS_URL",
+    variable: Some("REDIS_URL"),
     programs: &["redis-server"],
-    least: 7,
+    least: &[7],
     folders: &[
         ("/opt/homebrew/opt", "redis", "bin"),
         ("/usr/local/opt", "redis", "bin"),
     ],
     refuses_root: false,
+    stop: Signal::TERM,
+    last: (Signal::KILL, "KILL"),
+    in_compose: true,
     fixes: ("sudo apt-get install -y redis-server", "brew install redis"),
+    found: OnceLock::new(),
+};
+
+pub(crate) static PGBOUNCER: Service = Service {
+    name: "PgBouncer",
+    key: "pgbouncer",
+    variable: None,
+    programs: &["pgbouncer"],
+    // The first that knows prepared statements in transaction mode.
+    least: &[1, 21],
+    folders: &[
+        ("/usr", "sbin", ""),
+        ("/opt/homebrew/opt", "pgbouncer", "bin"),
+        ("/usr/local/opt", "pgbouncer", "bin"),
+    ],
+    refuses_root: true,
+    // The others wait, for transactions or for clients.
+    stop: Signal::QUIT,
+    last: (Signal::KILL, "KILL"),
+    in_compose: false,
+    fixes: (
+        "sudo apt-get install -y pgbouncer",
+        "brew install pgbouncer",
+    ),
     found: OnceLock::new(),
 };
 
@@ -118,14 +158,14 @@ pub(crate) fn url(service: &Service) -> Option<String> {
     if !matches!(forced, None | Some(Way::Url)) {
         return None;
     }
-    let url = env::text(service.variable);
+    let variable = service.variable?;
+    let url = env::text(variable);
     assert!(
         url.is_some() || forced.is_none(),
-        "MAXSCALE_TEST_SERVERS=url, but {} is not set",
-        service.variable
+        "MAXSCALE_TEST_SERVERS=url, but {variable} is not set"
     );
     if url.is_some() {
-        announce(service, &format!("url: {}", service.variable));
+        announce(service, &format!("url: {variable}"));
     }
     url
 }
@@ -152,7 +192,10 @@ fn search(service: &Service) -> Result<Source, String> {
         let found = match way {
             Way::Path => installed(service).map(Source::Programs),
             Way::Packages => packages::unpacked(service).map(Source::Programs),
-            Way::Url | Way::Docker => compose::available().map(|()| Source::Compose),
+            Way::Url | Way::Docker if service.in_compose => {
+                compose::available().map(|()| Source::Compose)
+            }
+            Way::Url | Way::Docker => Err("tests/compose.yaml does not have it".to_owned()),
         };
         match found {
             Ok(source) => {
@@ -171,16 +214,24 @@ fn search(service: &Service) -> Result<Source, String> {
         }
     }
     Err(format!(
-        "no {} (version {} or newer) for this test. Tried:\n  url: {} {}\n{tried}To fix it: {}",
+        "no {} (version {} or newer) for this test. Tried:\n  url: {}\n{tried}To fix it: {}",
         service.name,
-        service.least,
-        service.variable,
-        match env::text(service.variable) {
-            Some(_) => "serves only tests that share a server, this one breaks its own",
-            None => "is not set",
-        },
+        dotted(service.least),
+        not_by_url(service),
         fix(service),
     ))
+}
+
+fn not_by_url(service: &Service) -> String {
+    let Some(variable) = service.variable else {
+        return "no variable names one".to_owned();
+    };
+    match env::text(variable) {
+        Some(_) => {
+            format!("{variable} serves only tests that share a server, this one breaks its own")
+        }
+        None => format!("{variable} is not set"),
+    }
 }
 
 /// What is said where a container does not do.
@@ -258,9 +309,7 @@ fn checked(
         .split(|c: char| c.is_whitespace() || c == '=')
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
         .unwrap_or_default();
-    let major = version.split(|c: char| !c.is_ascii_digit()).next();
-    let major = major.and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < service.least) {
+    if !is_new_enough(service, version) {
         return Err(format!("{} has {}", folder.display(), said.trim()));
     }
     Ok(Programs {
@@ -268,6 +317,19 @@ fn checked(
         libraries,
         version: version.to_owned(),
     })
+}
+
+/// Compares a version that begins with numbers and dots.
+pub(crate) fn is_new_enough(service: &Service, version: &str) -> bool {
+    let numbers = version.split(|c: char| !c.is_ascii_digit());
+    let numbers: Vec<u32> = numbers.map_while(|number| number.parse().ok()).collect();
+    numbers.as_slice() >= service.least
+}
+
+/// A version as people write it.
+pub(crate) fn dotted(version: &[u32]) -> String {
+    let numbers: Vec<_> = version.iter().map(u32::to_string).collect();
+    numbers.join(".")
 }
 
 /// Lets a command run as the server does: its user, its libraries, no other
@@ -306,4 +368,24 @@ pub(crate) fn run(mut command: Command) -> Result<String, String> {
 /// failed tests only.
 fn announce(service: &Service, from: &str) {
     let _ = writeln!(stderr(), "maxscale-tests: {} from {from}", service.name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PGBOUNCER, is_new_enough};
+
+    #[test]
+    fn versions_are_compared_number_by_number() {
+        for (version, expected) in [
+            ("1.18.0", false),
+            ("1.9.0", false),
+            ("1", false),
+            ("1.21", true),
+            ("1.24.1-1+deb13u2", true),
+            ("2.0", true),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(&PGBOUNCER, version), expected, "{version}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use maxscale_tests::{PostgresServer, RedisCluster, RedisSentinels, RedisServer};
+use maxscale_tests::{PgBouncer, PostgresServer, RedisCluster, RedisSentinels, RedisServer};
 use sqlx::{Connection, PgConnection};
 
 #[tokio::main]
@@ -40,20 +40,23 @@ async fn hold() {
 async fn groups() {
     let primary = PostgresServer::start().await;
     let replica = primary.replica().await;
+    let pooler = PgBouncer::start(&primary).await;
     let (cluster, sentinels) = tokio::join!(RedisCluster::start(), RedisSentinels::start());
-    let all = [
+    let redis = [
         cluster.servers(),
         sentinels.servers(),
         sentinels.sentinels(),
     ];
-    let redis = all.into_iter().flatten();
-    let postgres = [&primary, &replica].map(|it| (it.pid(), it.folder()));
-    show(
-        postgres
-            .into_iter()
-            .chain(redis.map(|it| (it.pid(), it.folder()))),
-    )
-    .await;
+    let redis = redis
+        .into_iter()
+        .flatten()
+        .map(|it| (it.pid(), it.folder()));
+    let others = [
+        (primary.pid(), primary.folder()),
+        (replica.pid(), replica.folder()),
+        (pooler.pid(), pooler.folder()),
+    ];
+    show(others.into_iter().chain(redis)).await;
 }
 
 async fn show(servers: impl IntoIterator<Item = (Option<u32>, Option<&Path>)>) {

@@ -4,6 +4,8 @@
 //! `target/devservices/`, so that it needs neither root nor an earlier
 //! `apt-get update` and changes nothing on the machine.
 
+mod current;
+
 use std::{
     collections::BTreeSet,
     env::join_paths,
@@ -13,7 +15,7 @@ use std::{
     process::Command,
 };
 
-use super::{Programs, Service, checked, run};
+use super::{Programs, Service, checked, is_new_enough, run};
 use crate::{
     devservices::{cached, folder, is_open, remove},
     env, watchdog,
@@ -46,8 +48,11 @@ pub(super) fn unpacked(service: &Service) -> Result<Programs, String> {
     } else {
         root
     };
-    let (folder, libraries) = inside(service, &root)?;
-    checked(service, folder, Some(libraries))
+    let (folder, libraries) = match current::inside(&root) {
+        Some(folder) => (folder, None),
+        None => inside(service, &root).map(|(folder, libraries)| (folder, Some(libraries)))?,
+    };
+    checked(service, folder, libraries)
         .map_err(|why| format!("{why} (remove {} to fetch it anew)", parent.display()))
 }
 
@@ -86,6 +91,11 @@ fn fetch(service: &Service, root: &Path) -> Result<(), Reason> {
         Err(update) => format!("{reason} ({update})"),
         Ok(_) => reason,
     })?;
+    if !apt.offers(service, &names)? {
+        current::fetch(service, &names, &apt, root)?;
+        remove(&apt.folder)?;
+        return Ok(());
+    }
     apt.unpack(&names, root)?;
 
     let missing = missing(service, root)?;
@@ -103,8 +113,10 @@ fn fetch(service: &Service, root: &Path) -> Result<(), Reason> {
 
 /// The packages to begin with; their libraries follow as they are missed.
 fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
-    if service.key == "redis" {
-        return Ok(["redis-server", "redis-tools"].map(str::to_owned).to_vec());
+    match service.key {
+        "redis" => return Ok(["redis-server", "redis-tools"].map(str::to_owned).to_vec()),
+        "pgbouncer" => return Ok(vec!["pgbouncer".to_owned()]),
+        _ => {}
     }
     let listed = run(apt.command(
         "apt-cache",
@@ -114,7 +126,7 @@ fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
         .split_whitespace()
         .filter_map(|word| word.strip_prefix("postgresql-")?.parse::<u32>().ok())
         .max()
-        .filter(|major| *major >= service.least)
+        .filter(|major| [*major].as_slice() >= service.least)
         .ok_or("apt offers no postgresql that is new enough")?;
     Ok(vec![
         format!("postgresql-{newest}"),
@@ -145,6 +157,8 @@ fn inside(service: &Service, root: &Path) -> Result<(PathBuf, std::ffi::OsString
             .and_then(|mut entries| entries.next()?.ok())
             .map(|entry| entry.path().join("bin"))
             .ok_or_else(|| format!("{} is empty", versions.display()))?
+    } else if service.key == "pgbouncer" {
+        root.join("usr/sbin")
     } else {
         root.join("usr/bin")
     };
@@ -228,6 +242,18 @@ impl Apt {
         command
     }
 
+    /// Whether the first of the packages is new enough.
+    fn offers(&self, service: &Service, names: &[String]) -> Result<bool, String> {
+        let shown = run(self.command("apt-cache", &["show", "--no-all-versions", &names[0]]))?;
+        let version = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("Version: "));
+        let version = version.ok_or_else(|| format!("apt offers no {}", names[0]))?;
+        // "5:7.0.15-1~deb12u1": what is before the colon counts repackagings.
+        let (_, version) = version.split_once(':').unwrap_or(("", version));
+        Ok(is_new_enough(service, version))
+    }
+
     /// Downloads packages and unpacks them into `root`.
     fn unpack(&self, names: &[String], root: &Path) -> Result<(), Reason> {
         let mut download = vec!["download", "-q"];
@@ -245,10 +271,6 @@ impl Apt {
 
     /// All libraries that the packages depend on and the machine lacks.
     fn libraries(&self, names: &[String]) -> Result<Vec<String>, String> {
-        let mut arguments = vec!["depends"];
-        arguments.extend(NO_OTHERS);
-        arguments.extend(names.iter().map(String::as_str));
-        let needed = run(self.command("apt-cache", &arguments))?;
         let mut query = Command::new("dpkg-query");
         query.args(["-W", "-f", "${Package} ${db:Status-Status}\n"]);
         let installed = run(query)?;
@@ -256,12 +278,22 @@ impl Apt {
             .lines()
             .filter_map(|line| line.strip_suffix(" installed"))
             .collect();
+        let mut needed = self.all_libraries(names)?;
+        needed.retain(|name| !installed.contains(name.as_str()));
+        Ok(needed)
+    }
+
+    /// All libraries that the packages depend on.
+    fn all_libraries(&self, names: &[String]) -> Result<Vec<String>, String> {
+        let mut arguments = vec!["depends"];
+        arguments.extend(NO_OTHERS);
+        arguments.extend(names.iter().map(String::as_str));
+        let needed = run(self.command("apt-cache", &arguments))?;
         // Compiled queries are off and perl is for tools we do not run.
         Ok(needed
             .lines()
             .filter(|name| name.starts_with("lib"))
             .filter(|name| !name.starts_with("libllvm") && !name.contains("perl"))
-            .filter(|name| !installed.contains(name))
             .map(str::to_owned)
             .collect())
     }

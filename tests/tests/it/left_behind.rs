@@ -92,9 +92,9 @@ async fn a_killed_test_process_leaves_no_server_and_no_folder() {
 async fn nor_one_that_belongs_to_others() {
     let holder = holder(HOLDER).arg("groups").start();
     let servers = servers(&holder).await;
-    // A primary and its replica, a cluster of six, two servers and their
-    // three sentinels.
-    assert_eq!(servers.len(), 2 + 6 + 5);
+    // A primary, its replica and a pooler; a cluster of six; two servers and
+    // their three sentinels.
+    assert_eq!(servers.len(), 3 + 6 + 5);
 
     holder.kill();
 

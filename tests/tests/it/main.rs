@@ -6,6 +6,7 @@
 )]
 
 mod left_behind;
+mod pooler;
 mod postgres;
 mod process;
 mod proxy;
