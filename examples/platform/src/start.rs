@@ -130,7 +130,7 @@ impl StartError {
                 "set the secret of the first start again: accounts are found by it",
             ),
             Self::Keys(_) => ("catalog.url", "see whether the catalog's database is well"),
-            Self::Redis { key, .. } => (*key, "write it as redis://host:6379"),
+            Self::Redis { key, source } => (*key, redis_action(source)),
             Self::Objects(ObjectsError::Scheme { .. }) => (
                 "objects.url",
                 "write it as file:// and the path of a folder",
@@ -143,6 +143,16 @@ impl StartError {
             Self::Bounds { key, .. } => (*key, "choose a value in these bounds"),
             Self::Assemble(_) => ("data.dir", "this is a defect of the program: report it"),
         }
+    }
+}
+
+const fn redis_action(error: &RedisConfigError) -> &'static str {
+    match error {
+        RedisConfigError::Tls { .. } => {
+            "build the program with the feature `tls`; without TLS it is redis://host:6379"
+        }
+        RedisConfigError::Ca { .. } => "name a readable PEM file with certificates",
+        _ => "write it as redis://host:6379",
     }
 }
 

@@ -1,6 +1,9 @@
+#[cfg(feature = "redis-tls")]
+mod tls;
 mod url;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +22,11 @@ use crate::control::BreakerConfig;
 /// | `redis-cluster://[user:password@]host[:port][,host[:port] …]` | a cluster; some of its nodes are enough |
 /// | `redis-sentinel://[user:password@]host[:port][,host[:port] …]/name[/database]` | the primary that these sentinels call `name` |
 ///
-/// TLS (`rediss`) is refused: it is not there yet.
+/// With `rediss` in place of `redis` each of them is under TLS, which is the
+/// feature `redis-tls`, and may end with `?ca=file`: the PEM file, named as it
+/// is, of the CAs that are trusted instead of the system's. A certificate must
+/// be valid for the host in the URL; those of a cluster, and of a primary
+/// behind sentinels, for the addresses that its servers name.
 #[derive(Clone)]
 #[must_use]
 pub struct RedisConfig {
@@ -60,10 +67,20 @@ pub enum RedisConfigError {
     },
 
     /// The URL asks for TLS, which must never become plaintext.
-    #[error("`{scheme}://` asks for TLS, which is not there yet")]
+    #[error("`{scheme}://` asks for TLS, which is the feature `redis-tls` of maxscale-core")]
     Tls {
         /// The scheme found.
         scheme: String,
+    },
+
+    /// The file behind `?ca=` holds no CA that could be trusted.
+    #[error("cannot read CAs from {}", file.display())]
+    Ca {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: BoxError,
     },
 
     /// The rest of the URL cannot be read.
@@ -89,7 +106,7 @@ impl RedisConfig {
     /// How many commands may be in flight, when nothing else is set.
     pub const DEFAULT_IN_FLIGHT: usize = 4_096;
 
-    /// Names the servers by one of the URLs above.
+    /// Names the servers by one of the URLs above. With TLS it reads the CAs.
     ///
     /// # Errors
     ///

@@ -2,12 +2,15 @@
 
 mod charges;
 mod cluster;
+mod log;
 mod outage;
 mod past;
 mod script;
 mod sentinel;
 mod server;
 mod subscription;
+#[cfg(feature = "redis-tls")]
+mod tls;
 
 use std::time::Duration;
 

@@ -27,14 +27,33 @@ pub(super) fn parse(url: &str) -> Result<Place, RedisConfigError> {
     let Some(form) = Form::of(&scheme.replacen("rediss", "redis", 1)) else {
         return Err(RedisConfigError::Scheme { scheme });
     };
-    if scheme.starts_with("rediss") {
+    let secure = scheme.starts_with("rediss");
+    if secure && cfg!(not(feature = "redis-tls")) {
         return Err(RedisConfigError::Tls { scheme });
     }
+    #[cfg(feature = "redis-tls")]
+    let (rest, ca) = match rest.split_once("?ca=") {
+        Some((rest, ca)) if secure => (rest, Some(ca)),
+        _ => (rest, None),
+    };
     let malformed = |source| RedisConfigError::Malformed {
         expected: form.expected,
         source,
     };
-    form.parse(rest).map_err(malformed)
+    let place = form.parse(rest).map_err(malformed)?;
+    #[cfg(feature = "redis-tls")]
+    let place = if secure { place.under_tls(ca)? } else { place };
+    Ok(place)
+}
+
+// === impl Place ===
+
+#[cfg(feature = "redis-tls")]
+impl Place {
+    fn under_tls(mut self, ca: Option<&str>) -> Result<Self, RedisConfigError> {
+        self.server.tls = Some(super::tls::trusting(ca.map(std::path::Path::new))?);
+        Ok(self)
+    }
 }
 
 // === impl Form ===
@@ -68,7 +87,7 @@ impl Form {
 
     fn parse(&self, rest: &str) -> Result<Place, crate::BoxError> {
         if rest.contains(['?', '#']) {
-            return Err("a Redis URL has no parameters".into());
+            return Err("a Redis URL has no parameters, but for ?ca=file under TLS".into());
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = match authority.rsplit_once('@') {
@@ -159,12 +178,41 @@ mod tests {
         }
     }
 
+    #[cfg(not(feature = "redis-tls"))]
     #[test]
     fn tls_without_the_feature_is_an_error_and_never_plaintext() {
         for scheme in ["rediss", "rediss-cluster", "rediss-sentinel", "REDISS"] {
             let error = RedisConfig::new(&format!("{scheme}://:p@h/main")).unwrap_err();
-            assert!(error.to_string().contains("TLS"), "{error:?}");
+            assert!(
+                error.to_string().contains("feature `redis-tls`"),
+                "{error:?}"
+            );
         }
+    }
+
+    #[cfg(feature = "redis-tls")]
+    #[test]
+    fn cas_are_read_from_a_file_and_only_for_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty.pem");
+        std::fs::write(&empty, "").unwrap();
+        let (empty, absent) = (empty.display(), folder.path().join("absent"));
+        for (url, says) in [
+            (format!("rediss://:hunter2@h?ca={empty}"), "no certificate"),
+            (
+                format!("rediss://:hunter2@h?ca={}", absent.display()),
+                "absent",
+            ),
+            (format!("redis://:hunter2@h?ca={empty}"), "no parameters"),
+            ("rediss://:hunter2@h?cert=file".to_owned(), "no parameters"),
+        ] {
+            let error = RedisConfig::new(&url).unwrap_err();
+            let text = format!("{} {error:?}", Chain(&error));
+            assert!(text.contains(says), "{url}: {text}");
+            assert!(!text.contains("hunter2"), "{url}: {text}");
+        }
+        let config = RedisConfig::new("rediss-cluster://a,b").unwrap();
+        assert!(config.server.tls.is_some());
     }
 
     #[test]

@@ -1,16 +1,13 @@
 //! A server that is paused, killed, restarted, or not there yet.
 
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use maxscale_core::redis::{Command, Redis, RedisConfig, RedisError, Reply};
 use maxscale_tests::{RedisServer, eventually};
 use tokio::time::{Instant, timeout};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber, span};
 
+use super::log::Log;
 use super::{SOON, TIMEOUT, kill, open, patient};
 
 /// How long the handle may take once the server is back.
@@ -120,51 +117,6 @@ async fn log_has_one_line_when_the_server_goes_and_one_when_it_comes() {
         expected.extend(["WARN redis is down", "INFO redis is up"]);
         assert_eq!(log.lines(), expected);
     }
-}
-
-/// What this crate wrote at WARN and INFO.
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-struct Message(String);
-
-impl Log {
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
-        }
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("maxscale_core") && *metadata.level() <= Level::INFO
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        let line = format!("{} {}", event.metadata().level(), message.0);
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
