@@ -20,6 +20,9 @@ struct Inner {
     doorbells: Vec<watch::Sender<()>>,
 }
 
+/// `integer` in PostgreSQL holds no more.
+const MOST_ATTEMPTS: u32 = i32::MAX.unsigned_abs();
+
 // === impl Queue ===
 
 impl Queue {
@@ -71,7 +74,7 @@ impl Queue {
             version: J::VERSION,
             queue: J::QUEUE,
             args,
-            max_attempts: J::MAX_ATTEMPTS,
+            max_attempts: J::MAX_ATTEMPTS.min(MOST_ATTEMPTS),
             options,
         };
         store::insert(tx, new).await?;

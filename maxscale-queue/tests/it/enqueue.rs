@@ -24,7 +24,23 @@ impl Job for Stranger {
     const KIND: &'static str = "test.stranger";
 }
 
+#[derive(Serialize, Deserialize)]
+struct Tireless {}
+
+impl Job for Tireless {
+    const KIND: &'static str = "test.tireless";
+    const MAX_ATTEMPTS: u32 = u32::MAX;
+}
+
 on_both! {
+    async fn job_may_ask_for_every_attempt_there_is(stage: &Stage) {
+        let mut tx = stage.begin(SHARD).await;
+        let options = EnqueueOptions::default();
+        let id = stage.queue.enqueue_in(&mut tx, &Tireless {}, options).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(stage.status(id).await.state, JobState::Ready);
+    }
+
     async fn job_of_a_transaction_that_rolled_back_never_exists(stage: &Stage) {
         let mut tx = stage.begin(SHARD).await;
         let options = EnqueueOptions::default();
