@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use maxscale_core::Chain;
@@ -53,12 +54,19 @@ pub struct User {
 }
 
 /// A session that just began.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoggedIn {
     /// Whose it is.
     pub user: User,
     /// The text that the client must keep.
     pub token: String,
+}
+
+impl fmt::Debug for LoggedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("LoggedIn");
+        shown.field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 const INSERT: Sql = Sql::both(

@@ -7,7 +7,7 @@ use maxscale_core::keys::{KeyError, KeyRing, Secret};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// What a logged-in client holds: `mxs_` and 83 bytes in base64url.
+/// What a logged-in client holds: `mxs_` and 82 bytes in base64url.
 ///
 /// ```text
 ///  1 format │ 1 key version │ 16 user │ 16 session │ 32 secret │ 16 MAC
