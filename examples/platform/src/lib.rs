@@ -1,7 +1,7 @@
 //! A service for creators, assembled from the maxscale crates.
 //!
 //! ```text
-//!  http::Request ─ trace ─ session ─ limit ─ deadline ─ handler ─ cache ─ shard
+//!  http::Request ─ trace ─ deadline ─ session ─ limit ─ handler ─ cache ─ shard
 //!  upload ─ object on disk ─ row and job in one transaction ─ worker ─ measured
 //! ```
 
