@@ -15,7 +15,7 @@ use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
 use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
-use maxscale_shard::fleet::{Migrate, NodeSpec};
+use maxscale_shard::fleet::{FleetError, Migrate, NodeSpec};
 use maxscale_shard::{Fleet, FleetConfig, sql};
 use tokio::task::JoinHandle;
 
@@ -74,15 +74,14 @@ impl Platform {
             settings.logins_per_minute,
         )?;
         let redis = redis::table(settings)?;
-        let objects = Objects::at(&settings.objects);
 
         let (folder, fleet) = open_fleet(settings, migrate_mode(settings)).await?;
-        let objects = objects.await?;
         let keys = Arc::new(keyring::open(&fleet, settings.secret.as_ref()).await?);
         let redis = redis.open(&redis::ROLES);
         let router = fleet.router().clone();
         let ids = IdGenerator::new(clock.clone(), router.keyspace()).measured(meter);
         let ids = Arc::new(ids);
+        let objects = objects_of(settings, &fleet, &ids).await?;
 
         let passwords = PasswordPool::new(PasswordPoolConfig::default()).await;
         let passwords = passwords.map_err(|e| StartError::Assemble(e.into()))?;
@@ -195,6 +194,23 @@ async fn open_fleet(
         config = config.catalog(url);
     }
     Ok((folder, Fleet::open(config).await?))
+}
+
+/// The folder of this fleet's objects, below the configured one.
+///
+/// To the databases of another fleet they would all look like orphans.
+async fn objects_of(
+    settings: &Settings,
+    fleet: &Fleet,
+    ids: &IdGenerator,
+) -> Result<Objects, StartError> {
+    // The first start's draw stays in the catalog.
+    let drawn = ids.draw_anywhere(fleet.router().shards()).to_string();
+    let name = fleet.remember("objects", drawn.as_bytes()).await;
+    let name = name.map_err(FleetError::from)?;
+    let name = String::from_utf8_lossy(&name);
+    let url = format!("{}/{name}", settings.objects.trim_end_matches('/'));
+    Ok(Objects::at(&url).await?)
 }
 
 /// What needs no database to be told, so that nobody waits for one to hear it.

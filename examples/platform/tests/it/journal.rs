@@ -119,6 +119,8 @@ impl Journal {
         }
         totals.jobs = jobs.len();
         let mut files = files_below(objects);
+        let fleet = std::fs::read_dir(objects).unwrap().next().unwrap();
+        let fleet = fleet.unwrap().path();
         for row in self
             .rows("SELECT track_id, job_id, url, bytes FROM track")
             .await
@@ -129,7 +131,7 @@ impl Journal {
             let args = args.unwrap_or_else(|| panic!("track {track} has no job of its own"));
             assert!(args.contains(&track.to_string()), "{track}: {args}");
             let url: String = row.get("url").unwrap();
-            let path = objects.join(url.strip_prefix("file://").unwrap());
+            let path = fleet.join(url.strip_prefix("file://").unwrap());
             let size = std::fs::metadata(&path).map(|file| file.len());
             let told = row.get::<i64>("bytes").unwrap();
             assert_eq!(size.ok(), u64::try_from(told).ok(), "{}", path.display());

@@ -174,7 +174,7 @@ async fn folder_that_cannot_be_made_is_named() {
     let parts = [
         "cannot use the folder of objects",
         "objects.url = file://file/below (environment variable MAXSCALE__OBJECTS__URL)",
-        "cannot use the folder file/below for objects: Not a directory",
+        "for objects: Not a directory",
         "make the folder writable, or name another one",
     ];
     let below = builder().env("MAXSCALE__OBJECTS__URL", "file://file/below");

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::stream;
 use maxscale_core::clock::Clock;
+use maxscale_core::id::Id;
 use maxscale_core::telemetry::Metrics;
 use platform::assembly::Platform;
 use platform::settings::{self, Settings};
@@ -14,12 +15,12 @@ use platform::sweep;
 
 use crate::client::PLUCK;
 
-#[tokio::test]
-async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
+/// A platform without workers, and a project in it.
+async fn platform(data: &Path, objects: &Path) -> (Platform, Id) {
+    let objects = format!("file://{}", objects.display());
     let set = [
         ("data.dir", data.to_str().unwrap()),
+        ("objects.url", &objects),
         ("worker.concurrency", "0"),
     ];
     let set = set.map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -34,6 +35,17 @@ async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
         .sign_up(email, "correct horse battery staple", "Ada");
     let ada = ada.await.unwrap().user.id;
     let project = app.projects.create(ada, "Swept").await.unwrap().id;
+    (platform, project)
+}
+
+#[tokio::test]
+async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = folder.path().join("objects");
+    let (platform, project) = platform(&folder.path().join("data"), &objects).await;
+    let app = &platform.app;
+    let ours = std::fs::read_dir(&objects).unwrap().next().unwrap();
+    let ours = ours.unwrap().path();
     // Stored as an upload does it; `with_row` as one that came to its end.
     let put = async |with_row: bool| {
         let track = app.tracks.draw(project);
@@ -44,14 +56,14 @@ async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
             let created = app.tracks.create(project, track, "a.wav", &stored, None);
             created.await.unwrap();
         }
-        (stored.url, data.join("objects").join(key))
+        (stored.url, ours.join(key))
     };
     let (owned, owned_file) = put(true).await;
     let (orphan, orphan_file) = put(false).await;
     let (young, _) = put(false).await;
     // The temporary file of an upload that was killed, and a file of somebody else's.
     let stale_file = orphan_file.with_extension("wav#1");
-    let foreign_file = data.join("objects/README");
+    let foreign_file = ours.join("README");
     for file in [&stale_file, &foreign_file] {
         File::create(file).unwrap();
     }
@@ -81,6 +93,28 @@ async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
     );
     assert!(!stale_file.exists() && foreign_file.exists());
     platform.close(Duration::ZERO).await;
+}
+
+/// To databases that do not know them, all objects look like orphans.
+#[tokio::test]
+async fn sweep_leaves_the_objects_of_other_databases_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = folder.path().join("objects");
+    let (theirs, project) = platform(&folder.path().join("theirs"), &objects).await;
+    let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(PLUCK))]);
+    let key = sweep::key(project, theirs.app.tracks.draw(project));
+    let stored = theirs.app.objects.put(&key, body, u64::MAX).await.unwrap();
+
+    let (ours, _) = platform(&folder.path().join("ours"), &objects).await;
+    let in_an_hour = Clock::system().now().after(Duration::from_secs(3600));
+    let app = &ours.app;
+    let (later, _time) = Clock::manual(in_an_hour);
+    let removed = sweep::once(&app.objects, &app.tracks, &later, Duration::ZERO).await;
+
+    assert_eq!(removed, 0);
+    assert!(theirs.app.objects.open(&stored.url).await.is_ok());
+    theirs.close(Duration::ZERO).await;
+    ours.close(Duration::ZERO).await;
 }
 
 fn age(file: &Path, by: Duration) {
