@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::audio::{self, Analysis, AudioError};
-use crate::objects::{Objects, ObjectsError};
+use crate::objects::Objects;
 use crate::track::Tracks;
 
 /// Measures one track.
@@ -54,13 +54,8 @@ impl Measurer {
         let Some(track) = self.tracks.find(project, id).await? else {
             return Ok(Outcome::Dead("the track was deleted".into()));
         };
-        let file = match self.objects.open(&track.url).await {
-            Ok(file) => file,
-            Err(ObjectsError::Missing { .. }) => {
-                return Ok(Outcome::Dead("the track's file is gone".into()));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        // Also of a missing file another attempt is made: its folder may not be there yet.
+        let file = self.objects.open(&track.url).await?;
         let found: Result<Analysis, AudioError> =
             tokio::task::spawn_blocking(move || audio::analyse(file)).await?;
         let found = match found {

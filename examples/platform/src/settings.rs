@@ -2,6 +2,7 @@
 
 mod schema;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use maxscale_core::config::{Config, ConfigError, ConfigErrors, Parsed, SchemaErr
 pub use schema::schema;
 
 /// Everything that the platform is told from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where requests are taken.
     pub listen: SocketAddr,
@@ -62,6 +63,13 @@ pub struct Settings {
     pub log_format: String,
     /// Whether logs on a terminal have colours.
     pub log_color: bool,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // URLs may hold passwords.
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
 }
 
 /// An upload may take this many times as long as another request.

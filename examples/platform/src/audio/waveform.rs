@@ -28,11 +28,6 @@ impl Waveform {
         &self.0
     }
 
-    /// Two bytes per stretch, as they are stored.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
-    }
-
     /// The lowest and the highest sample of each stretch.
     pub fn pairs(&self) -> impl Iterator<Item = (i8, i8)> {
         self.0

@@ -4,14 +4,17 @@ use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
 use maxscale_auth::LoggedIn;
+use maxscale_core::refusal::{Class, Refusal};
 use serde::Deserialize;
 use serde_json::json;
+use tracing::Instrument as _;
 
 use super::App;
 use super::reply::{ApiError, Body, User};
 use crate::profile::Profile;
 
-#[derive(Debug, Deserialize)]
+// No `Debug`: it holds a password.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SignUp {
     email: String,
@@ -19,7 +22,8 @@ pub(super) struct SignUp {
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
+// No `Debug`: it holds a password.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogIn {
     email: String,
@@ -78,8 +82,19 @@ pub(super) async fn rename(
     User(principal): User,
     Body(body): Body<Rename>,
 ) -> Result<Response, ApiError> {
-    app.accounts.rename(principal.user(), &body.name).await?;
-    app.profiles.changed(principal.user()).await;
+    let (accounts, profiles, user) = (app.accounts.clone(), app.profiles.clone(), principal.user());
+    // A task of its own: neither a deadline nor a client that goes away comes
+    // between the change and its news, which are told also where nobody knows
+    // whether the change was made.
+    let renamed = async move {
+        let renamed = accounts.rename(user, &body.name).await;
+        profiles.changed(user).await;
+        renamed
+    };
+    let renamed = tokio::spawn(renamed.in_current_span());
+    renamed
+        .await
+        .map_err(|_| ApiError::new(Refusal::of(Class::Internal)))??;
     me(State(app), User(principal)).await
 }
 

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use maxscale_core::fact::TraceId;
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
-use maxscale_queue::{JobState, JobStatus};
+use maxscale_queue::{Job as _, JobState};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use super::App;
 use super::project::owned;
 use super::reply::{ApiError, User, path_error, query_error};
 use crate::audio::{self, AudioError, SNIFF_BYTES};
+use crate::measure::Measure;
 use crate::objects::{ObjectsError, Stored};
 use crate::sweep;
 use crate::track::Track;
@@ -138,6 +139,8 @@ async fn store(app: &App, project: Id, track: Id, body: Body) -> Result<Stored, 
     Ok(stored)
 }
 
+const GAVE_UP: &str = "it could not be measured, and it was tried often";
+
 async fn shown(app: &App, track: &Track) -> Result<Value, ApiError> {
     let mut body = json!({ "id": track.id.to_string(), "name": track.name });
     if let Some(measured) = &track.measured {
@@ -154,11 +157,11 @@ async fn shown(app: &App, track: &Track) -> Result<Value, ApiError> {
     }
     let job = app.queue.status(track.job.into()).await?;
     let (state, reason) = match job {
-        Some(JobStatus {
-            state: JobState::Dead,
-            last_error,
-            ..
-        }) => ("failed", last_error),
+        // What used up the last attempt was not the file: it tells of our insides.
+        Some(job) if job.state == JobState::Dead && job.attempt >= Measure::MAX_ATTEMPTS => {
+            ("failed", Some(GAVE_UP.to_owned()))
+        }
+        Some(job) if job.state == JobState::Dead => ("failed", job.last_error),
         _ => ("queued", None),
     };
     body["state"] = state.into();
