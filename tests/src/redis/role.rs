@@ -98,7 +98,7 @@ fn sentinel_arguments(folder: &Path, port: u16, watched: u16) -> Vec<OsString> {
          bind 127.0.0.1\n\
          dir \"{}\"\n\
          sentinel monitor {WATCHED} 127.0.0.1 {watched} 2\n\
-         sentinel down-after-milliseconds {WATCHED} 1000\n\
+         sentinel down-after-milliseconds {WATCHED} 1500\n\
          sentinel failover-timeout {WATCHED} 3000\n",
         data.display()
     );
