@@ -1,14 +1,30 @@
-//! A ring of versioned keys: MACs of tokens, and of values that name rows.
+//! A ring of versioned keys: MACs of tokens, and of values that name rows, and
+//! sealed values (feature `seal`).
 //!
-//! The ring signs with its newest key and verifies with any key it holds, so a
-//! key is rotated by adding the next version and dropping the old one later.
+//! A [`KeyRing`] signs and seals with one key and reads with any key it holds.
 //! Keys for different purposes are derived (HMAC of the purpose's name), so
-//! that a MAC made for one purpose never passes for another.
+//! that what was made for one purpose never passes for another.
+//!
+//! [`Keys`] is the ring in use, which a rotation exchanges while others work.
+//! With several processes a rotation has three steps, each of which reaches
+//! all processes before the next begins:
+//!
+//! 1. [`with_old`](KeyRing::with_old): every process can read the next version.
+//! 2. [`promoted`](KeyRing::promoted): every process writes it.
+//! 3. [`retired`](KeyRing::retired): nothing is left that the old version wrote.
+
+mod handle;
+#[cfg(feature = "seal")]
+mod seal;
 
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+
+pub use handle::Keys;
+#[cfg(feature = "seal")]
+pub use seal::OpenError;
 
 /// A 256-bit MAC.
 pub type Tag = [u8; 32];
@@ -17,7 +33,8 @@ pub type Tag = [u8; 32];
 #[derive(Clone)]
 pub struct Secret(Box<[u8]>);
 
-/// Versioned keys, newest first.
+/// Versioned keys, of which the first writes and all read. Never changes:
+/// a rotation makes another one.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     keys: Vec<(u8, Secret)>,
@@ -42,6 +59,14 @@ pub enum KeyError {
     /// Two keys have the same version.
     #[error("key version {0} is given twice")]
     Twice(u8),
+
+    /// The ring has no such version.
+    #[error("there is no key version {0}")]
+    Unknown(u8),
+
+    /// The version that signs cannot be taken away.
+    #[error("key version {0} is the one that signs")]
+    InUse(u8),
 
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
@@ -94,13 +119,47 @@ impl KeyRing {
         Self { keys: Vec::new() }.with(version, newest)
     }
 
-    /// Adds an older key that still verifies.
+    /// Adds a key that only reads: an older one, or the next one before its
+    /// [promotion](Self::promoted).
     ///
     /// # Errors
     ///
     /// Returns [`KeyError`] for a short key or a version given twice.
     pub fn with_old(self, version: u8, key: Secret) -> Result<Self, KeyError> {
         self.with(version, key)
+    }
+
+    /// The same keys, of which `version` signs and seals from now on.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`KeyError::Unknown`] for a version that the ring does not hold.
+    pub fn promoted(mut self, version: u8) -> Result<Self, KeyError> {
+        let at = self.place(version)?;
+        self.keys[..=at].rotate_right(1);
+        Ok(self)
+    }
+
+    /// The same keys without `version`: nothing that it signed or sealed reads
+    /// any more.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`KeyError::InUse`] for the version that signs, and
+    /// [`KeyError::Unknown`] for one that the ring does not hold.
+    pub fn retired(mut self, version: u8) -> Result<Self, KeyError> {
+        match self.place(version)? {
+            0 => Err(KeyError::InUse(version)),
+            at => {
+                self.keys.remove(at);
+                Ok(self)
+            }
+        }
+    }
+
+    fn place(&self, version: u8) -> Result<usize, KeyError> {
+        let place = self.versions().position(|held| held == version);
+        place.ok_or(KeyError::Unknown(version))
     }
 
     fn with(mut self, version: u8, key: Secret) -> Result<Self, KeyError> {
@@ -115,17 +174,17 @@ impl KeyRing {
         Ok(self)
     }
 
-    /// The version that signs.
+    /// The version that signs and seals.
     pub fn version(&self) -> u8 {
         self.keys.first().map_or(0, |(version, _)| *version)
     }
 
-    /// All versions held, newest first.
+    /// All versions held, the one that signs first.
     pub fn versions(&self) -> impl Iterator<Item = u8> + '_ {
         self.keys.iter().map(|(version, _)| *version)
     }
 
-    /// MACs `message` for `purpose` with the newest key.
+    /// MACs `message` for `purpose` with the key that signs.
     pub fn sign(&self, purpose: &str, message: &[u8]) -> (u8, Tag) {
         let version = self.version();
         let tag = self.mac(version, purpose, message).unwrap_or_default();
@@ -147,13 +206,17 @@ impl KeyRing {
     }
 
     fn derived(&self, version: u8, purpose: &str) -> Option<Hmac<Sha256>> {
-        let (_, key) = self.keys.iter().find(|(held, _)| *held == version)?;
-        let key: Tag = hmac(key.expose())
-            .chain_update(purpose.as_bytes())
-            .finalize()
-            .into_bytes()
-            .into();
+        let key = self.key(version, &[purpose.as_bytes()])?;
         Some(hmac(&key))
+    }
+
+    /// The key that only those who name all of `parts` get.
+    fn key(&self, version: u8, parts: &[&[u8]]) -> Option<Tag> {
+        let (_, key) = self.keys.iter().find(|(held, _)| *held == version)?;
+        let mac = parts
+            .iter()
+            .fold(hmac(key.expose()), |mac, part| mac.chain_update(part));
+        Some(mac.finalize().into_bytes().into())
     }
 }
 
@@ -193,6 +256,35 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
+        let ring = ring(1, b'A').with_old(2, Secret::new([b'B'; 40])).unwrap();
+        let keys = Keys::new(ring.clone());
+        let shown = format!("{ring:?} {keys:?} {ring:#?} {keys:#?}");
+        // As text, as numbers, as hex.
+        for form in ["AA", "BB", "65", "66", "41", "42"] {
+            assert!(!shown.contains(form), "{shown}");
+        }
         assert_eq!(format!("{:?}", Secret::new(*b"hunter2")), "Secret(***)");
+    }
+
+    #[test]
+    fn promoted_version_signs_and_the_others_still_verify() {
+        let old = ring(1, 7);
+        let (_, tag) = old.sign("session", b"m");
+        let both = old.with_old(2, Secret::new([8; 32])).unwrap();
+        assert_eq!(both.version(), 1);
+        let promoted = both.promoted(2).unwrap();
+        assert_eq!(promoted.versions().collect::<Vec<_>>(), [2, 1]);
+        assert!(promoted.verify(1, "session", b"m", &tag));
+        assert!(matches!(promoted.promoted(3), Err(KeyError::Unknown(3))));
+    }
+
+    #[test]
+    fn retired_version_verifies_no_more_and_the_one_that_signs_stays() {
+        let (_, tag) = ring(1, 7).sign("session", b"m");
+        let both = ring(2, 8).with_old(1, Secret::new([7; 32])).unwrap();
+        assert!(matches!(both.clone().retired(2), Err(KeyError::InUse(2))));
+        let retired = both.retired(1).unwrap();
+        assert!(!retired.verify(1, "session", b"m", &tag));
+        assert!(matches!(retired.retired(1), Err(KeyError::Unknown(1))));
     }
 }

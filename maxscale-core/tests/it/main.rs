@@ -10,6 +10,8 @@
 )]
 
 mod id;
+#[cfg(feature = "seal")]
+mod keys;
 #[cfg(all(feature = "limit", feature = "redis"))]
 mod limit;
 #[cfg(feature = "redis")]
