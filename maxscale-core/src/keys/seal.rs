@@ -13,8 +13,9 @@ use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305};
 use super::{KeyError, KeyRing, Secret};
 
 const FORMAT: u8 = 1;
+/// Format and version.
+const HEAD: usize = 2;
 const NONCE: usize = 24;
-const HEAD: usize = 2 + NONCE;
 const TAG: usize = 16;
 
 /// No text begins with this byte, so no purpose of a MAC gives a key that seals.
@@ -43,7 +44,7 @@ pub enum OpenError {
 #[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
 impl KeyRing {
     /// How much longer a sealed value is than what it holds.
-    pub const SEAL_OVERHEAD: usize = HEAD + TAG;
+    pub const SEAL_OVERHEAD: usize = HEAD + NONCE + TAG;
 
     /// Encrypts `plain` under the key that signs, for `purpose`.
     ///
@@ -77,21 +78,22 @@ impl KeyRing {
         associated: &[u8],
         sealed: &[u8],
     ) -> Result<Vec<u8>, OpenError> {
-        let version = Self::sealed_under(sealed).ok_or(OpenError::NotSealed)?;
+        let Parts {
+            head,
+            nonce,
+            text,
+            tag,
+        } = Parts::of(sealed).ok_or(OpenError::NotSealed)?;
         let cipher = self
-            .cipher(version, purpose)
-            .ok_or(OpenError::Unknown(version))?;
-        let (head, rest) = sealed.split_at(HEAD);
-        let (text, tag) = rest.split_at(rest.len() - TAG);
-        let nonce = head[2..].try_into().expect("the head ends with the nonce");
-        let tag = tag.try_into().expect("cut off at its length");
+            .cipher(head[1], purpose)
+            .ok_or(OpenError::Unknown(head[1]))?;
         let mut plain = text.to_vec();
         cipher
             .decrypt_inout_detached(
-                &nonce,
+                &(*nonce).into(),
                 &bound(head, associated),
                 plain.as_mut_slice().into(),
-                &tag,
+                &(*tag).into(),
             )
             .map_err(|_| OpenError::Forged)?;
         Ok(plain)
@@ -101,10 +103,7 @@ impl KeyRing {
     /// what must be sealed again before a version is
     /// [retired](Self::retired).
     pub fn sealed_under(sealed: &[u8]) -> Option<u8> {
-        match sealed {
-            [FORMAT, version, rest @ ..] if rest.len() >= NONCE + TAG => Some(*version),
-            _ => None,
-        }
+        Parts::of(sealed).map(|parts| parts.head[1])
     }
 
     fn seal_with(
@@ -122,11 +121,11 @@ impl KeyRing {
         sealed.extend([FORMAT, version]);
         sealed.extend(nonce);
         sealed.extend(plain);
-        let (head, text) = sealed.split_at_mut(HEAD);
+        let (head, text) = sealed.split_at_mut(HEAD + NONCE);
         let tag = cipher
             .encrypt_inout_detached(
                 &nonce.into(),
-                &bound(head, associated),
+                &bound(&head[..HEAD], associated),
                 InOutBuf::from(text),
             )
             .expect("nobody holds 256 GiB in one value");
@@ -140,9 +139,33 @@ impl KeyRing {
     }
 }
 
+/// A sealed value, taken apart.
+struct Parts<'a> {
+    head: &'a [u8; HEAD],
+    nonce: &'a [u8; NONCE],
+    text: &'a [u8],
+    tag: &'a [u8; TAG],
+}
+
+// === impl Parts ===
+
+impl<'a> Parts<'a> {
+    fn of(sealed: &'a [u8]) -> Option<Self> {
+        let (head, rest) = sealed.split_first_chunk()?;
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let (text, tag) = rest.split_last_chunk()?;
+        (head[0] == FORMAT).then_some(Self {
+            head,
+            nonce,
+            text,
+            tag,
+        })
+    }
+}
+
 /// What is authenticated besides the nonce and the ciphertext.
 fn bound(head: &[u8], associated: &[u8]) -> Vec<u8> {
-    [&head[..2], associated].concat()
+    [head, associated].concat()
 }
 
 #[cfg(test)]
