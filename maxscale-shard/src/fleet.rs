@@ -1,15 +1,15 @@
 //! Opening all databases at the start: names, map, migrations, identity.
 //!
 //! ```text
-//!  catalog: wait for it ─ migrate ─ remember or compare names and map
+//!  catalog: find it, or see that all is fresh ─ migrate ─ remember or compare names and map
 //!  each node, side by side: connect ─ migrate ─ recognise ─ ready
 //! ```
 //!
-//! The first start writes names, map and cluster id into the catalog, and the
-//! cluster id and its own name into each node. Every later start compares, so a
-//! list that changed, or two entries swapped, is refused before any query. A
-//! node that is down at the start is tried again in the background; its keys
-//! are refused until it is ready.
+//! The first start needs every node. It writes names, map and cluster id into
+//! the catalog, and the cluster id and its own name into each node. Every later
+//! start compares, so a list that changed, or two entries swapped, is refused
+//! before any query. A node that is down at a later start is tried again in the
+//! background; its keys are refused until it is ready.
 
 mod catalog;
 mod home;
@@ -79,6 +79,23 @@ pub enum FleetError {
     #[error("the catalog was not reachable within {waited:?}")]
     NoCatalog {
         /// How long it was tried.
+        waited: Duration,
+        /// The last error.
+        #[source]
+        source: ShardError,
+    },
+
+    /// No catalog was found, and one is made only once every node has said that
+    /// it belongs to no fleet: one that is away may hold the catalog.
+    #[error(
+        "no catalog was found, and a first start needs every node; \
+         no answer within {waited:?} from {}",
+        names(missing)
+    )]
+    FirstStart {
+        /// The nodes that did not answer.
+        missing: Vec<NodeId>,
+        /// How long they were tried.
         waited: Duration,
         /// The last error.
         #[source]
@@ -211,12 +228,14 @@ impl FleetConfig {
 // === impl Fleet ===
 
 impl Fleet {
-    /// Opens every database; ready when the catalog and one node are.
+    /// Opens every database; ready when the catalog and one node are. A first
+    /// start waits for every node.
     ///
     /// # Errors
     ///
-    /// Returns [`FleetError`] when the catalog or every node stays away for
-    /// the configured time, or when what they hold is not this fleet.
+    /// Returns [`FleetError`] when the catalog or every node stays away for the
+    /// configured time, at a first start any node, or when what they hold is not
+    /// this fleet.
     pub async fn open(config: FleetConfig) -> Result<Self, FleetError> {
         let start = Instant::now();
         let ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id.clone()).collect();
@@ -231,9 +250,14 @@ impl Fleet {
             )?);
         }
         let (catalog, admin) = match config.catalog.as_deref() {
-            Some(url) => open_catalog(&config, url, url)?,
+            Some(url) => {
+                let (catalog, admin) = open_catalog(&config, url, url)?;
+                home::find(&databases, Some(&catalog), &config, start).await?;
+                (catalog, admin)
+            }
             None => {
-                let home = &config.nodes[home::find(&databases, &config, start).await?];
+                let home = home::find(&databases, None, &config, start).await?;
+                let home = &config.nodes[home];
                 open_catalog(&config, &home.url, home.direct_url())?
             }
         };
@@ -282,6 +306,11 @@ impl Fleet {
             node.database().close().await;
         }
     }
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+    names.join(", ")
 }
 
 /// Two nodes in one database would write over each other's name at the first start.

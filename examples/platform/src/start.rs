@@ -192,6 +192,10 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
         FleetError::NoCatalog { .. } | FleetError::NoNode { .. } => {
             (nodes, "start these databases, or correct their URLs")
         }
+        FleetError::FirstStart { .. } => (
+            nodes,
+            "start every database of the list, or correct its URL",
+        ),
         FleetError::OtherCount { .. } => {
             ("shards.count", "set it to the number of the first start")
         }

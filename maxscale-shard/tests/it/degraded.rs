@@ -1,4 +1,4 @@
-//! Starts while databases are away.
+//! Starts while databases are away, and statements to one that hangs.
 
 use std::time::Duration;
 
@@ -20,6 +20,12 @@ fn patient(entries: &[&str]) -> FleetConfig {
         .wait(Duration::from_secs(30))
 }
 
+/// Makes the fleet of `entries`, for a later start that lacks one of them.
+async fn first_start(entries: &[&str]) {
+    let fleet = Fleet::open(patient(entries)).await.unwrap();
+    fleet.close().await;
+}
+
 fn key_of_second(router: &Router) -> Result<(), ShardError> {
     router
         .virtual_shard(VirtualShard::new(SHARDS - 1))
@@ -31,6 +37,7 @@ async fn node_that_is_down_is_refused_until_it_is_back() {
     let first = Nodes::fresh(Engine::Postgres, 1).await;
     let server = PostgresServer::start().await;
     let second = server.database().await.url();
+    first_start(&[&first.urls[0], &second]).await;
     server.stop().await;
 
     let start = Instant::now();
@@ -51,7 +58,6 @@ async fn node_that_is_down_is_refused_until_it_is_back() {
 
     server.restart().await;
     eventually(LIMIT, async || key_of_second(router)).await;
-    // It was migrated on the way.
     let there = router.virtual_shard(VirtualShard::new(SHARDS - 1)).unwrap();
     there.execute(note(1, 1)).await.unwrap();
 }
@@ -62,6 +68,7 @@ async fn node_that_hangs_delays_the_start_no_more_than_one_that_is_down() {
     let first = Nodes::fresh(Engine::Postgres, 1).await;
     let server = PostgresServer::start().await;
     let second = server.database().await.url();
+    first_start(&[&first.urls[0], &second]).await;
     server.pause();
 
     let start = Instant::now();
@@ -83,12 +90,13 @@ async fn node_that_hangs_delays_the_start_no_more_than_one_that_is_down() {
 async fn node_that_comes_back_with_a_foreign_database_is_never_ready() {
     let nodes = Nodes::fresh(Engine::Postgres, 1).await;
     let server = PostgresServer::start().await;
-    let (second, foreign) = (server.database().await.url(), server.database().await.url());
-    Fleet::open(patient(&[&foreign]))
-        .await
-        .unwrap()
-        .close()
-        .await;
+    let [own, second, foreign] = [
+        server.database().await.url(),
+        server.database().await.url(),
+        server.database().await.url(),
+    ];
+    first_start(&[&nodes.urls[0], &own]).await;
+    first_start(&[&foreign]).await;
     server.stop().await;
     let fleet = Fleet::open(patient(&[&nodes.urls[0], &foreign]))
         .await
@@ -140,6 +148,9 @@ async fn nodes_that_stay_away_end_the_start_soon_after_the_wait() {
     let urls =
         [free_port(), free_port()].map(|port| format!("postgres://nobody@127.0.0.1:{port}/x"));
     let wait = Duration::from_secs(2);
+    let fresh = Nodes::fresh(Engine::Postgres, 2).await;
+    let config = patient(&[&fresh.urls[0], &fresh.urls[1]]).catalog(&catalog.urls[0]);
+    Fleet::open(config).await.unwrap().close().await;
 
     let start = Instant::now();
     let config = patient(&[&urls[0], &urls[1]])
@@ -166,7 +177,7 @@ async fn no_second_catalog_is_made_while_the_first_is_away() {
         format!("a={}", server.database().await.url()),
         format!("b={}", other.urls[0]),
     );
-    Fleet::open(patient(&[&a, &b])).await.unwrap().close().await;
+    first_start(&[&a, &b]).await;
     server.stop().await;
 
     let reordered = patient(&[&b, &a]).wait(Duration::from_secs(2));
@@ -176,18 +187,85 @@ async fn no_second_catalog_is_made_while_the_first_is_away() {
         matches!(refused, FleetError::NoCatalog { .. }),
         "{refused:?}"
     );
-    let table = sql("SELECT 1 AS n FROM pg_tables WHERE tablename = 'ms_keyspace'");
-    assert!(
-        other
-            .database()
-            .await
-            .fetch_all(table)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(!has_a_catalog(&other).await);
     server.restart().await;
     Fleet::open(patient(&[&b, &a])).await.unwrap();
+}
+
+async fn has_a_catalog(nodes: &Nodes) -> bool {
+    let table = sql("SELECT 1 AS n FROM pg_tables WHERE tablename = 'ms_keyspace'");
+    let found = nodes.database().await.fetch_all(table).await;
+    !found.unwrap().is_empty()
+}
+
+/// The new node is listed first and knows of nothing; the catalog is on the one that is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_catalog_is_made_on_a_new_node_while_a_listed_one_is_away() {
+    let server = PostgresServer::start().await;
+    let new = Nodes::fresh(Engine::Postgres, 1).await;
+    let a = format!("a={}", server.database().await.url());
+    let c = format!("c={}", new.urls[0]);
+    first_start(&[&a]).await;
+    server.stop().await;
+
+    let longer = patient(&[&c, &a]).wait(Duration::from_secs(1));
+    let refused = Fleet::open(longer).await.unwrap_err();
+
+    let FleetError::FirstStart { missing, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(missing.len(), 1);
+    assert_eq!(missing[0].as_str(), "a");
+    let text = Chain(&refused).to_string();
+    for part in ["a first start needs every node", "from a", "refused"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!has_a_catalog(&new).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_start_waits_for_every_node() {
+    let server = PostgresServer::start().await;
+    let here = Nodes::fresh(Engine::Postgres, 2).await;
+    let (first, away) = (&here.urls[0], server.database().await.url());
+    server.stop().await;
+
+    // The catalog on the first node, or in a database of its own.
+    let (on_a_node, apart) = (patient(&[first, &away]), patient(&[first, &away]));
+    for config in [on_a_node, apart.catalog(&here.urls[1])] {
+        let given_up = Fleet::open(config.wait(Duration::from_secs(1))).await;
+        let refused = given_up.unwrap_err();
+        assert!(
+            matches!(refused, FleetError::FirstStart { .. }),
+            "{refused:?}"
+        );
+    }
+    let entries = [first.clone(), away];
+    let start = tokio::spawn(async move {
+        let entries = entries.each_ref().map(String::as_str);
+        Fleet::open(patient(&entries)).await
+    });
+    server.restart().await;
+
+    let fleet = start.await.unwrap().unwrap();
+    key_of_second(fleet.router()).unwrap();
+}
+
+/// Its nodes would belong to two fleets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_catalog_is_made_for_nodes_that_have_one_elsewhere() {
+    let nodes = Nodes::fresh(Engine::Postgres, 1).await;
+    let fresh = Nodes::fresh(Engine::Postgres, 1).await;
+    first_start(&[&nodes.urls[0]]).await;
+
+    let refused = Fleet::open(patient(&[&nodes.urls[0]]).catalog(&fresh.urls[0])).await;
+
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(refused, FleetError::WrongNode { .. }),
+        "{refused:?}"
+    );
+    assert!(!has_a_catalog(&fresh).await);
 }
 
 /// A database behind a proxy, with two connections and half a second per statement.
