@@ -31,6 +31,10 @@ pub(crate) async fn fetch_optional(
 /// No server is started anew in less.
 const IDLE_UNASKED: Duration = Duration::from_millis(100);
 
+/// The pool asks a connection that it gets back for a sign of life, for which
+/// the server does nothing. One that hangs gives none in this time.
+const LIFE_SIGN: Duration = Duration::from_secs(1);
+
 /// A pool that connects when first used.
 pub(crate) fn pool(
     database: &Arc<str>,
@@ -67,6 +71,18 @@ pub(crate) fn pool(
         })
         .idle_timeout(options.idle_timeout)
         .connect_lazy_with(connect))
+}
+
+/// Gives a connection back to its pool, or closes it if the server hangs.
+///
+/// The pool's own way has no limit, and keeps the connection's place meanwhile.
+pub(crate) fn give_back(conn: &mut Pooled) {
+    // From here on `conn` is empty; its own drop gives nothing back.
+    let asked = conn.return_to_pool();
+    // Outside a runtime nobody can ask, and it is closed.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(tokio::time::timeout(LIFE_SIGN, asked));
+    }
 }
 
 /// Reads a URL so that no `PG*` variable has a say.

@@ -29,8 +29,9 @@ pub struct Conn {
     handed_out: bool,
     // How long a statement may stay without an answer.
     patience: Duration,
-    // A statement is under way, or was given up.
-    unanswered: bool,
+    // Nobody may use it again: a statement is under way or was given up, or a
+    // transaction is open.
+    spent: bool,
 }
 
 #[derive(Debug)]
@@ -65,11 +66,11 @@ macro_rules! dispatch {
 /// Dispatches, and gives up a server that does not answer.
 macro_rules! answered {
     ($self:expr, $method:ident $(, $arg:expr)*) => {{
-        $self.unanswered = true;
+        $self.spent = true;
         let answer = timeout($self.patience, async { dispatch!($self, $method $(, $arg)*) });
         match answer.await {
             Ok(answer) => {
-                $self.unanswered = false;
+                $self.spent = false;
                 answer
             }
             Err(_) => Err(ShardError::Connect {
@@ -90,7 +91,7 @@ impl Conn {
             failed: false,
             handed_out: false,
             patience,
-            unanswered: false,
+            spent: false,
         }
     }
 
@@ -193,7 +194,7 @@ impl Conn {
     pub(crate) fn close_on_drop(&mut self) {
         match &mut self.raw {
             #[cfg(feature = "postgres")]
-            RawConn::Postgres(conn) => conn.close_on_drop(),
+            RawConn::Postgres(_) => self.spent = true,
             #[cfg(feature = "sqlite")]
             RawConn::Sqlite(conn) => conn.close_on_drop(),
             RawConn::Never(never) => crate::engine::never(never),
@@ -229,11 +230,13 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         #[cfg(feature = "postgres")]
-        if self.unanswered
-            && let RawConn::Postgres(conn) = &mut self.raw
-        {
-            // The pool would wait for the answer, however long, and keep its place meanwhile.
-            conn.close_on_drop();
+        if let RawConn::Postgres(conn) = &mut self.raw {
+            if self.spent {
+                // The pool would wait for the answer, however long, and keep its place meanwhile.
+                conn.close_on_drop();
+            } else {
+                crate::engine::postgres::give_back(conn);
+            }
         }
     }
 }

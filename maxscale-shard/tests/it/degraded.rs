@@ -319,10 +319,30 @@ async fn statements_dropped_without_an_answer_keep_no_place_in_the_pool() {
     }
     drop(conns);
 
-    // Whoever has a place connects anew.
+    both_places_connect_anew(&proxy, &database).await;
+}
+
+#[tokio::test]
+async fn connections_given_back_while_the_server_hangs_keep_no_place_in_the_pool() {
+    let (proxy, database) = behind_a_proxy().await;
+    let mut conns = [
+        database.writer().await.unwrap(),
+        database.writer().await.unwrap(),
+    ];
+    for conn in &mut conns {
+        conn.fetch_all(one()).await.unwrap();
+    }
+    proxy.black_hole(Way::ToClient);
+    drop(conns);
+
+    both_places_connect_anew(&proxy, &database).await;
+}
+
+/// What has a place tries, in vain, to connect.
+async fn both_places_connect_anew(proxy: &Proxy, database: &Database) {
     eventually(LIMIT, async || {
-        let _ = database.reader().await;
-        proxy.connections() > 2
+        let _ = tokio::join!(database.reader(), database.reader());
+        proxy.connections() >= 4
     })
     .await;
 }
