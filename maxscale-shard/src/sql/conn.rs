@@ -95,11 +95,6 @@ impl Conn {
         }
     }
 
-    /// From here on statements take as long as they take.
-    pub(crate) const fn wait_for_ever(&mut self) {
-        self.patience = Duration::MAX;
-    }
-
     /// The engine behind this connection.
     pub fn engine(&self) -> Engine {
         match &self.raw {
@@ -162,9 +157,13 @@ impl Conn {
         })
     }
 
-    /// Runs several statements without parameters, separated by `;`.
+    /// Runs several statements without parameters, separated by `;`, for as
+    /// long as they take.
     pub(crate) async fn run_script(&mut self, script: &'static str) -> Result<(), ShardError> {
-        answered!(self, run_script, script)
+        let patience = std::mem::replace(&mut self.patience, Duration::MAX);
+        let done: Result<(), ShardError> = answered!(self, run_script, script);
+        self.patience = patience;
+        done
     }
 
     pub(crate) async fn begin(&mut self) -> Result<(), ShardError> {
