@@ -24,6 +24,7 @@ use maxscale_core::Chain;
 use maxscale_core::id::KeyspaceTag;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ShardError;
@@ -75,7 +76,7 @@ pub struct Fleet {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FleetError {
-    /// The catalog did not answer in time.
+    /// The catalog did not answer in time, or was too busy.
     #[error("the catalog was not reachable within {waited:?}")]
     NoCatalog {
         /// How long it was tried.
@@ -262,9 +263,19 @@ impl Fleet {
             }
         };
 
-        wait_for(&admin, start, config.wait).await?;
-        migrate(&admin, &config.catalog_sets, config.migrate).await?;
-        let (cluster, topology) = Membership::remember(&catalog, &wanted).await?;
+        let (cluster, topology) = loop {
+            match settle(&config, &catalog, &admin, &wanted).await {
+                Err(FleetError::Shard(source)) if source.may_pass() => {
+                    let waited = config.wait;
+                    if start.elapsed() >= waited {
+                        return Err(FleetError::NoCatalog { waited, source });
+                    }
+                    tracing::info!(error = %Chain(&source), "waiting for the catalog");
+                    sleep(PAUSE).await;
+                }
+                settled => break settled?,
+            }
+        };
 
         // The catalog lists nodes in the order of their first listing.
         let place = |id: &NodeId| config.nodes.iter().position(|node| node.id == *id);
@@ -342,23 +353,16 @@ fn open_catalog(
     Ok((catalog, admin))
 }
 
-async fn wait_for(catalog: &Database, start: Instant, wait: Duration) -> Result<(), FleetError> {
-    loop {
-        match catalog.reach().await {
-            Ok(()) => return Ok(()),
-            Err(source) if source.is_unreachable() && start.elapsed() < wait => {
-                tracing::info!(error = %Chain(&source), "waiting for the catalog");
-                sleep(PAUSE).await;
-            }
-            Err(source) if source.is_unreachable() => {
-                return Err(FleetError::NoCatalog {
-                    waited: wait,
-                    source,
-                });
-            }
-            Err(source) => return Err(source.into()),
-        }
-    }
+/// Migrates the catalog; gives what it remembers.
+async fn settle(
+    config: &FleetConfig,
+    catalog: &Database,
+    admin: &Database,
+    wanted: &Topology,
+) -> Result<(Uuid, Topology), FleetError> {
+    admin.reach().await?;
+    migrate(admin, &config.catalog_sets, config.migrate).await?;
+    Membership::remember(catalog, wanted).await
 }
 
 const PAUSE: Duration = Duration::from_millis(500);

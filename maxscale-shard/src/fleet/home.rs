@@ -49,7 +49,7 @@ pub(super) async fn find(
                 // The catalog's own database may be a node's as well, and then is listed.
                 Ok(Holds::Name(name)) if place != Some(at) => known = Some((at, name)),
                 Ok(Holds::Name(_) | Holds::Nothing) => {}
-                Err(error) if error.is_unreachable() => away.push((at, error)),
+                Err(error) if error.may_pass() => away.push((at, error)),
                 Err(error) => return Err(error.into()),
             }
         }

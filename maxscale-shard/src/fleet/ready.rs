@@ -44,6 +44,8 @@ pub(super) async fn ready(
                 untried[at] = false;
                 last = Some(error);
             }
+            // It is there: slow, or another process migrates it. So it is waited for.
+            Ok(Some((_, Err(FleetError::Shard(error))))) if error.may_pass() => last = Some(error),
             Ok(Some((_, Err(error)))) => return Err(error),
             Ok(None) | Err(_) if one_ready() => break,
             Ok(None) | Err(_) => {

@@ -70,7 +70,8 @@ macro_rules! answered {
         let answer = timeout($self.patience, async { dispatch!($self, $method $(, $arg)*) });
         match answer.await {
             Ok(answer) => {
-                $self.spent = false;
+                // Another connection may lead to a server that is well.
+                $self.spent = matches!(&answer, Err(error) if ShardError::is_unreachable(error));
                 answer
             }
             Err(_) => Err(ShardError::Connect {

@@ -1,14 +1,13 @@
-//! Starts while databases are away, and statements to one that hangs.
+//! Starts while databases are away or busy.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_core::fact::VirtualShard;
 use maxscale_shard::fleet::{FleetConfig, FleetError};
-use maxscale_shard::{
-    Database, DatabaseOptions, Engine, Fleet, Router, ShardError, Statement, sql,
-};
-use maxscale_tests::{PostgresServer, Proxy, Way, eventually, free_port};
+use maxscale_shard::{DatabaseOptions, Engine, Fleet, Router, ShardError, Tx, sql};
+use maxscale_tests::{PostgresServer, eventually, free_port};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{LIMIT, NOTES, Nodes, SHARDS, config, note};
@@ -268,83 +267,50 @@ async fn no_catalog_is_made_for_nodes_that_have_one_elsewhere() {
     assert!(!has_a_catalog(&fresh).await);
 }
 
-/// A database behind a proxy, with two connections and half a second per statement.
-async fn behind_a_proxy() -> (Proxy, Database) {
-    let target = PostgresServer::shared().await.url();
-    let proxy = Proxy::start(&target).await;
-    let mut options = DatabaseOptions::default();
-    options.connections = 2;
-    options.statement_timeout = Duration::from_millis(500);
-    let database = Database::open("hanging", &proxy.url(), &options).unwrap();
-    (proxy, database)
+/// The lock under which a database is migrated, taken by another client.
+async fn migrating(nodes: &Nodes) -> Tx {
+    let mut tx = nodes.database().await.begin().await.unwrap();
+    let lock = sql("SELECT pg_advisory_xact_lock(7881706578037858405)");
+    tx.execute(lock).await.unwrap();
+    tx
 }
 
-fn one() -> Statement {
-    sql("SELECT 1 AS one")
-}
-
-#[tokio::test]
-async fn statement_without_an_answer_is_given_up_soon_after_its_limit() {
-    let (proxy, database) = behind_a_proxy().await;
-    let mut conn = database.writer().await.unwrap();
-    conn.fetch_all(one()).await.unwrap();
-    proxy.black_hole(Way::ToClient);
-
-    let start = Instant::now();
-    let given_up = timeout(LIMIT, conn.fetch_all(one())).await.unwrap();
-    assert!(given_up.unwrap_err().is_unreachable());
-    let took = start.elapsed();
-    let limit = Duration::from_millis(500);
-    assert!(
-        (limit..limit + Duration::from_secs(3)).contains(&took),
-        "{took:?}"
-    );
-}
-
-/// As when clients go away because nothing comes.
-#[tokio::test]
-async fn statements_dropped_without_an_answer_keep_no_place_in_the_pool() {
-    let (proxy, database) = behind_a_proxy().await;
-    let mut conns = [
-        database.writer().await.unwrap(),
-        database.writer().await.unwrap(),
-    ];
-    for conn in &mut conns {
-        conn.fetch_all(one()).await.unwrap();
-    }
-    proxy.black_hole(Way::ToClient);
-    for conn in &mut conns {
-        let dropped = timeout(Duration::from_millis(50), conn.fetch_all(one())).await;
-        assert!(dropped.is_err());
-    }
-    drop(conns);
-
-    both_places_connect_anew(&proxy, &database).await;
-}
-
-#[tokio::test]
-async fn connections_given_back_while_the_server_hangs_keep_no_place_in_the_pool() {
-    let (proxy, database) = behind_a_proxy().await;
-    let mut conns = [
-        database.writer().await.unwrap(),
-        database.writer().await.unwrap(),
-    ];
-    for conn in &mut conns {
-        conn.fetch_all(one()).await.unwrap();
-    }
-    proxy.black_hole(Way::ToClient);
-    drop(conns);
-
-    both_places_connect_anew(&proxy, &database).await;
-}
-
-/// What has a place tries, in vain, to connect.
-async fn both_places_connect_anew(proxy: &Proxy, database: &Database) {
+/// Waits until some other client was refused the lock and asks again.
+async fn asked_again(nodes: &Nodes) {
+    let database = nodes.database().await;
+    let mut asked = BTreeSet::new();
     eventually(LIMIT, async || {
-        let _ = tokio::join!(database.reader(), database.reader());
-        proxy.connections() >= 4
+        let waiting = sql("SELECT pid::bigint AS pid FROM pg_locks
+             WHERE locktype = 'advisory' AND NOT granted
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+        for row in database.fetch_all(waiting).await.unwrap() {
+            asked.insert(row.get::<i64>("pid").unwrap());
+        }
+        asked.len() > 1
     })
     .await;
+}
+
+/// Both are migrated by another process for longer than a lock is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn database_that_is_busy_at_the_start_is_waited_for() {
+    let (first, second) = (
+        Nodes::fresh(Engine::Postgres, 1).await,
+        Nodes::fresh(Engine::Postgres, 1).await,
+    );
+    let mut options = DatabaseOptions::default();
+    options.lock_timeout = Duration::from_millis(200);
+    let (catalog, node) = (migrating(&first).await, migrating(&second).await);
+    let config = patient(&[&first.urls[0], &second.urls[0]]).options(options);
+    let start = tokio::spawn(Fleet::open(config));
+
+    for (busy, nodes) in [(catalog, &first), (node, &second)] {
+        asked_again(nodes).await;
+        busy.rollback().await.unwrap();
+    }
+
+    let fleet = start.await.unwrap().unwrap();
+    key_of_second(fleet.router()).unwrap();
 }
 
 #[test]
