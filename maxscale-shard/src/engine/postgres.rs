@@ -111,6 +111,7 @@ fn connect_options(text: &str) -> Result<PgConnectOptions, String> {
             return Err(format!("it names no {name}"));
         }
     }
+    refuse_unknown(&url)?;
     refuse_variables(asks)?;
 
     if url.password().is_none_or(str::is_empty) && !asks(&["password"]) {
@@ -138,6 +139,51 @@ fn connect_options(text: &str) -> Result<PgConnectOptions, String> {
         options = options.port(5432);
     }
     Ok(options)
+}
+
+/// What sqlx reads of a URL's query, and besides `options[...]`.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Refuses what sqlx would pass by, with its value in a log line: a mistyped
+/// password would be told, and a mistyped `sslmode` would get plaintext.
+fn refuse_unknown(url: &Url) -> Result<(), String> {
+    let known = |key: &str| {
+        let option = key.strip_prefix("options[");
+        PARAMETERS.contains(&key) || option.is_some_and(|rest| rest.ends_with(']'))
+    };
+    let mut behind_a_password = false;
+    for (at, (key, value)) in (1..).zip(url.query_pairs()) {
+        if !known(&key) {
+            // This may be the rest of a password that has an `&` in it, and so is not told.
+            return Err(if value.is_empty() || behind_a_password {
+                format!("its parameter number {at} is unknown; in a value, & is written %26")
+            } else {
+                let parameters = PARAMETERS.join(", ");
+                format!("its parameter {key:?} is none of {parameters} and options[...]")
+            });
+        }
+        behind_a_password |= key == "password";
+    }
+    Ok(())
 }
 
 /// Refuses the variables that sqlx takes and offers no way to unset.
