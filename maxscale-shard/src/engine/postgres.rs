@@ -59,8 +59,9 @@ pub(crate) fn pool(
         .min_connections(0)
         .acquire_timeout(options.acquire_timeout)
         .test_before_acquire(false)
-        // A ping per acquire costs a round trip. A connection that idled may have
-        // broken unnoticed, and then its first statement would fail.
+        // Each connection was asked when it was given back, at the cost of a round
+        // trip that nobody waits for but whoever needs its place. One that idled
+        // since may have broken unnoticed, and then its first statement would fail.
         .before_acquire(|conn, meta| {
             Box::pin(async move {
                 if meta.idle_for >= IDLE_UNASKED {

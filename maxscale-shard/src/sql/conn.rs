@@ -111,7 +111,8 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::Connect`], [`ShardError::Unique`] or [`ShardError::Statement`].
+    /// Returns [`ShardError::Connect`], [`ShardError::Unique`], [`ShardError::Busy`]
+    /// or [`ShardError::Statement`].
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, ShardError> {
         let failed = std::mem::replace(&mut self.failed, true);
         let done: Result<u64, ShardError> = answered!(self, execute, statement);
