@@ -17,6 +17,7 @@ mod identity;
 mod ready;
 mod schema;
 mod spec;
+mod ways;
 
 use std::time::Duration;
 
@@ -28,13 +29,14 @@ use uuid::Uuid;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ShardError;
-use crate::migrate::{self, MigrationSet};
+use crate::migrate::MigrationSet;
 use crate::router::Router;
 use crate::topology::{NodeId, Topology, TopologyError};
 
 pub use spec::{NodeSpec, SpecError};
 
 use catalog::Membership;
+use ways::{Mark, Ways};
 
 /// What to do about pending migrations at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +62,6 @@ pub struct FleetConfig {
     wait: Duration,
     options: DatabaseOptions,
     node_sets: Vec<MigrationSet>,
-    catalog_sets: Vec<MigrationSet>,
 }
 
 /// All databases of a service, open. Dropping it ends the tries for nodes that are down.
@@ -135,6 +136,13 @@ pub enum FleetError {
         found: String,
     },
 
+    /// The two URLs of a node lead to two databases.
+    #[error("the direct URL of {node} leads to another database than its first URL")]
+    OtherDirect {
+        /// The node.
+        node: NodeId,
+    },
+
     /// There are migrations to run, and `check` forbids to run them.
     #[error("{database} has pending migrations: {pending}")]
     Pending {
@@ -184,7 +192,6 @@ impl FleetConfig {
             wait: Self::DEFAULT_WAIT,
             options: DatabaseOptions::default(),
             node_sets: vec![schema::NODE],
-            catalog_sets: vec![schema::CATALOG],
         }
     }
 
@@ -250,21 +257,22 @@ impl Fleet {
                 &config.options,
             )?);
         }
-        let (catalog, admin) = match config.catalog.as_deref() {
+        let catalog = match config.catalog.as_deref() {
             Some(url) => {
-                let (catalog, admin) = open_catalog(&config, url, url)?;
+                let catalog = Database::open("catalog", url, &config.options)?;
                 home::find(&databases, Some(&catalog), &config, start).await?;
-                (catalog, admin)
+                Ways::one(catalog)
             }
             None => {
                 let home = home::find(&databases, None, &config, start).await?;
                 let home = &config.nodes[home];
-                open_catalog(&config, &home.url, home.direct_url())?
+                let catalog = Database::open("catalog", &home.url, &config.options)?;
+                Ways::of(home, catalog, &config.options)?
             }
         };
 
         let (cluster, topology) = loop {
-            match settle(&config, &catalog, &admin, &wanted).await {
+            match settle(&config, &catalog, &wanted).await {
                 Err(FleetError::Shard(source)) if source.may_pass() => {
                     let waited = config.wait;
                     if start.elapsed() >= waited {
@@ -285,7 +293,7 @@ impl Fleet {
         let late = ready::ready(&router, &config, &order, cluster, start).await?;
         Ok(Self {
             router,
-            catalog,
+            catalog: catalog.database,
             _late: late,
         })
     }
@@ -327,7 +335,8 @@ fn names(nodes: &[NodeId]) -> String {
 /// Two nodes in one database would write over each other's name at the first start.
 fn check_urls(nodes: &[NodeSpec]) -> Result<(), FleetError> {
     for (at, node) in nodes.iter().enumerate() {
-        if let Some(same) = nodes[..at].iter().find(|other| other.url == node.url) {
+        let same = |other: &&NodeSpec| other.urls().any(|url| node.urls().any(|own| own == url));
+        if let Some(same) = nodes[..at].iter().find(same) {
             return Err(FleetError::WrongNode {
                 expected: node.id.clone(),
                 found: same.id.to_string(),
@@ -337,55 +346,17 @@ fn check_urls(nodes: &[NodeSpec]) -> Result<(), FleetError> {
     Ok(())
 }
 
-/// The catalog for statements, and for migrations if that is another URL.
-fn open_catalog(
-    config: &FleetConfig,
-    url: &str,
-    direct: &str,
-) -> Result<(Database, Database), ShardError> {
-    let open = |url: &str| Database::open("catalog", url, &config.options);
-    let catalog = open(url)?;
-    let admin = if url == direct {
-        catalog.clone()
-    } else {
-        open(direct)?
-    };
-    Ok((catalog, admin))
-}
-
 /// Migrates the catalog; gives what it remembers.
 async fn settle(
     config: &FleetConfig,
-    catalog: &Database,
-    admin: &Database,
+    catalog: &Ways,
     wanted: &Topology,
 ) -> Result<(Uuid, Topology), FleetError> {
-    admin.reach().await?;
-    migrate(admin, &config.catalog_sets, config.migrate).await?;
-    Membership::remember(catalog, wanted).await
+    let sets = &[schema::CATALOG];
+    catalog.migrate(sets, config.migrate, Mark::CATALOG).await?;
+    let remembered = Membership::remember(&catalog.database, wanted).await?;
+    catalog.lead_to_one(Mark::CATALOG).await?;
+    Ok(remembered)
 }
 
 const PAUSE: Duration = Duration::from_millis(500);
-
-async fn migrate(
-    database: &Database,
-    sets: &[MigrationSet],
-    mode: Migrate,
-) -> Result<(), FleetError> {
-    match mode {
-        Migrate::Auto => {
-            migrate::apply(database, sets).await?;
-        }
-        Migrate::Check => {
-            let pending = migrate::check(database, sets).await?;
-            if !pending.is_empty() {
-                return Err(FleetError::Pending {
-                    database: database.name().to_owned(),
-                    pending: pending.join(", "),
-                });
-            }
-        }
-        Migrate::Off => {}
-    }
-    Ok(())
-}

@@ -208,6 +208,10 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
             nodes,
             "give each node its own database, under the name it had at the first start",
         ),
+        FleetError::OtherDirect { .. } => (
+            nodes,
+            "correct one of the two URLs of this node: both are of one database",
+        ),
         FleetError::Pending { .. } => (
             "migrate",
             "run the command `migrate`, or set migrate to auto",

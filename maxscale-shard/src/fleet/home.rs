@@ -126,14 +126,18 @@ async fn look(database: &Database) -> Result<Holds, ShardError> {
     })
 }
 
+pub(super) async fn has_table(conn: &mut Conn, table: &'static str) -> Result<bool, ShardError> {
+    let there = HAS_TABLE.statement().bind(table);
+    Ok(conn.fetch_optional(there).await?.is_some())
+}
+
 /// The first row of `statement`, if `table` is there at all.
-async fn row_of(
+pub(super) async fn row_of(
     conn: &mut Conn,
     table: &'static str,
     statement: Statement,
 ) -> Result<Option<Row>, ShardError> {
-    let there = HAS_TABLE.statement().bind(table);
-    if conn.fetch_optional(there).await?.is_none() {
+    if !has_table(conn, table).await? {
         return Ok(None);
     }
     conn.fetch_optional(statement).await
