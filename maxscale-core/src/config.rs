@@ -6,6 +6,10 @@
 //! is reported at once, each error with the place, the reason and a way out;
 //! a name that the schema does not have is an error, never ignored.
 //!
+//! With [`Profile::setting`] among its settings a schema has two profiles. In
+//! `prod` no address and no secret has a default; whether the values that are
+//! set are safe together is the program's to say.
+//!
 //! Each value knows its [`Origin`] and is shown masked. Only this module reads
 //! the environment. It gives texts, numbers and durations; what they mean, and
 //! whether they agree with each other, is the program's to say, in the same
@@ -57,6 +61,8 @@ mod file;
 mod layer;
 mod mask;
 mod nearest;
+mod profile;
+mod reference;
 mod schema;
 mod secret;
 mod units;
@@ -69,6 +75,8 @@ pub use error::{ConfigError, ConfigErrors};
 pub use explanation::{Explanation, Origin};
 pub use layer::ConfigBuilder;
 pub use mask::mask_url;
+pub use profile::Profile;
+pub use reference::Reference;
 pub use schema::{Kind, Schema, SchemaError, Setting};
 pub use secret::Secret;
 pub use value::{FromValue, Parsed, Problem};
@@ -142,6 +150,12 @@ impl Config {
     pub fn is_configured(&self, key: &str) -> bool {
         self.origin(key)
             .is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    /// The profile that was chosen; `dev` if the schema has none.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        profile::chosen(&self.values)
     }
 
     /// The value of a setting as it may be shown to anyone.

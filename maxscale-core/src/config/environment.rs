@@ -17,6 +17,18 @@ pub(super) const PREFIX: &str = "MAXSCALE__";
 const RUST_LOG: &str = "RUST_LOG";
 const NO_COLOR: &str = "NO_COLOR";
 
+/// Each with the key it sets and the kind that this setting must have.
+const SHARED: [(&str, &str, Kind); 2] = [
+    (RUST_LOG, "log.filter", Kind::Text),
+    (NO_COLOR, "log.color", Kind::Bool),
+];
+
+/// The variable that sets `setting` and belongs to many programs.
+pub(super) fn shared_with(setting: &Setting) -> Option<&'static str> {
+    let same = |&&(_, key, kind): &&(_, &str, Kind)| key == setting.key() && kind == setting.kind();
+    SHARED.iter().find(same).map(|(name, ..)| *name)
+}
+
 /// The process's variables that concern us, and the names of those whose
 /// value is not Unicode.
 pub(super) fn of_process() -> (BTreeMap<String, String>, Vec<String>) {
@@ -62,10 +74,7 @@ pub(super) fn assignments<'s>(
             origin: Origin::Environment { name },
         });
     };
-    for (name, key, kind) in [
-        (RUST_LOG, "log.filter", Kind::Text),
-        (NO_COLOR, "log.color", Kind::Bool),
-    ] {
+    for (name, key, kind) in SHARED {
         let value = variables.get(name).filter(|value| !value.is_empty());
         let setting = schema.find(key).filter(|setting| setting.kind() == kind);
         if let (Some(value), Some(setting)) = (value, setting) {

@@ -92,6 +92,20 @@ pub enum ConfigError {
         /// The variable that sets it.
         variable: String,
     },
+    /// The profile `prod` needs a value, and nobody set one.
+    #[error("`{key}` has to be set in prod")]
+    UnsetInProd {
+        /// The setting.
+        key: &'static str,
+        /// What its text must look like.
+        kind: Kind,
+        /// The variable that sets it.
+        variable: String,
+        /// What holds in `dev`.
+        default: Option<&'static str>,
+        /// Where the profile came from.
+        profile: Origin,
+    },
     /// The program asked for a key that its schema does not have.
     #[error("the program reads `{key}`, which its schema does not have")]
     Undeclared {
@@ -129,6 +143,19 @@ impl ConfigError {
             shown: shown.map(Into::into),
             origin,
             problem,
+        }
+    }
+
+    /// Whether it is about what somebody set `setting` to.
+    pub(super) fn concerns(&self, setting: &Setting) -> bool {
+        match self {
+            Self::Invalid { key, .. } | Self::SecretFile { key, .. } => *key == setting.key(),
+            Self::TwoSources { variable, .. } => *variable == setting.variable(),
+            Self::NotUnicode { variable } => {
+                *variable == setting.variable()
+                    || Some(variable) == setting.file_variable().as_ref()
+            }
+            _ => false,
         }
     }
 
@@ -194,19 +221,47 @@ impl ConfigError {
                 variable,
             } => explain(
                 &"nobody set it, and it has no default",
-                &format!("set {variable}, or {key} in the configuration file, to {kind}"),
+                &to_set(key, *kind, variable),
             )
             .setting(key, "", None),
-            Self::Undeclared { .. } => explain(
-                &"this is a mistake of the program, not of its configuration",
-                "add the key to the schema",
-            ),
-            Self::Misread { kind, .. } => explain(
-                &format!("its kind is {kind}; this is a mistake of the program"),
-                "read it as another type, or change its kind in the schema",
-            ),
+            Self::UnsetInProd {
+                key,
+                kind,
+                variable,
+                default,
+                profile,
+            } => {
+                let why = why_unset(*default, profile);
+                explain(&why, &to_set(key, *kind, variable)).setting(key, "", None)
+            }
+            Self::Undeclared { .. } | Self::Misread { .. } => self.mistake(),
         }
     }
+
+    /// What no user can mend.
+    fn mistake(&self) -> Explanation {
+        let (why, action) = match self {
+            Self::Misread { kind, .. } => (
+                format!("its kind is {kind}; this is a mistake of the program"),
+                "read it as another type, or change its kind in the schema",
+            ),
+            _ => (
+                "this is a mistake of the program, not of its configuration".to_owned(),
+                "add the key to the schema",
+            ),
+        };
+        Explanation::new(self.to_string(), why, action)
+    }
+}
+
+fn why_unset(default: Option<&str>, profile: &Origin) -> String {
+    let default = default.map(|text| format!("the default {text} holds in dev only"));
+    let why = default.unwrap_or_else(|| "nobody set it".to_owned());
+    format!("{why}, and the profile is prod ({profile})")
+}
+
+fn to_set(key: &str, kind: Kind, variable: &str) -> String {
+    format!("set {variable}, or {key} in the configuration file, to {kind}")
 }
 
 /// Says in which layer the name is unknown, since keys and variables differ.

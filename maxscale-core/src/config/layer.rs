@@ -6,7 +6,9 @@ use std::{fmt, fs, io};
 
 use super::nearest::nearest;
 use super::value::Raw;
-use super::{Config, ConfigError, ConfigErrors, Origin, Schema, Setting, Value, environment, file};
+use super::{
+    Config, ConfigError, ConfigErrors, Origin, Schema, Setting, Value, environment, file, profile,
+};
 
 /// Collects the layers of a [`Config`]; see [`Config::builder`].
 #[must_use]
@@ -140,6 +142,7 @@ impl ConfigBuilder {
                 }
             }
         }
+        errors.extend(profile::unset(schema, &values, &errors));
         match errors.is_empty() {
             true => Ok(Config::new(self.schema, values)),
             false => Err(ConfigErrors(errors)),

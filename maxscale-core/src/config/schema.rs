@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::environment::PREFIX;
 use super::value::Raw;
-use super::{Problem, Value};
+use super::{Problem, Profile, Value};
 
 /// All settings of a program, checked once.
 #[derive(Clone, Debug)]
@@ -22,6 +22,7 @@ pub struct Setting {
     doc: &'static str,
     default: Option<&'static str>,
     schemes: &'static [&'static str],
+    required_in_prod: bool,
 }
 
 /// What a setting's text must look like.
@@ -40,10 +41,14 @@ pub enum Kind {
     Size,
     /// Texts: separated by commas in the environment, an array in TOML.
     List,
+    /// An IP address and a port: `127.0.0.1:3000`.
+    Address,
     /// A URL; a password in it is never shown.
     Url,
     /// A text that is never shown.
     Secret,
+    /// Such texts: separated by commas in the environment, an array in TOML.
+    Secrets,
     /// One of these words.
     Enum(&'static [&'static str]),
 }
@@ -80,6 +85,12 @@ pub enum SchemaError {
         #[source]
         source: Problem,
     },
+    /// An address or a secret would have a default in the profile `prod`.
+    #[error("the default of `{key}` would hold in prod, where no address and no secret has one")]
+    DefaultInProd {
+        /// The key as declared.
+        key: &'static str,
+    },
 }
 
 // === impl Schema ===
@@ -90,11 +101,13 @@ impl Schema {
     /// # Errors
     ///
     /// Returns a [`SchemaError`] for the first setting that is misspelt,
-    /// clashes with another, or has a default of another kind.
+    /// clashes with another, or has a default of another kind; with a
+    /// [`Profile`] also for an address or a secret whose default would hold in `prod`.
     pub fn new(settings: impl IntoIterator<Item = Setting>) -> Result<Self, SchemaError> {
         let schema = Self {
             settings: settings.into_iter().collect(),
         };
+        let has_profiles = schema.find(Profile::KEY).is_some();
         let mut variables = BTreeSet::new();
         for setting in &schema.settings {
             let key = setting.key;
@@ -115,6 +128,9 @@ impl Schema {
                 setting
                     .read(&Raw::Text(default.to_owned()))
                     .map_err(|source| SchemaError::Default { key, source })?;
+                if has_profiles && setting.leads_outside() && !setting.required_in_prod {
+                    return Err(SchemaError::DefaultInProd { key });
+                }
             }
         }
         Ok(schema)
@@ -155,6 +171,7 @@ impl Setting {
             doc,
             default: None,
             schemes: &[],
+            required_in_prod: false,
         }
     }
 
@@ -172,6 +189,15 @@ impl Setting {
     /// Default: any.
     pub const fn schemes(mut self, schemes: &'static [&'static str]) -> Self {
         self.schemes = schemes;
+        self
+    }
+
+    /// Lets the default hold in the profile `dev` only: in `prod` somebody
+    /// must set it.
+    ///
+    /// Default: no.
+    pub const fn required_in_prod(mut self) -> Self {
+        self.required_in_prod = true;
         self
     }
 
@@ -199,6 +225,20 @@ impl Setting {
         self.default
     }
 
+    /// Whether somebody must set it in the profile `prod`.
+    #[must_use]
+    pub const fn is_required_in_prod(&self) -> bool {
+        self.required_in_prod
+    }
+
+    /// Whether its value says where to connect, what to listen on, or a secret.
+    const fn leads_outside(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Address | Kind::Url | Kind::Secret | Kind::Secrets
+        )
+    }
+
     /// The variable that sets it, as in `MAXSCALE__SHARDS__NODES`.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -210,7 +250,10 @@ impl Setting {
     #[must_use]
     pub fn file_variable(&self) -> Option<String> {
         // A list may be one of URLs.
-        let may_hold_a_password = matches!(self.kind, Kind::Secret | Kind::Url | Kind::List);
+        let may_hold_a_password = matches!(
+            self.kind,
+            Kind::Secret | Kind::Secrets | Kind::Url | Kind::List
+        );
         may_hold_a_password.then(|| self.variable() + "_FILE")
     }
 
@@ -240,8 +283,10 @@ impl fmt::Display for Kind {
             Self::Duration => "a duration such as 250ms, 30s or 5m",
             Self::Size => "a size such as 64MiB",
             Self::List => "a list: texts separated by commas, or an array of texts in TOML",
+            Self::Address => "an IP address and a port such as 127.0.0.1:3000",
             Self::Url => "a URL such as scheme://host/path",
             Self::Secret => "a secret text",
+            Self::Secrets => "secret texts separated by commas, or an array of them in TOML",
             Self::Enum(words) => return write!(f, "one of {}", words.join(", ")),
         })
     }

@@ -1,3 +1,5 @@
+mod profile;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! From what was written to a value of the setting's kind, and on to the type
 //! that the program asks for.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -44,6 +45,9 @@ pub enum Problem {
     /// Not one of the words that are accepted.
     #[error("the value is none of the accepted words")]
     UnknownWord,
+    /// Not an IP address and a port.
+    #[error("the value is not an IP address and a port")]
+    NotAddress,
     /// No `scheme://` at the start.
     #[error("the value does not start with a scheme and ://")]
     NotUrl,
@@ -82,7 +86,9 @@ pub(super) enum Value {
     Duration(Duration),
     Size(u64),
     List(Vec<String>),
+    Address(SocketAddr),
     Secret(Secret),
+    Secrets(Vec<Secret>),
 }
 
 /// A type that [`Config::get`](super::Config::get) can read.
@@ -94,7 +100,9 @@ pub(super) enum Value {
 /// | `i64`, `u16`, `u32`, `u64`, `usize` | Integer; also Size, except `i64` |
 /// | `Duration` | Duration |
 /// | `Vec<String>` | List |
+/// | `SocketAddr` | Address |
 /// | [`Secret`] | Secret, Url |
+/// | `Vec<Secret>` | Secrets |
 /// | [`Parsed<T>`] | as `String` |
 /// | `Option<T>` | as `T`; `None` when unset |
 pub trait FromValue: sealed::FromValue {}
@@ -123,6 +131,13 @@ impl Value {
                     false => Ok(Self::List(items)),
                 }
             }
+            (Kind::Secrets, Raw::List(items)) => match items.iter().any(String::is_empty) {
+                true => Err(Problem::Empty),
+                false => {
+                    let secrets = items.iter().map(|item| Secret::new(item.as_str()));
+                    Ok(Self::Secrets(secrets.collect()))
+                }
+            },
             (_, Raw::Integer(_)) => Err(Problem::WrongType { found: "a number" }),
             (_, Raw::Bool(_)) => Err(Problem::WrongType {
                 found: "true or false",
@@ -133,7 +148,7 @@ impl Value {
 
     fn from_text(kind: Kind, text: &str) -> Result<Self, Problem> {
         let trimmed = text.trim();
-        if trimmed.is_empty() && !matches!(kind, Kind::Text | Kind::List) {
+        if trimmed.is_empty() && !matches!(kind, Kind::Text | Kind::List | Kind::Secrets) {
             return Err(Problem::Empty);
         }
         match kind {
@@ -155,6 +170,15 @@ impl Value {
                 let items = trimmed.split(',').map(str::to_owned).collect();
                 Self::read(kind, &Raw::List(items))
             }
+            Kind::Secrets if trimmed.is_empty() => Ok(Self::Secrets(Vec::new())),
+            Kind::Secrets => {
+                let items = trimmed.split(',').map(|item| item.trim().to_owned());
+                Self::read(kind, &Raw::List(items.collect()))
+            }
+            Kind::Address => trimmed
+                .parse()
+                .map(Self::Address)
+                .map_err(|_| Problem::NotAddress),
             Kind::Url => match trimmed.split_once("://") {
                 Some((scheme, _)) if is_scheme(scheme) => Ok(Self::Text(trimmed.to_owned())),
                 _ => Err(Problem::NotUrl),
@@ -173,7 +197,7 @@ impl Raw {
     /// The value as it may be shown to anyone.
     pub(super) fn shown(&self, kind: Kind) -> String {
         match (kind, self) {
-            (Kind::Secret, _) => MASK.to_owned(),
+            (Kind::Secret | Kind::Secrets, _) => MASK.to_owned(),
             // What is no URL at all may be a password in the wrong place.
             (Kind::Url, Self::Text(text)) if !text.contains("://") => MASK.to_owned(),
             (_, Self::Text(text)) => mask_url(text),
@@ -231,6 +255,8 @@ from_value! {
     usize: Value::Integer(n) => narrow(*n, usize::MAX as u64), Value::Size(n) => narrow(*n, usize::MAX as u64);
     Duration: Value::Duration(duration) => Ok(*duration);
     Vec<String>: Value::List(items) => Ok(items.clone());
+    SocketAddr: Value::Address(address) => Ok(*address);
+    Vec<Secret>: Value::Secrets(secrets) => Ok(secrets.clone());
     Secret: Value::Secret(secret) => Ok(secret.clone()), Value::Text(url) => Ok(Secret::new(url.as_str()));
 }
 

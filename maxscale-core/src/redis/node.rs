@@ -197,19 +197,18 @@ impl Node {
     async fn keep_up(self: Arc<Self>) {
         let mut attempt = 0;
         loop {
-            match self.connect().await {
+            let cause = match self.connect().await {
                 Ok(connected) => {
                     let connected = Arc::new(connected);
                     self.connected.store(Some(connected.clone()));
                     let cause = self.watch(&connected, &mut attempt).await;
-                    // Down before it is gone: who waits for the next connection
-                    // must not take this one for it.
-                    self.goes_down(&mut self.health(), &cause);
                     self.connected.store(None);
                     self.in_flight.add_permits(connected.link.end());
+                    cause
                 }
-                Err(error) => self.goes_down(&mut self.health(), &error),
-            }
+                Err(error) => error,
+            };
+            self.goes_down(&mut self.health(), &cause);
             attempt += 1;
             sleep(RECONNECT.wait(attempt, jitter())).await;
         }
@@ -285,7 +284,7 @@ impl Node {
             }
             // The driver says it first to those who wait. The next attempt must
             // not be made on what is left.
-            Err(error @ (RedisError::Io { .. } | RedisError::Down)) => {
+            Err(error @ RedisError::Io { .. }) => {
                 connected.link.cut();
                 self.goes_down(&mut health, error);
             }
