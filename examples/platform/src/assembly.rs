@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::folder::DataFolder;
 use crate::http::{App, Parts};
-use crate::keyring;
+use crate::keyring::Keyring;
 use crate::measure::Measurer;
 use crate::objects::Objects;
 use crate::profile::Profiles;
@@ -67,6 +67,7 @@ impl Platform {
     pub async fn assemble(settings: &Settings, meter: &Meter) -> Result<Self, StartError> {
         let clock = Clock::system();
         check(settings)?;
+        let keyring = Keyring::new(settings.secret.as_ref(), &settings.other_secrets)?;
         let requests = policy("requests", "limits.per_minute", settings.per_minute)?;
         let logins = policy(
             "logins",
@@ -76,7 +77,7 @@ impl Platform {
         let redis = redis::table(settings)?;
 
         let (folder, fleet) = open_fleet(settings, migrate_mode(settings)).await?;
-        let keys = Arc::new(keyring::open(&fleet, settings.secret.as_ref()).await?);
+        let keys = Arc::new(keyring.open(&fleet).await?);
         let redis = redis.open(&redis::ROLES);
         let router = fleet.router().clone();
         let ids = IdGenerator::new(clock.clone(), router.keyspace()).measured(meter);
@@ -215,9 +216,6 @@ async fn objects_of(
 
 /// What needs no database to be told, so that nobody waits for one to hear it.
 fn check(settings: &Settings) -> Result<(), StartError> {
-    if let Some(secret) = &settings.secret {
-        keyring::configured(secret)?;
-    }
     if settings.deadline.is_zero() {
         return Err(StartError::Bounds {
             key: "http.deadline",

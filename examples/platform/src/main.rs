@@ -39,7 +39,16 @@ enum Command {
     /// Runs pending migrations and ends.
     Migrate,
     /// Prints every effective setting and where it came from.
-    Config,
+    Config {
+        #[command(subcommand)]
+        what: Option<Listing>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Listing {
+    /// Prints every setting there is, as a page of the book.
+    Reference,
 }
 
 /// Not clap's to read: it would repeat what it refuses, which may be a secret.
@@ -67,11 +76,23 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, command: Command) -> Result<(), String> {
+    if let Command::Config {
+        what: Some(Listing::Reference),
+    } = command
+    {
+        let page = settings::reference().map_err(|error| error.to_string())?;
+        return print(page.trim_end());
+    }
     let set: Result<Vec<_>, _> = (1..).zip(&args.set).map(pair).collect();
     let config = settings::load(args.config, set?).map_err(|error| error.to_string())?;
     let settings = Settings::read(&config).map_err(|error| error.explanation().to_string())?;
-    if matches!(command, Command::Config) {
+    if matches!(command, Command::Config { .. }) {
         return print(&config.to_string());
+    }
+    let insecure = settings::insecure(&config, &settings);
+    if !insecure.is_empty() {
+        let blocks: Vec<_> = insecure.iter().map(ToString::to_string).collect();
+        return Err(blocks.join("\n\n"));
     }
     let _guard = telemetry::init(log_config(&settings)).map_err(|error| {
         let why = maxscale_core::Chain(&error).to_string();

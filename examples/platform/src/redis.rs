@@ -1,5 +1,6 @@
 //! Which Redis serves what, by the settings.
 
+use maxscale_core::config::Profile;
 use maxscale_core::health::{Health, Importance};
 use maxscale_core::redis::{RedisConfig, RedisHandles, RedisTable, Role};
 
@@ -15,15 +16,19 @@ pub(crate) fn table(settings: &Settings) -> Result<RedisTable, StartError> {
         let config = url.as_deref().map(RedisConfig::new).transpose();
         config.map_err(|source| StartError::Redis { key, source })
     };
+    let strict = |config: RedisConfig| match settings.profile {
+        Profile::Dev => config.tolerates_eviction(),
+        Profile::Prod => config,
+    };
     let mut table = RedisTable::new();
     if let Some(common) = read("redis.url", &settings.redis)? {
-        table = table.common(common);
+        table = table.common(strict(common));
     }
     if let Some(cache) = read("redis.cache.url", &settings.redis_cache)? {
-        table = table.own(Role::Cache, cache);
+        table = table.own(Role::Cache, strict(cache));
     }
     if let Some(limits) = read("redis.limits.url", &settings.redis_limits)? {
-        table = table.own(Role::Limits, limits);
+        table = table.own(Role::Limits, strict(limits));
     }
     Ok(table)
 }

@@ -1,5 +1,6 @@
 //! The settings of the platform: what can be set, and what was.
 
+mod prod;
 mod schema;
 
 use std::fmt;
@@ -8,13 +9,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use maxscale_core::config::{Config, ConfigError, ConfigErrors, Parsed, SchemaError, Secret};
+use maxscale_core::config::{
+    Config, ConfigError, ConfigErrors, Parsed, Profile, SchemaError, Secret,
+};
 
-pub use schema::schema;
+pub use prod::insecure;
+pub use schema::{reference, schema};
 
 /// Everything that the platform is told from outside.
 #[derive(Clone)]
 pub struct Settings {
+    /// Where the process runs.
+    pub profile: Profile,
     /// Where requests are taken.
     pub listen: SocketAddr,
     /// Whether somebody chose that address; an unchosen port may give way to a free one.
@@ -45,6 +51,8 @@ pub struct Settings {
     pub objects: String,
     /// The key that signs sessions, if configured.
     pub secret: Option<Secret>,
+    /// Keys that only read: the next one, and those before.
+    pub other_secrets: Vec<Secret>,
     /// What to do about pending migrations.
     pub migrate: String,
     /// How long the start waits for databases.
@@ -90,12 +98,12 @@ impl Settings {
         let data = config.get::<Parsed<Folder>>("data.dir")?.0.0;
         let objects = config.get::<Option<String>>("objects.url")?;
         let public = config.get::<Option<String>>("http.public_url")?;
-        let address = |key| config.get::<Parsed<Address>>(key).map(|parsed| parsed.0.0);
-        let admin = config.is_configured("admin.listen");
+        let others = config.get::<Option<Vec<Secret>>>("keys.others")?;
         Ok(Self {
-            listen: address("http.listen")?,
+            profile: config.profile(),
+            listen: config.get("http.listen")?,
             listen_chosen: config.is_configured("http.listen"),
-            admin_listen: admin.then(|| address("admin.listen")).transpose()?,
+            admin_listen: config.get("admin.listen")?,
             tls: public.is_some_and(|url| url.starts_with("https://")),
             deadline: config.get("http.deadline")?,
             upload_limit: config.get("http.upload_limit")?,
@@ -108,6 +116,7 @@ impl Settings {
             redis_cache: config.get("redis.cache.url")?,
             redis_limits: config.get("redis.limits.url")?,
             secret: config.get("keys.secret")?,
+            other_secrets: others.unwrap_or_default(),
             migrate: config.get("migrate")?,
             wait: config.get("startup.wait")?,
             grace: config.get("shutdown.grace")?,
@@ -128,18 +137,6 @@ impl Settings {
     /// Whether everything lies in this process and its folder.
     pub const fn embedded(&self) -> bool {
         self.nodes.is_none()
-    }
-}
-
-/// An address as it is written, with a refusal that says how to write it.
-struct Address(SocketAddr);
-
-impl FromStr for Address {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let why = "it must be an IP address and a port, such as 127.0.0.1:3000 or [::1]:3000";
-        text.trim().parse().map(Self).map_err(|_| why)
     }
 }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use maxscale_core::Chain;
 use maxscale_core::config::{Config, Explanation};
-use maxscale_core::keys::KeyError;
 use maxscale_core::redis::RedisConfigError;
 use maxscale_shard::fleet::{FleetError, SpecError};
 use maxscale_shard::{ShardError, TopologyError};
@@ -122,12 +121,18 @@ impl StartError {
                 "start these databases, and run the command `migrate` again",
             ),
             Self::Fleet(error) => fleet_setting(error, config),
-            Self::Keys(KeyringError::Key(KeyError::TooShort { .. })) => {
-                ("keys.secret", "give it 32 random characters or more")
+            Self::Keys(KeyringError::TooShort { setting, .. }) => {
+                let action = "give it 32 random characters or more, and no comma to one in a list";
+                (setting, action)
             }
-            Self::Keys(KeyringError::Other | KeyringError::Unset) => (
+            Self::Keys(KeyringError::Missing { .. } | KeyringError::Unset) => (
                 "keys.secret",
-                "set the secret of the first start again: accounts are found by it",
+                "set the secret of the first start again, or list it in keys.others: \
+                 accounts are found by it",
+            ),
+            Self::Keys(KeyringError::Exhausted) => (
+                "keys.secret",
+                "go back to the last one: a fleet has 255 at most",
             ),
             Self::Keys(_) => ("catalog.url", "see whether the catalog's database is well"),
             Self::Redis { key, source } => (*key, redis_action(source)),
@@ -192,10 +197,6 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
         FleetError::NoCatalog { .. } | FleetError::NoNode { .. } => {
             (nodes, "start these databases, or correct their URLs")
         }
-        FleetError::FirstStart { .. } => (
-            nodes,
-            "start every database of the list, or correct its URL",
-        ),
         FleetError::OtherCount { .. } => {
             ("shards.count", "set it to the number of the first start")
         }
@@ -207,10 +208,6 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
         FleetError::WrongNode { .. } => (
             nodes,
             "give each node its own database, under the name it had at the first start",
-        ),
-        FleetError::OtherDirect { .. } => (
-            nodes,
-            "correct one of the two URLs of this node: both are of one database",
         ),
         FleetError::Pending { .. } => (
             "migrate",

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{FleetError, names};
+use super::FleetError;
 use crate::database::Database;
 use crate::error::ShardError;
 use crate::sql::{Tx, sql};
@@ -92,6 +92,13 @@ fn compare(stored: &Topology, wanted: &Topology) -> Result<(), FleetError> {
         .into_iter()
         .map(|((from, to), count)| format!("{count} virtual shards from {from} to {to}"))
         .collect();
+    let names = |nodes: &[NodeId]| {
+        nodes
+            .iter()
+            .map(NodeId::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     Err(FleetError::Differs(format!(
         "stored are {}, configured are {}; {} would have to move, and nothing moves them yet",
         names(stored.nodes()),
@@ -114,4 +121,12 @@ pub(super) async fn remember(
         .fetch_one(sql("SELECT value FROM ms_memory WHERE name = $1").bind(name))
         .await?;
     row.get("value")
+}
+
+pub(super) async fn recall(catalog: &Database, name: &str) -> Result<Option<Vec<u8>>, ShardError> {
+    let find = sql("SELECT value FROM ms_memory WHERE name = $1").bind(name);
+    match catalog.fetch_optional(find).await? {
+        Some(row) => row.get("value").map(Some),
+        None => Ok(None),
+    }
 }

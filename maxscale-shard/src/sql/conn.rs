@@ -29,9 +29,8 @@ pub struct Conn {
     handed_out: bool,
     // How long a statement may stay without an answer.
     patience: Duration,
-    // Nobody may use it again: a statement is under way or was given up, or a
-    // transaction is open.
-    spent: bool,
+    // A statement is under way, or was given up.
+    unanswered: bool,
 }
 
 #[derive(Debug)]
@@ -66,12 +65,11 @@ macro_rules! dispatch {
 /// Dispatches, and gives up a server that does not answer.
 macro_rules! answered {
     ($self:expr, $method:ident $(, $arg:expr)*) => {{
-        $self.spent = true;
+        $self.unanswered = true;
         let answer = timeout($self.patience, async { dispatch!($self, $method $(, $arg)*) });
         match answer.await {
             Ok(answer) => {
-                // Another connection may lead to a server that is well.
-                $self.spent = matches!(&answer, Err(error) if ShardError::is_unreachable(error));
+                $self.unanswered = false;
                 answer
             }
             Err(_) => Err(ShardError::Connect {
@@ -92,8 +90,13 @@ impl Conn {
             failed: false,
             handed_out: false,
             patience,
-            spent: false,
+            unanswered: false,
         }
+    }
+
+    /// From here on statements take as long as they take.
+    pub(crate) const fn wait_for_ever(&mut self) {
+        self.patience = Duration::MAX;
     }
 
     /// The engine behind this connection.
@@ -111,8 +114,7 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::Connect`], [`ShardError::Unique`], [`ShardError::Busy`]
-    /// or [`ShardError::Statement`].
+    /// Returns [`ShardError::Connect`], [`ShardError::Unique`] or [`ShardError::Statement`].
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, ShardError> {
         let failed = std::mem::replace(&mut self.failed, true);
         let done: Result<u64, ShardError> = answered!(self, execute, statement);
@@ -159,13 +161,9 @@ impl Conn {
         })
     }
 
-    /// Runs several statements without parameters, separated by `;`, for as
-    /// long as they take.
+    /// Runs several statements without parameters, separated by `;`.
     pub(crate) async fn run_script(&mut self, script: &'static str) -> Result<(), ShardError> {
-        let patience = std::mem::replace(&mut self.patience, Duration::MAX);
-        let done: Result<(), ShardError> = answered!(self, run_script, script);
-        self.patience = patience;
-        done
+        answered!(self, run_script, script)
     }
 
     pub(crate) async fn begin(&mut self) -> Result<(), ShardError> {
@@ -195,7 +193,7 @@ impl Conn {
     pub(crate) fn close_on_drop(&mut self) {
         match &mut self.raw {
             #[cfg(feature = "postgres")]
-            RawConn::Postgres(_) => self.spent = true,
+            RawConn::Postgres(conn) => conn.close_on_drop(),
             #[cfg(feature = "sqlite")]
             RawConn::Sqlite(conn) => conn.close_on_drop(),
             RawConn::Never(never) => crate::engine::never(never),
@@ -231,13 +229,11 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         #[cfg(feature = "postgres")]
-        if let RawConn::Postgres(conn) = &mut self.raw {
-            if self.spent {
-                // The pool would wait for the answer, however long, and keep its place meanwhile.
-                conn.close_on_drop();
-            } else {
-                crate::engine::postgres::give_back(conn);
-            }
+        if self.unanswered
+            && let RawConn::Postgres(conn) = &mut self.raw
+        {
+            // The pool would wait for the answer, however long, and keep its place meanwhile.
+            conn.close_on_drop();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Every setting that the platform accepts.
 
-use maxscale_core::config::{Kind, Schema, SchemaError, Setting};
+use std::iter;
+
+use maxscale_core::config::{Kind, Profile, Schema, SchemaError, Setting};
 
 /// How the URL of a Redis may begin.
 const REDIS: &[&str] = &[
@@ -18,25 +20,47 @@ const REDIS: &[&str] = &[
 ///
 /// Returns [`SchemaError`] if this list contradicts itself, which a test rules out.
 pub fn schema() -> Result<Schema, SchemaError> {
-    let settings = traffic().into_iter().chain(storage()).chain(work());
+    let settings = iter::once(Profile::setting())
+        .chain(traffic())
+        .chain(storage())
+        .chain(keys())
+        .chain(work());
     Schema::new(settings)
 }
+
+/// The page of the book that lists every setting.
+///
+/// # Errors
+///
+/// As [`schema`].
+pub fn reference() -> Result<String, SchemaError> {
+    Ok(format!("{HEAD}\n{}", schema()?.reference()))
+}
+
+const HEAD: &str = "\
+# All settings
+
+The platform prints this page: `cargo run -- config reference`. What the columns mean, and what \
+stands behind some of these settings, is told in [Configuration](configuration.md).
+";
 
 /// What is listened to, and how much of it.
 fn traffic() -> Vec<Setting> {
     vec![
         Setting::new(
             "http.listen",
-            Kind::Text,
-            "Address and port for requests. Unset, a taken port 3000 gives way to a free one.",
+            Kind::Address,
+            "Where requests are taken. Only if it is not set, and 3000 is taken, a free port is used instead.",
         )
-        .default("127.0.0.1:3000"),
+        .default("127.0.0.1:3000")
+        .required_in_prod(),
         Setting::new(
             "http.public_url",
             Kind::Url,
-            "The URL that clients use. With https, cookies are Secure.",
+            "The URL that clients use. With `https://` the session cookie is `Secure`, for a service behind a proxy that ends TLS. In `prod` it must be.",
         )
-        .schemes(&["http", "https"]),
+        .schemes(&["http", "https"])
+        .required_in_prod(),
         Setting::new(
             "http.deadline",
             Kind::Duration,
@@ -46,9 +70,10 @@ fn traffic() -> Vec<Setting> {
         Setting::new("http.upload_limit", Kind::Size, "The largest upload.").default("64MiB"),
         Setting::new(
             "admin.listen",
-            Kind::Text,
-            "An address of its own for /health and /metrics.",
-        ),
+            Kind::Address,
+            "An address of its own for `/health` and `/metrics`. Unset: they are served beside the rest.",
+        )
+        .required_in_prod(),
         Setting::new(
             "limits.per_minute",
             Kind::Integer,
@@ -70,13 +95,13 @@ fn storage() -> Vec<Setting> {
         Setting::new(
             "data.dir",
             Kind::Text,
-            "The folder of the embedded databases and objects.",
+            "The folder of the embedded databases, and of objects. In `prod` it has to be set unless nothing lies in it.",
         )
         .default(".maxscale"),
         Setting::new(
             "shards.nodes",
             Kind::List,
-            "The nodes: url, name=url, or name=pooled-url|direct-url. Unset: four SQLite files.",
+            "The databases that hold users, each as `url`, `name=url` or `name=pooled-url|direct-url`. Unset: four SQLite files in `data.dir`. An empty list is an error.",
         ),
         Setting::new(
             "shards.count",
@@ -87,38 +112,33 @@ fn storage() -> Vec<Setting> {
         Setting::new(
             "catalog.url",
             Kind::Url,
-            "The catalog's database. Unset: the first node; embedded: catalog.db.",
+            "The database that holds the names of the nodes and the shard map. Unset: the node listed first at the first start; embedded: `catalog.db` in `data.dir`.",
         )
         .schemes(&["postgres", "postgresql", "sqlite"]),
         Setting::new(
             "redis.url",
             Kind::Url,
-            "Redis for cache and limits. Unset: in this process.",
+            "Redis for cache and limits. Unset: both are kept in this process.",
         )
         .schemes(REDIS),
         Setting::new(
             "redis.cache.url",
             Kind::Url,
-            "A Redis of its own for the cache. Unset: redis.url.",
+            "A Redis of its own for the cache, which may evict. Unset: that of `redis.url`.",
         )
         .schemes(REDIS),
         Setting::new(
             "redis.limits.url",
             Kind::Url,
-            "A Redis of its own for limits. Unset: redis.url.",
+            "A Redis of its own for limits, which must not evict. Unset: that of `redis.url`.",
         )
         .schemes(REDIS),
         Setting::new(
             "objects.url",
             Kind::Url,
-            "The folder of uploaded files. Unset: objects in data.dir.",
+            "The folder of uploaded files, as `file://` URL. Unset: the folder `objects` in `data.dir`.",
         )
         .schemes(&["file"]),
-        Setting::new(
-            "keys.secret",
-            Kind::Secret,
-            "Signs sessions; 32 characters or more. Unset: drawn once and kept in the catalog.",
-        ),
         Setting::new(
             "migrate",
             Kind::Enum(&["auto", "check", "off"]),
@@ -128,13 +148,30 @@ fn storage() -> Vec<Setting> {
     ]
 }
 
+/// What is signed with.
+fn keys() -> Vec<Setting> {
+    vec![
+        Setting::new(
+            "keys.secret",
+            Kind::Secret,
+            "Signs sessions and hides the directory of addresses; 32 characters or more. Unset: drawn by the first start and kept in the catalog. See [The secret](configuration.md#the-secret) before you set or change it.",
+        )
+        .required_in_prod(),
+        Setting::new(
+            "keys.others",
+            Kind::Secrets,
+            "Secrets that are read and not written: the next one, and those before. See [The secret](configuration.md#the-secret).",
+        ),
+    ]
+}
+
 /// How the process runs, and what it tells.
 fn work() -> Vec<Setting> {
     vec![
         Setting::new(
             "startup.wait",
             Kind::Duration,
-            "How long the start waits for databases.",
+            "How long the start waits for the catalog and for a first node.",
         )
         .default("30s"),
         Setting::new(
@@ -146,25 +183,20 @@ fn work() -> Vec<Setting> {
         Setting::new(
             "worker.concurrency",
             Kind::Integer,
-            "Jobs at once; 0 leaves them to other processes.",
+            "Jobs at once in this process, at most 1,024; 0 leaves them to other processes.",
         )
         .default("2"),
-        Setting::new(
-            "log.filter",
-            Kind::Text,
-            "Which log lines are written; RUST_LOG sets it too.",
-        )
-        .default("info"),
+        Setting::new("log.filter", Kind::Text, "Which log lines are written.").default("info"),
         Setting::new(
             "log.format",
             Kind::Enum(&["auto", "text", "json"]),
-            "auto is text on a terminal, JSON elsewhere.",
+            "`auto` is text on a terminal and JSON elsewhere.",
         )
         .default("auto"),
         Setting::new(
             "log.color",
             Kind::Bool,
-            "Colours on a terminal; NO_COLOR clears it.",
+            "Colours on a terminal; `NO_COLOR` turns them off.",
         )
         .default("true"),
     ]
