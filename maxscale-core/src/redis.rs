@@ -149,7 +149,9 @@ impl Redis {
     /// Waits until the servers answer, at most `limit`. True if they do.
     pub async fn wait_ready(&self, limit: Duration) -> bool {
         let mut up = self.watch_up();
-        matches!(timeout(limit, up.wait_for(|up| *up)).await, Ok(Ok(_)))
+        // What is watched lags a little behind.
+        let ready = up.wait_for(|up| *up && self.is_up());
+        matches!(timeout(limit, ready).await, Ok(Ok(_)))
     }
 
     /// Why a server that answers is not used, if there is one.

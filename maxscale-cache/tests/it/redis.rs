@@ -6,7 +6,7 @@ use maxscale_cache::conformance;
 use maxscale_cache::remote::RedisRemote;
 use maxscale_cache::{Hub, Invalidated};
 use maxscale_core::redis::{Command, Redis, RedisConfig, Reply};
-use maxscale_tests::{RedisServer, eventually};
+use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::time::{Instant, timeout};
 
 use crate::source::{LIMIT, LONG, Source, race};
@@ -39,8 +39,19 @@ async fn command(redis: &Redis, name: &'static str, args: &[&str]) -> Reply {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_remote_keeps_every_promise() {
     let server = RedisServer::start().await;
+    keeps_every_promise(&server.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_remote_keeps_every_promise_on_a_cluster() {
+    let cluster = RedisCluster::start().await;
+    let url = cluster.urls()[0].replace("redis://", "redis-cluster://");
+    keeps_every_promise(&url).await;
+}
+
+async fn keeps_every_promise(url: &str) {
     // The claim is not about speed, so a busy machine may take its time.
-    let config = RedisConfig::new(&server.url()).unwrap().timeout(LIMIT);
+    let config = RedisConfig::new(url).unwrap().timeout(LIMIT);
     let redis = Redis::open(config);
     assert!(redis.wait_ready(LIMIT).await);
     conformance::check(RedisRemote::new(redis), PREFIX).await;

@@ -1,10 +1,10 @@
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// Where servers tell what happens to them.
 #[derive(Debug)]
 pub(super) struct Board {
     /// A server came, or went, or named another one.
-    pub(super) changed: Notify,
+    changed: watch::Sender<()>,
     news: watch::Sender<News>,
     /// Whether messages pass from server to server, as in a cluster.
     relayed: bool,
@@ -26,10 +26,18 @@ pub(super) struct News {
 impl Board {
     pub(super) fn new(relayed: bool) -> Self {
         Self {
-            changed: Notify::new(),
+            changed: watch::Sender::default(),
             news: watch::Sender::default(),
             relayed,
         }
+    }
+
+    pub(super) fn change(&self) {
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     pub(super) fn news(&self) -> watch::Receiver<News> {
@@ -45,6 +53,7 @@ impl Board {
 
     /// Other servers serve from now on.
     pub(super) fn new_layout(&self) {
+        self.change();
         self.news.send_modify(|news| {
             news.layouts += 1;
             news.losses += u64::from(self.relayed);

@@ -71,10 +71,7 @@ impl Fleet {
     }
 
     pub(super) fn watch_up(&self) -> watch::Receiver<bool> {
-        match (self.config.kind, self.map.load().any()) {
-            (Kind::Single, Some(only)) => only.node.watch_up(),
-            _ => self.up.subscribe(),
-        }
+        self.up.subscribe()
     }
 
     pub(super) fn unfit(&self) -> Option<Unfit> {
@@ -129,10 +126,30 @@ impl Fleet {
 
     /// Keeps up with who serves what, until it is aborted.
     pub(super) async fn follow(self: Arc<Self>) {
+        // Asking may take long while servers hang, telling does not.
+        tokio::join!(self.ask(), self.tell());
+    }
+
+    /// Tells whether all is up.
+    async fn tell(&self) {
+        let mut changes = self.board.changes();
+        loop {
+            let up = self.is_up();
+            self.up
+                .send_if_modified(|old| std::mem::replace(old, up) != up);
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn ask(&self) {
+        let mut changes = self.board.changes();
         let mut sentinels = Sentinels::new(self.config.clone());
         let mut known = false;
         loop {
             let found = match self.config.kind {
+                // There is nobody to ask.
                 Kind::Single => return,
                 Kind::Cluster => cluster::layout(&self.config, &self.map.load_full()).await,
                 Kind::Sentinel => sentinels.layout().await,
@@ -147,13 +164,10 @@ impl Fleet {
                 Err(_) => {}
             }
             known |= !self.map.load().nodes.is_empty();
-            let up = self.is_up();
-            self.up
-                .send_if_modified(|old| std::mem::replace(old, up) != up);
-            let pause = if up { LOOK } else { LOOK_HARDER };
+            let pause = if self.is_up() { LOOK } else { LOOK_HARDER };
             // It ends early when something changes, but never becomes a rush.
             sleep(Duration::from_millis(5)).await;
-            let _ = timeout(pause, self.board.changed.notified()).await;
+            let _ = timeout(pause, changes.changed()).await;
         }
     }
 
@@ -197,7 +211,7 @@ impl Fleet {
             match redirect {
                 cluster::Redirect::Again => sleep(MOVING).await,
                 cluster::Redirect::Moved(address) | cluster::Redirect::Ask(address) => {
-                    self.board.changed.notify_one();
+                    self.board.change();
                     target = self.at(&address);
                     let mut up = target.node.watch_up();
                     let _ = timeout_at(end, up.wait_for(|up| *up)).await;

@@ -197,18 +197,19 @@ impl Node {
     async fn keep_up(self: Arc<Self>) {
         let mut attempt = 0;
         loop {
-            let cause = match self.connect().await {
+            match self.connect().await {
                 Ok(connected) => {
                     let connected = Arc::new(connected);
                     self.connected.store(Some(connected.clone()));
                     let cause = self.watch(&connected, &mut attempt).await;
+                    // In this order, so that whoever tries again waits for the
+                    // next connection and does not find none.
+                    self.goes_down(&mut self.health(), &cause);
                     self.connected.store(None);
                     self.in_flight.add_permits(connected.link.end());
-                    cause
                 }
-                Err(error) => error,
-            };
-            self.goes_down(&mut self.health(), &cause);
+                Err(cause) => self.goes_down(&mut self.health(), &cause),
+            }
             attempt += 1;
             sleep(RECONNECT.wait(attempt, jitter())).await;
         }
@@ -311,7 +312,7 @@ impl Node {
         health.breaker.succeeded();
         health.unfit = None;
         if self.up.send_if_modified(|up| !std::mem::replace(up, true)) {
-            self.board.changed.notify_one();
+            self.board.change();
         }
         if health.said.replace(Said::Up) != Some(Said::Up) {
             tracing::info!(address = %self.address, "redis is up");
@@ -324,7 +325,7 @@ impl Node {
             _ => None,
         };
         if self.up.send_if_modified(|up| std::mem::replace(up, false)) {
-            self.board.changed.notify_one();
+            self.board.change();
             self.board.lost_a_server();
         }
         if health.said.replace(Said::Down) != Some(Said::Down) {

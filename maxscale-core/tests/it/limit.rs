@@ -5,14 +5,19 @@ use futures_util::future::join_all;
 use maxscale_core::clock::Clock;
 use maxscale_core::keys::{KeyRing, Secret};
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits, conformance};
-use maxscale_tests::{RedisServer, eventually};
+use maxscale_core::redis::Redis;
+use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::time::Instant;
 
-use crate::redis::{SOON, TIMEOUT, open};
+use crate::redis::{SOON, TIMEOUT, cluster_config, connect, open};
 
 async fn shared(server: &RedisServer) -> RedisLimits {
+    through(open(server).await)
+}
+
+fn through(redis: Redis) -> RedisLimits {
     let ring = KeyRing::new(1, Secret::new([7; 32])).unwrap();
-    RedisLimits::new(open(server).await, "test:", ring)
+    RedisLimits::new(redis, "test:", ring)
 }
 
 fn ten_an_hour() -> Policy {
@@ -38,6 +43,13 @@ async fn local_limits_keep_every_promise() {
 async fn redis_limits_keep_every_promise() {
     let server = RedisServer::start().await;
     conformance::check(&shared(&server).await, &shared(&server).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_limits_keep_every_promise_on_a_cluster() {
+    let cluster = RedisCluster::start().await;
+    let limits = async || through(connect(cluster_config(&cluster)).await);
+    conformance::check(&limits().await, &limits().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

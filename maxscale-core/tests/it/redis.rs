@@ -15,7 +15,7 @@ mod tls;
 use std::time::Duration;
 
 use maxscale_core::redis::{Arg, Command, Redis, RedisConfig, RedisError, Reply};
-use maxscale_tests::RedisServer;
+use maxscale_tests::{RedisCluster, RedisServer};
 use tokio::time::Instant;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(250);
@@ -23,6 +23,14 @@ pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 pub(crate) fn config(server: &RedisServer) -> RedisConfig {
     RedisConfig::new(&server.url()).unwrap().timeout(TIMEOUT)
+}
+
+pub(crate) fn cluster_config(cluster: &RedisCluster) -> RedisConfig {
+    let urls = cluster.urls();
+    let hosts: Vec<_> = urls.iter().map(|url| past::host(url)).collect();
+    // Some of them are enough.
+    let url = format!("redis-cluster://{}", hosts[..2].join(","));
+    RedisConfig::new(&url).unwrap().timeout(TIMEOUT)
 }
 
 pub(crate) async fn connect(config: RedisConfig) -> Redis {

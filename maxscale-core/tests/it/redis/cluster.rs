@@ -2,25 +2,17 @@
 
 use std::time::Duration;
 
-use maxscale_core::redis::{Command, Event, Redis, RedisConfig, Reply, Subscription};
+use maxscale_core::redis::{Command, Event, Redis, Reply, Subscription};
 use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::time::{interval, timeout};
 
 use super::charges::{Charges, copied};
 use super::outage::is_back;
-use super::past::{all, host, tell};
-use super::{SOON, TIMEOUT, connect};
+use super::past::{all, tell};
+use super::{SOON, cluster_config, connect};
 
 /// For a failover on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn config(cluster: &RedisCluster) -> RedisConfig {
-    let urls = cluster.urls();
-    let hosts: Vec<_> = urls.iter().map(|url| host(url)).collect();
-    // Some of them are enough.
-    let url = format!("redis-cluster://{}", hosts[..2].join(","));
-    RedisConfig::new(&url).unwrap().timeout(TIMEOUT)
-}
 
 /// A master that passes messages on to the one that the subscription is at.
 async fn not_listened_at(cluster: &RedisCluster) -> &RedisServer {
@@ -63,7 +55,7 @@ async fn message(events: &mut Subscription, redis: &Redis, gap: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_that_loses_a_master_is_called_again_and_charges_nothing_twice() {
     let cluster = RedisCluster::start().await;
-    let redis = connect(config(&cluster)).await;
+    let redis = connect(cluster_config(&cluster)).await;
     let mut events = redis.subscribe("news");
     message(&mut events, &redis, false).await;
 
@@ -87,7 +79,7 @@ async fn cluster_that_loses_a_master_is_called_again_and_charges_nothing_twice()
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_whose_master_hangs_is_called_again_and_charges_nothing_twice() {
     let cluster = RedisCluster::start().await;
-    let redis = connect(config(&cluster)).await;
+    let redis = connect(cluster_config(&cluster)).await;
     let lost = cluster.master_of("charges:0").await.unwrap();
     copied(&redis, cluster.servers()).await;
     let charges = Charges::run(&redis, async |calls| {
@@ -107,7 +99,7 @@ async fn cluster_whose_master_hangs_is_called_again_and_charges_nothing_twice() 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_follow_a_slot_while_it_is_moved() {
     let cluster = RedisCluster::start().await;
-    let redis = connect(config(&cluster)).await;
+    let redis = connect(cluster_config(&cluster)).await;
     let (a, b) = ("{slot}a", "{slot}b");
     let get = async |keys: &[&str]| {
         let start = Command::new("MGET");
