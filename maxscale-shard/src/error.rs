@@ -45,7 +45,7 @@ pub enum ShardError {
         why: String,
     },
 
-    /// No connection in time, or it broke.
+    /// No connection in time, or it broke, or it leads to a standby that takes no writes.
     #[error("cannot connect to {database}")]
     Connect {
         /// The database that was tried.
@@ -129,6 +129,11 @@ impl ShardError {
     /// Whether the database could not be reached, as opposed to answering with an error.
     pub const fn is_unreachable(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::NotReady { .. })
+    }
+
+    /// Whether the same may go well a little later.
+    pub(crate) const fn may_pass(&self) -> bool {
+        self.is_unreachable() || matches!(self, Self::Busy { .. })
     }
 }
 

@@ -1,15 +1,15 @@
 //! Opening all databases at the start: names, map, migrations, identity.
 //!
 //! ```text
-//!  catalog: wait for it ─ migrate ─ remember or compare names and map
+//!  catalog: find it, or see that all is fresh ─ migrate ─ remember or compare names and map
 //!  each node, side by side: connect ─ migrate ─ recognise ─ ready
 //! ```
 //!
-//! The first start writes names, map and cluster id into the catalog, and the
-//! cluster id and its own name into each node. Every later start compares, so a
-//! list that changed, or two entries swapped, is refused before any query. A
-//! node that is down at the start is tried again in the background; its keys
-//! are refused until it is ready.
+//! The first start needs every node. It writes names, map and cluster id into
+//! the catalog, and the cluster id and its own name into each node. Every later
+//! start compares, so a list that changed, or two entries swapped, is refused
+//! before any query. A node that is down at a later start is tried again in the
+//! background; its keys are refused until it is ready.
 
 mod catalog;
 mod home;
@@ -17,6 +17,7 @@ mod identity;
 mod ready;
 mod schema;
 mod spec;
+mod ways;
 
 use std::time::Duration;
 
@@ -24,16 +25,18 @@ use maxscale_core::Chain;
 use maxscale_core::id::KeyspaceTag;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ShardError;
-use crate::migrate::{self, MigrationSet};
+use crate::migrate::MigrationSet;
 use crate::router::Router;
 use crate::topology::{NodeId, Topology, TopologyError};
 
 pub use spec::{NodeSpec, SpecError};
 
 use catalog::Membership;
+use ways::{Mark, Ways};
 
 /// What to do about pending migrations at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +62,6 @@ pub struct FleetConfig {
     wait: Duration,
     options: DatabaseOptions,
     node_sets: Vec<MigrationSet>,
-    catalog_sets: Vec<MigrationSet>,
 }
 
 /// All databases of a service, open. Dropping it ends the tries for nodes that are down.
@@ -75,10 +77,27 @@ pub struct Fleet {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FleetError {
-    /// The catalog did not answer in time.
+    /// The catalog did not answer in time, or was too busy.
     #[error("the catalog was not reachable within {waited:?}")]
     NoCatalog {
         /// How long it was tried.
+        waited: Duration,
+        /// The last error.
+        #[source]
+        source: ShardError,
+    },
+
+    /// No catalog was found, and one is made only once every node has said that
+    /// it belongs to no fleet: one that is away may hold the catalog.
+    #[error(
+        "no catalog was found, and a first start needs every node; \
+         no answer within {waited:?} from {}",
+        names(missing)
+    )]
+    FirstStart {
+        /// The nodes that did not answer.
+        missing: Vec<NodeId>,
+        /// How long they were tried.
         waited: Duration,
         /// The last error.
         #[source]
@@ -115,6 +134,13 @@ pub enum FleetError {
         expected: NodeId,
         /// What its own row says.
         found: String,
+    },
+
+    /// The two URLs of a node lead to two databases.
+    #[error("the direct URL of {node} leads to another database than its first URL")]
+    OtherDirect {
+        /// The node.
+        node: NodeId,
     },
 
     /// There are migrations to run, and `check` forbids to run them.
@@ -166,7 +192,6 @@ impl FleetConfig {
             wait: Self::DEFAULT_WAIT,
             options: DatabaseOptions::default(),
             node_sets: vec![schema::NODE],
-            catalog_sets: vec![schema::CATALOG],
         }
     }
 
@@ -211,12 +236,14 @@ impl FleetConfig {
 // === impl Fleet ===
 
 impl Fleet {
-    /// Opens every database; ready when the catalog and one node are.
+    /// Opens every database; ready when the catalog and one node are. A first
+    /// start waits for every node.
     ///
     /// # Errors
     ///
-    /// Returns [`FleetError`] when the catalog or every node stays away for
-    /// the configured time, or when what they hold is not this fleet.
+    /// Returns [`FleetError`] when the catalog or every node stays away for the
+    /// configured time, at a first start any node, or when what they hold is not
+    /// this fleet.
     pub async fn open(config: FleetConfig) -> Result<Self, FleetError> {
         let start = Instant::now();
         let ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id.clone()).collect();
@@ -230,17 +257,33 @@ impl Fleet {
                 &config.options,
             )?);
         }
-        let (catalog, admin) = match config.catalog.as_deref() {
-            Some(url) => open_catalog(&config, url, url)?,
+        let catalog = match config.catalog.as_deref() {
+            Some(url) => {
+                let catalog = Database::open("catalog", url, &config.options)?;
+                home::find(&databases, Some(&catalog), &config, start).await?;
+                Ways::one(catalog)
+            }
             None => {
-                let home = &config.nodes[home::find(&databases, &config, start).await?];
-                open_catalog(&config, &home.url, home.direct_url())?
+                let home = home::find(&databases, None, &config, start).await?;
+                let home = &config.nodes[home];
+                let catalog = Database::open("catalog", &home.url, &config.options)?;
+                Ways::of(home, catalog, &config.options)?
             }
         };
 
-        wait_for(&admin, start, config.wait).await?;
-        migrate(&admin, &config.catalog_sets, config.migrate).await?;
-        let (cluster, topology) = Membership::remember(&catalog, &wanted).await?;
+        let (cluster, topology) = loop {
+            match settle(&config, &catalog, &wanted).await {
+                Err(FleetError::Shard(source)) if source.may_pass() => {
+                    let waited = config.wait;
+                    if start.elapsed() >= waited {
+                        return Err(FleetError::NoCatalog { waited, source });
+                    }
+                    tracing::info!(error = %Chain(&source), "waiting for the catalog");
+                    sleep(PAUSE).await;
+                }
+                settled => break settled?,
+            }
+        };
 
         // The catalog lists nodes in the order of their first listing.
         let place = |id: &NodeId| config.nodes.iter().position(|node| node.id == *id);
@@ -250,7 +293,7 @@ impl Fleet {
         let late = ready::ready(&router, &config, &order, cluster, start).await?;
         Ok(Self {
             router,
-            catalog,
+            catalog: catalog.database,
             _late: late,
         })
     }
@@ -293,10 +336,16 @@ impl Fleet {
     }
 }
 
+fn names(nodes: &[NodeId]) -> String {
+    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+    names.join(", ")
+}
+
 /// Two nodes in one database would write over each other's name at the first start.
 fn check_urls(nodes: &[NodeSpec]) -> Result<(), FleetError> {
     for (at, node) in nodes.iter().enumerate() {
-        if let Some(same) = nodes[..at].iter().find(|other| other.url == node.url) {
+        let same = |other: &&NodeSpec| other.urls().any(|url| node.urls().any(|own| own == url));
+        if let Some(same) = nodes[..at].iter().find(same) {
             return Err(FleetError::WrongNode {
                 expected: node.id.clone(),
                 found: same.id.to_string(),
@@ -306,62 +355,17 @@ fn check_urls(nodes: &[NodeSpec]) -> Result<(), FleetError> {
     Ok(())
 }
 
-/// The catalog for statements, and for migrations if that is another URL.
-fn open_catalog(
+/// Migrates the catalog; gives what it remembers.
+async fn settle(
     config: &FleetConfig,
-    url: &str,
-    direct: &str,
-) -> Result<(Database, Database), ShardError> {
-    let open = |url: &str| Database::open("catalog", url, &config.options);
-    let catalog = open(url)?;
-    let admin = if url == direct {
-        catalog.clone()
-    } else {
-        open(direct)?
-    };
-    Ok((catalog, admin))
-}
-
-async fn wait_for(catalog: &Database, start: Instant, wait: Duration) -> Result<(), FleetError> {
-    loop {
-        match catalog.reach().await {
-            Ok(()) => return Ok(()),
-            Err(source) if source.is_unreachable() && start.elapsed() < wait => {
-                tracing::info!(error = %Chain(&source), "waiting for the catalog");
-                sleep(PAUSE).await;
-            }
-            Err(source) if source.is_unreachable() => {
-                return Err(FleetError::NoCatalog {
-                    waited: wait,
-                    source,
-                });
-            }
-            Err(source) => return Err(source.into()),
-        }
-    }
+    catalog: &Ways,
+    wanted: &Topology,
+) -> Result<(Uuid, Topology), FleetError> {
+    let sets = &[schema::CATALOG];
+    catalog.migrate(sets, config.migrate, Mark::CATALOG).await?;
+    let remembered = Membership::remember(&catalog.database, wanted).await?;
+    catalog.lead_to_one(Mark::CATALOG).await?;
+    Ok(remembered)
 }
 
 const PAUSE: Duration = Duration::from_millis(500);
-
-async fn migrate(
-    database: &Database,
-    sets: &[MigrationSet],
-    mode: Migrate,
-) -> Result<(), FleetError> {
-    match mode {
-        Migrate::Auto => {
-            migrate::apply(database, sets).await?;
-        }
-        Migrate::Check => {
-            let pending = migrate::check(database, sets).await?;
-            if !pending.is_empty() {
-                return Err(FleetError::Pending {
-                    database: database.name().to_owned(),
-                    pending: pending.join(", "),
-                });
-            }
-        }
-        Migrate::Off => {}
-    }
-    Ok(())
-}

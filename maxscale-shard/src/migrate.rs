@@ -61,11 +61,20 @@ const NO_TIMEOUTS: Sql = Sql::each(
 );
 
 /// Runs what is pending; gives the number of steps that ran.
+///
+/// While another process migrates, this is [`ShardError::Busy`] after the
+/// connection's limit for locks. Only the steps themselves take as long as they
+/// take: a server that hangs before or after them is given up.
 pub(crate) async fn apply(database: &Database, sets: &[MigrationSet]) -> Result<usize, ShardError> {
+    // Most starts have nothing to do, and then nothing to wait for.
+    let mut conn = database.writer().await?;
+    if unlocked(&mut conn, database, sets).await?.is_empty() {
+        return Ok(0);
+    }
+    drop(conn);
     let mut tx = database.begin().await?;
-    tx.execute(NO_TIMEOUTS.statement()).await?;
-    tx.wait_for_ever();
     tx.execute(LOCK.statement()).await?;
+    tx.execute(NO_TIMEOUTS.statement()).await?;
     tx.execute(sql(LEDGER)).await?;
     let mut ran = 0;
     for (set, step) in pending(&mut tx, database, sets).await? {
@@ -82,16 +91,23 @@ pub(crate) async fn check(
     sets: &[MigrationSet],
 ) -> Result<Vec<String>, ShardError> {
     let mut conn = database.writer().await?;
-    let known = conn.fetch_optional(HAS_LEDGER.statement()).await?.is_some();
-    let steps = if known {
-        pending(&mut conn, database, sets).await?
-    } else {
-        all(sets).collect()
-    };
+    let steps = unlocked(&mut conn, database, sets).await?;
     let names = steps.iter();
     Ok(names
         .map(|(set, step)| format!("{}/{} {}", set.owner, step.version, step.name))
         .collect())
+}
+
+/// What is pending as far as can be seen without the lock; changes nothing.
+async fn unlocked<'a>(
+    conn: &mut Conn,
+    database: &Database,
+    sets: &'a [MigrationSet],
+) -> Result<Vec<Step<'a>>, ShardError> {
+    if conn.fetch_optional(HAS_LEDGER.statement()).await?.is_none() {
+        return Ok(all(sets).collect());
+    }
+    pending(conn, database, sets).await
 }
 
 type Step<'a> = (&'a MigrationSet, &'a Migration);

@@ -197,6 +197,10 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
         FleetError::NoCatalog { .. } | FleetError::NoNode { .. } => {
             (nodes, "start these databases, or correct their URLs")
         }
+        FleetError::FirstStart { .. } => (
+            nodes,
+            "start every database of the list, or correct its URL",
+        ),
         FleetError::OtherCount { .. } => {
             ("shards.count", "set it to the number of the first start")
         }
@@ -208,6 +212,10 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
         FleetError::WrongNode { .. } => (
             nodes,
             "give each node its own database, under the name it had at the first start",
+        ),
+        FleetError::OtherDirect { .. } => (
+            nodes,
+            "correct one of the two URLs of this node: both are of one database",
         ),
         FleetError::Pending { .. } => (
             "migrate",

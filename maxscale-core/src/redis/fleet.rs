@@ -91,12 +91,16 @@ impl Fleet {
     /// Sends a command until there is a reply or its attempts are used up.
     pub(super) async fn command(&self, command: Command) -> Result<Reply, RedisError> {
         let limit = command.effort.timeout.unwrap_or(self.config.timeout);
+        let mut lost = false;
         for _ in 1..command.effort.attempts {
             let end = Instant::now() + limit;
             match self.attempt(command.clone(), end).await {
-                Err(error) if error.is_silence() => self.wait_up(&command, end).await,
+                Err(error) if error.is_silence() => lost = true,
+                // What followed the lost connection is lost as well.
+                Err(RedisError::Down) if lost => {}
                 reply => return reply,
             }
+            self.wait_up(&command, end).await;
         }
         self.attempt(command, Instant::now() + limit).await
     }

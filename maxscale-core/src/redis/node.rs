@@ -202,13 +202,13 @@ impl Node {
                     let connected = Arc::new(connected);
                     self.connected.store(Some(connected.clone()));
                     let cause = self.watch(&connected, &mut attempt).await;
-                    // In this order, so that whoever tries again waits for the
-                    // next connection and does not find none.
+                    // Down before it is gone: who waits for the next connection
+                    // must not take this one for it.
                     self.goes_down(&mut self.health(), &cause);
                     self.connected.store(None);
                     self.in_flight.add_permits(connected.link.end());
                 }
-                Err(cause) => self.goes_down(&mut self.health(), &cause),
+                Err(error) => self.goes_down(&mut self.health(), &error),
             }
             attempt += 1;
             sleep(RECONNECT.wait(attempt, jitter())).await;
@@ -285,7 +285,7 @@ impl Node {
             }
             // The driver says it first to those who wait. The next attempt must
             // not be made on what is left.
-            Err(error @ RedisError::Io { .. }) => {
+            Err(error @ (RedisError::Io { .. } | RedisError::Down)) => {
                 connected.link.cut();
                 self.goes_down(&mut health, error);
             }

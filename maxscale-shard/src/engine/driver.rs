@@ -11,11 +11,12 @@ pub(crate) fn error(database: &Arc<str>, source: sqlx::Error) -> ShardError {
     let unreachable = match &source {
         E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
         // 57P0x: the server is going away; 08: connection; 53300: no slot left;
-        // 25P03: it idled in a transaction and was disconnected.
+        // 25P03: it idled in a transaction and was disconnected;
+        // 25006: a standby, before or after a failover.
         E::Database(error) => error.code().is_some_and(|code| {
             code.starts_with("57P0")
                 || code.starts_with("08")
-                || matches!(&*code, "53300" | "25P03")
+                || matches!(&*code, "53300" | "25P03" | "25006")
         }),
         _ => false,
     };

@@ -31,6 +31,10 @@ pub(crate) async fn fetch_optional(
 /// No server is started anew in less.
 const IDLE_UNASKED: Duration = Duration::from_millis(100);
 
+/// The pool asks a connection that it gets back for a sign of life, for which
+/// the server does nothing. One that hangs gives none in this time.
+const LIFE_SIGN: Duration = Duration::from_secs(1);
+
 /// A pool that connects when first used.
 pub(crate) fn pool(
     database: &Arc<str>,
@@ -55,8 +59,9 @@ pub(crate) fn pool(
         .min_connections(0)
         .acquire_timeout(options.acquire_timeout)
         .test_before_acquire(false)
-        // A ping per acquire costs a round trip. A connection that idled may have
-        // broken unnoticed, and then its first statement would fail.
+        // Each connection was asked when it was given back, at the cost of a round
+        // trip that nobody waits for but whoever needs its place. One that idled
+        // since may have broken unnoticed, and then its first statement would fail.
         .before_acquire(|conn, meta| {
             Box::pin(async move {
                 if meta.idle_for >= IDLE_UNASKED {
@@ -67,6 +72,18 @@ pub(crate) fn pool(
         })
         .idle_timeout(options.idle_timeout)
         .connect_lazy_with(connect))
+}
+
+/// Gives a connection back to its pool, or closes it if the server hangs.
+///
+/// The pool's own way has no limit, and keeps the connection's place meanwhile.
+pub(crate) fn give_back(conn: &mut Pooled) {
+    // From here on `conn` is empty; its own drop gives nothing back.
+    let asked = conn.return_to_pool();
+    // Outside a runtime nobody can ask, and it is closed.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(tokio::time::timeout(LIFE_SIGN, asked));
+    }
 }
 
 /// Reads a URL so that no `PG*` variable has a say.
@@ -95,6 +112,7 @@ fn connect_options(text: &str) -> Result<PgConnectOptions, String> {
             return Err(format!("it names no {name}"));
         }
     }
+    refuse_unknown(&url)?;
     refuse_variables(asks)?;
 
     if url.password().is_none_or(str::is_empty) && !asks(&["password"]) {
@@ -122,6 +140,51 @@ fn connect_options(text: &str) -> Result<PgConnectOptions, String> {
         options = options.port(5432);
     }
     Ok(options)
+}
+
+/// What sqlx reads of a URL's query, and besides `options[...]`.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Refuses what sqlx would pass by, with its value in a log line: a mistyped
+/// password would be told, and a mistyped `sslmode` would get plaintext.
+fn refuse_unknown(url: &Url) -> Result<(), String> {
+    let known = |key: &str| {
+        let option = key.strip_prefix("options[");
+        PARAMETERS.contains(&key) || option.is_some_and(|rest| rest.ends_with(']'))
+    };
+    let mut behind_a_password = false;
+    for (at, (key, value)) in (1..).zip(url.query_pairs()) {
+        if !known(&key) {
+            // This may be the rest of a password that has an `&` in it, and so is not told.
+            return Err(if value.is_empty() || behind_a_password {
+                format!("its parameter number {at} is unknown; in a value, & is written %26")
+            } else {
+                let parameters = PARAMETERS.join(", ");
+                format!("its parameter {key:?} is none of {parameters} and options[...]")
+            });
+        }
+        behind_a_password |= key == "password";
+    }
+    Ok(())
 }
 
 /// Refuses the variables that sqlx takes and offers no way to unset.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::FleetError;
+use super::{FleetError, names};
 use crate::database::Database;
 use crate::error::ShardError;
 use crate::sql::{Tx, sql};
@@ -92,13 +92,6 @@ fn compare(stored: &Topology, wanted: &Topology) -> Result<(), FleetError> {
         .into_iter()
         .map(|((from, to), count)| format!("{count} virtual shards from {from} to {to}"))
         .collect();
-    let names = |nodes: &[NodeId]| {
-        nodes
-            .iter()
-            .map(NodeId::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
     Err(FleetError::Differs(format!(
         "stored are {}, configured are {}; {} would have to move, and nothing moves them yet",
         names(stored.nodes()),

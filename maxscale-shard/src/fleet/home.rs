@@ -6,8 +6,9 @@ use super::{FleetConfig, FleetError, PAUSE};
 use crate::database::Database;
 use crate::error::ShardError;
 use crate::sql::{Conn, Row, Sql, Statement, sql};
+use crate::topology::NodeId;
 
-/// What a listed node knows of a fleet.
+/// What a database knows of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Holds {
     /// The catalog.
@@ -18,53 +19,89 @@ enum Holds {
     Nothing,
 }
 
-/// Finds the node that holds the catalog, where no URL names one.
+/// Finds the database that holds the catalog: the one `apart` if there is one,
+/// else a node, by its place in the list.
 ///
-/// The first start takes the first of its list. A later list may be in another
-/// order or begin with a new node, so the nodes are asked; while one that may
-/// hold the catalog is away, none is made elsewhere.
+/// The first start makes it apart or on the first of its list. A later list may
+/// be in another order or begin with a new node, so all are asked, and none is
+/// made before each has said that it knows of no fleet: the one that is away
+/// may hold the catalog, or the name of a node of its fleet.
 pub(super) async fn find(
-    databases: &[Database],
+    nodes: &[Database],
+    apart: Option<&Database>,
     config: &FleetConfig,
     start: Instant,
 ) -> Result<usize, FleetError> {
-    let mut complete_before = false;
+    let place = apart.map(|_| nodes.len());
+    let may_hold = |at: usize| place.is_none_or(|place| place == at);
+    let mut asked_twice = false;
     loop {
         let mut looks = JoinSet::new();
-        for (at, database) in databases.iter().cloned().enumerate() {
+        for (at, database) in nodes.iter().chain(apart).cloned().enumerate() {
             looks.spawn(async move { (at, look(&database).await) });
         }
-        let (mut names, mut fresh_first, mut away) = (Vec::new(), false, None);
+        let (mut known, mut away) = (None, Vec::new());
         while let Some(looked) = looks.join_next().await {
             let (at, look) = looked.expect("a look neither panics nor is aborted");
             match look {
-                Ok(Holds::Catalog) => return Ok(at),
-                Ok(Holds::Name(name)) => names.push((at, name)),
-                Ok(Holds::Nothing) => fresh_first |= at == 0,
-                Err(error) if error.is_unreachable() => away = Some(error),
+                Ok(Holds::Catalog) if may_hold(at) => return Ok(at),
+                Ok(Holds::Catalog) => known = Some((at, "the catalog".to_owned())),
+                // The catalog's own database may be a node's as well, and then is listed.
+                Ok(Holds::Name(name)) if place != Some(at) => known = Some((at, name)),
+                Ok(Holds::Name(_) | Holds::Nothing) => {}
+                Err(error) if error.may_pass() => away.push((at, error)),
                 Err(error) => return Err(error.into()),
             }
         }
-        match (names.pop(), away) {
-            (None, _) if fresh_first => return Ok(0),
+        let unseen = away.iter().any(|(at, _)| may_hold(*at));
+        match known {
+            None if away.is_empty() => return Ok(place.unwrap_or(0)),
             // Another process's first start may have come in between, so all are asked twice.
-            (Some((at, name)), None) if complete_before => {
+            Some(_) if !unseen && !asked_twice => asked_twice = true,
+            Some((at, name)) if !unseen => {
                 return Err(FleetError::WrongNode {
                     expected: config.nodes[at].id.clone(),
-                    found: format!("{name} of a fleet whose catalog is none of the listed nodes"),
+                    found: format!("{name} of another fleet, whose catalog is somewhere else"),
                 });
             }
-            (_, None) => complete_before = true,
-            (_, Some(source)) if start.elapsed() >= config.wait => {
-                return Err(FleetError::NoCatalog {
-                    waited: config.wait,
-                    source,
-                });
+            known if start.elapsed() >= config.wait => {
+                return Err(given_up(away, known.is_some(), place, config));
             }
-            (_, Some(error)) => {
-                tracing::info!(error = %Chain(&error), "waiting for the node with the catalog");
+            _ => {
+                for (_, error) in &away {
+                    tracing::info!(error = %Chain(error), "waiting for a database");
+                }
                 sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+/// Why there is no catalog, and none is made.
+fn given_up(
+    mut away: Vec<(usize, ShardError)>,
+    known: bool,
+    place: Option<usize>,
+    config: &FleetConfig,
+) -> FleetError {
+    away.sort_by_key(|(at, _)| *at);
+    let listed: Vec<NodeId> = (away.iter())
+        .filter_map(|(at, _)| Some(config.nodes.get(*at)?.id.clone()))
+        .collect();
+    // It is the catalog that is missing if it exists, or if nobody is there at all.
+    let missing = match place {
+        Some(place) => away.iter().any(|(at, _)| *at == place),
+        None => known || listed.len() == config.nodes.len(),
+    };
+    let waited = config.wait;
+    let (_, source) = away.pop().expect("what is given up is away");
+    if missing {
+        FleetError::NoCatalog { waited, source }
+    } else {
+        FleetError::FirstStart {
+            missing: listed,
+            waited,
+            source,
         }
     }
 }
@@ -89,14 +126,18 @@ async fn look(database: &Database) -> Result<Holds, ShardError> {
     })
 }
 
+pub(super) async fn has_table(conn: &mut Conn, table: &'static str) -> Result<bool, ShardError> {
+    let there = HAS_TABLE.statement().bind(table);
+    Ok(conn.fetch_optional(there).await?.is_some())
+}
+
 /// The first row of `statement`, if `table` is there at all.
-async fn row_of(
+pub(super) async fn row_of(
     conn: &mut Conn,
     table: &'static str,
     statement: Statement,
 ) -> Result<Option<Row>, ShardError> {
-    let there = HAS_TABLE.statement().bind(table);
-    if conn.fetch_optional(there).await?.is_none() {
+    if !has_table(conn, table).await? {
         return Ok(None);
     }
     conn.fetch_optional(statement).await

@@ -5,8 +5,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::identity::recognise;
-use super::{FleetConfig, FleetError, Migrate, NodeSpec, PAUSE, migrate};
-use crate::database::{Database, DatabaseOptions};
+use super::ways::{Mark, Ways};
+use super::{FleetConfig, FleetError, Migrate, PAUSE};
 use crate::migrate::MigrationSet;
 use crate::router::{Node, Router};
 
@@ -21,11 +21,11 @@ pub(super) async fn ready(
     let (report, mut reports) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     for (at, spec) in order.iter().enumerate() {
+        let database = router.nodes()[at].database().clone();
         let late = Late {
             router: router.clone(),
             at,
-            spec: config.nodes[*spec].clone(),
-            options: config.options,
+            ways: Ways::of(&config.nodes[*spec], database, &config.options)?,
             sets: config.node_sets.clone(),
             mode: config.migrate,
             cluster,
@@ -44,6 +44,8 @@ pub(super) async fn ready(
                 untried[at] = false;
                 last = Some(error);
             }
+            // It is there: slow, or another process migrates it. So it is waited for.
+            Ok(Some((_, Err(FleetError::Shard(error))))) if error.may_pass() => last = Some(error),
             Ok(Some((_, Err(error)))) => return Err(error),
             Ok(None) | Err(_) if one_ready() => break,
             Ok(None) | Err(_) => {
@@ -61,8 +63,7 @@ pub(super) async fn ready(
 struct Late {
     router: Router,
     at: usize,
-    spec: NodeSpec,
-    options: DatabaseOptions,
+    ways: Ways,
     sets: Vec<MigrationSet>,
     mode: Migrate,
     cluster: Uuid,
@@ -70,18 +71,19 @@ struct Late {
 
 impl Late {
     async fn run(self, report: mpsc::UnboundedSender<(usize, Result<(), FleetError>)>) {
+        let node = self.router.nodes()[self.at].id();
         let mut told = None;
         loop {
             let tried = self.attempt().await;
             let done = tried.is_ok();
             match (&tried, &told) {
-                (Ok(()), Some(_)) => tracing::info!(node = %self.spec.id, "node is ready"),
+                (Ok(()), Some(_)) => tracing::info!(node = %node, "node is ready"),
                 (Ok(()), None) => {}
                 // Each new reason once: a node that is back may be the wrong one.
                 (Err(error), told_text) => {
                     let text = Chain(error).to_string();
                     if told_text.as_ref() != Some(&text) {
-                        tracing::warn!(node = %self.spec.id, error = %text, "node is not ready; its keys are refused until it is");
+                        tracing::warn!(node = %node, error = %text, "node is not ready; its keys are refused until it is");
                         told = Some(text);
                     }
                 }
@@ -97,21 +99,15 @@ impl Late {
 
     async fn attempt(&self) -> Result<(), FleetError> {
         let node = &self.router.nodes()[self.at];
-        let direct = self.spec.direct_url();
-        let admin = if direct == self.spec.url {
-            node.database().clone()
-        } else {
-            Database::open(self.spec.id.shared(), direct, &self.options)?
-        };
-        admin.reach().await?;
-        migrate(&admin, &self.sets, self.mode).await?;
+        self.ways.migrate(&self.sets, self.mode, Mark::NODE).await?;
         recognise(
             node.database(),
-            &self.spec.id,
+            node.id(),
             self.cluster,
             self.router.shards(),
         )
         .await?;
+        self.ways.lead_to_one(Mark::NODE).await?;
         node.set_ready();
         Ok(())
     }

@@ -58,8 +58,15 @@ impl NodeSpec {
         &self.id
     }
 
-    pub(crate) fn direct_url(&self) -> &str {
-        self.direct.as_deref().unwrap_or(&self.url)
+    /// The direct URL, if it is another one.
+    pub(crate) fn direct(&self) -> Option<&str> {
+        self.direct.as_deref().filter(|direct| *direct != self.url)
+    }
+
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        [Some(self.url.as_str()), self.direct()]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -88,7 +95,7 @@ mod tests {
             (spec.id.as_str(), spec.url.as_str()),
             ("eu-1", "postgres://pool/d")
         );
-        assert_eq!(spec.direct_url(), "postgres://direct/d");
+        assert_eq!(spec.direct(), Some("postgres://direct/d"));
         assert!(matches!(NodeSpec::parse("a=", 1), Err(SpecError::NoUrl(1))));
         assert!(matches!(
             NodeSpec::parse("A=sqlite:x", 1),

@@ -29,8 +29,9 @@ pub struct Conn {
     handed_out: bool,
     // How long a statement may stay without an answer.
     patience: Duration,
-    // A statement is under way, or was given up.
-    unanswered: bool,
+    // Nobody may use it again: a statement is under way or was given up, or a
+    // transaction is open.
+    spent: bool,
 }
 
 #[derive(Debug)]
@@ -65,11 +66,12 @@ macro_rules! dispatch {
 /// Dispatches, and gives up a server that does not answer.
 macro_rules! answered {
     ($self:expr, $method:ident $(, $arg:expr)*) => {{
-        $self.unanswered = true;
+        $self.spent = true;
         let answer = timeout($self.patience, async { dispatch!($self, $method $(, $arg)*) });
         match answer.await {
             Ok(answer) => {
-                $self.unanswered = false;
+                // Another connection may lead to a server that is well.
+                $self.spent = matches!(&answer, Err(error) if ShardError::is_unreachable(error));
                 answer
             }
             Err(_) => Err(ShardError::Connect {
@@ -90,13 +92,8 @@ impl Conn {
             failed: false,
             handed_out: false,
             patience,
-            unanswered: false,
+            spent: false,
         }
-    }
-
-    /// From here on statements take as long as they take.
-    pub(crate) const fn wait_for_ever(&mut self) {
-        self.patience = Duration::MAX;
     }
 
     /// The engine behind this connection.
@@ -114,7 +111,8 @@ impl Conn {
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::Connect`], [`ShardError::Unique`] or [`ShardError::Statement`].
+    /// Returns [`ShardError::Connect`], [`ShardError::Unique`], [`ShardError::Busy`]
+    /// or [`ShardError::Statement`].
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, ShardError> {
         let failed = std::mem::replace(&mut self.failed, true);
         let done: Result<u64, ShardError> = answered!(self, execute, statement);
@@ -161,9 +159,13 @@ impl Conn {
         })
     }
 
-    /// Runs several statements without parameters, separated by `;`.
+    /// Runs several statements without parameters, separated by `;`, for as
+    /// long as they take.
     pub(crate) async fn run_script(&mut self, script: &'static str) -> Result<(), ShardError> {
-        answered!(self, run_script, script)
+        let patience = std::mem::replace(&mut self.patience, Duration::MAX);
+        let done: Result<(), ShardError> = answered!(self, run_script, script);
+        self.patience = patience;
+        done
     }
 
     pub(crate) async fn begin(&mut self) -> Result<(), ShardError> {
@@ -193,7 +195,7 @@ impl Conn {
     pub(crate) fn close_on_drop(&mut self) {
         match &mut self.raw {
             #[cfg(feature = "postgres")]
-            RawConn::Postgres(conn) => conn.close_on_drop(),
+            RawConn::Postgres(_) => self.spent = true,
             #[cfg(feature = "sqlite")]
             RawConn::Sqlite(conn) => conn.close_on_drop(),
             RawConn::Never(never) => crate::engine::never(never),
@@ -229,11 +231,13 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         #[cfg(feature = "postgres")]
-        if self.unanswered
-            && let RawConn::Postgres(conn) = &mut self.raw
-        {
-            // The pool would wait for the answer, however long, and keep its place meanwhile.
-            conn.close_on_drop();
+        if let RawConn::Postgres(conn) = &mut self.raw {
+            if self.spent {
+                // The pool would wait for the answer, however long, and keep its place meanwhile.
+                conn.close_on_drop();
+            } else {
+                crate::engine::postgres::give_back(conn);
+            }
         }
     }
 }

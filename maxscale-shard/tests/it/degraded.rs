@@ -1,14 +1,13 @@
-//! Starts while databases are away.
+//! Starts while databases are away or busy.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_core::fact::VirtualShard;
 use maxscale_shard::fleet::{FleetConfig, FleetError};
-use maxscale_shard::{
-    Database, DatabaseOptions, Engine, Fleet, Router, ShardError, Statement, sql,
-};
-use maxscale_tests::{PostgresServer, Proxy, Way, eventually, free_port};
+use maxscale_shard::{DatabaseOptions, Engine, Fleet, Router, ShardError, Tx, sql};
+use maxscale_tests::{PostgresServer, eventually, free_port};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{LIMIT, NOTES, Nodes, SHARDS, config, note};
@@ -18,6 +17,12 @@ fn patient(entries: &[&str]) -> FleetConfig {
     config(entries)
         .options(DatabaseOptions::default())
         .wait(Duration::from_secs(30))
+}
+
+/// Makes the fleet of `entries`, for a later start that lacks one of them.
+async fn first_start(entries: &[&str]) {
+    let fleet = Fleet::open(patient(entries)).await.unwrap();
+    fleet.close().await;
 }
 
 fn key_of_second(router: &Router) -> Result<(), ShardError> {
@@ -31,6 +36,7 @@ async fn node_that_is_down_is_refused_until_it_is_back() {
     let first = Nodes::fresh(Engine::Postgres, 1).await;
     let server = PostgresServer::start().await;
     let second = server.database().await.url();
+    first_start(&[&first.urls[0], &second]).await;
     server.stop().await;
 
     let start = Instant::now();
@@ -51,7 +57,6 @@ async fn node_that_is_down_is_refused_until_it_is_back() {
 
     server.restart().await;
     eventually(LIMIT, async || key_of_second(router)).await;
-    // It was migrated on the way.
     let there = router.virtual_shard(VirtualShard::new(SHARDS - 1)).unwrap();
     there.execute(note(1, 1)).await.unwrap();
 }
@@ -62,6 +67,7 @@ async fn node_that_hangs_delays_the_start_no_more_than_one_that_is_down() {
     let first = Nodes::fresh(Engine::Postgres, 1).await;
     let server = PostgresServer::start().await;
     let second = server.database().await.url();
+    first_start(&[&first.urls[0], &second]).await;
     server.pause();
 
     let start = Instant::now();
@@ -83,12 +89,13 @@ async fn node_that_hangs_delays_the_start_no_more_than_one_that_is_down() {
 async fn node_that_comes_back_with_a_foreign_database_is_never_ready() {
     let nodes = Nodes::fresh(Engine::Postgres, 1).await;
     let server = PostgresServer::start().await;
-    let (second, foreign) = (server.database().await.url(), server.database().await.url());
-    Fleet::open(patient(&[&foreign]))
-        .await
-        .unwrap()
-        .close()
-        .await;
+    let [own, second, foreign] = [
+        server.database().await.url(),
+        server.database().await.url(),
+        server.database().await.url(),
+    ];
+    first_start(&[&nodes.urls[0], &own]).await;
+    first_start(&[&foreign]).await;
     server.stop().await;
     let fleet = Fleet::open(patient(&[&nodes.urls[0], &foreign]))
         .await
@@ -140,6 +147,9 @@ async fn nodes_that_stay_away_end_the_start_soon_after_the_wait() {
     let urls =
         [free_port(), free_port()].map(|port| format!("postgres://nobody@127.0.0.1:{port}/x"));
     let wait = Duration::from_secs(2);
+    let fresh = Nodes::fresh(Engine::Postgres, 2).await;
+    let config = patient(&[&fresh.urls[0], &fresh.urls[1]]).catalog(&catalog.urls[0]);
+    Fleet::open(config).await.unwrap().close().await;
 
     let start = Instant::now();
     let config = patient(&[&urls[0], &urls[1]])
@@ -166,7 +176,7 @@ async fn no_second_catalog_is_made_while_the_first_is_away() {
         format!("a={}", server.database().await.url()),
         format!("b={}", other.urls[0]),
     );
-    Fleet::open(patient(&[&a, &b])).await.unwrap().close().await;
+    first_start(&[&a, &b]).await;
     server.stop().await;
 
     let reordered = patient(&[&b, &a]).wait(Duration::from_secs(2));
@@ -176,77 +186,131 @@ async fn no_second_catalog_is_made_while_the_first_is_away() {
         matches!(refused, FleetError::NoCatalog { .. }),
         "{refused:?}"
     );
-    let table = sql("SELECT 1 AS n FROM pg_tables WHERE tablename = 'ms_keyspace'");
-    assert!(
-        other
-            .database()
-            .await
-            .fetch_all(table)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(!has_a_catalog(&other).await);
     server.restart().await;
     Fleet::open(patient(&[&b, &a])).await.unwrap();
 }
 
-/// A database behind a proxy, with two connections and half a second per statement.
-async fn behind_a_proxy() -> (Proxy, Database) {
-    let target = PostgresServer::shared().await.url();
-    let proxy = Proxy::start(&target).await;
-    let mut options = DatabaseOptions::default();
-    options.connections = 2;
-    options.statement_timeout = Duration::from_millis(500);
-    let database = Database::open("hanging", &proxy.url(), &options).unwrap();
-    (proxy, database)
+async fn has_a_catalog(nodes: &Nodes) -> bool {
+    let table = sql("SELECT 1 AS n FROM pg_tables WHERE tablename = 'ms_keyspace'");
+    let found = nodes.database().await.fetch_all(table).await;
+    !found.unwrap().is_empty()
 }
 
-fn one() -> Statement {
-    sql("SELECT 1 AS one")
+/// The new node is listed first and knows of nothing; the catalog is on the one that is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_catalog_is_made_on_a_new_node_while_a_listed_one_is_away() {
+    let server = PostgresServer::start().await;
+    let new = Nodes::fresh(Engine::Postgres, 1).await;
+    let a = format!("a={}", server.database().await.url());
+    let c = format!("c={}", new.urls[0]);
+    first_start(&[&a]).await;
+    server.stop().await;
+
+    let longer = patient(&[&c, &a]).wait(Duration::from_secs(1));
+    let refused = Fleet::open(longer).await.unwrap_err();
+
+    let FleetError::FirstStart { missing, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(missing.len(), 1);
+    assert_eq!(missing[0].as_str(), "a");
+    let text = Chain(&refused).to_string();
+    for part in ["a first start needs every node", "from a", "refused"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!has_a_catalog(&new).await);
 }
 
-#[tokio::test]
-async fn statement_without_an_answer_is_given_up_soon_after_its_limit() {
-    let (proxy, database) = behind_a_proxy().await;
-    let mut conn = database.writer().await.unwrap();
-    conn.fetch_all(one()).await.unwrap();
-    proxy.black_hole(Way::ToClient);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_start_waits_for_every_node() {
+    let server = PostgresServer::start().await;
+    let here = Nodes::fresh(Engine::Postgres, 2).await;
+    let (first, away) = (&here.urls[0], server.database().await.url());
+    server.stop().await;
 
-    let start = Instant::now();
-    let given_up = timeout(LIMIT, conn.fetch_all(one())).await.unwrap();
-    assert!(given_up.unwrap_err().is_unreachable());
-    let took = start.elapsed();
-    let limit = Duration::from_millis(500);
+    // The catalog on the first node, or in a database of its own.
+    let (on_a_node, apart) = (patient(&[first, &away]), patient(&[first, &away]));
+    for config in [on_a_node, apart.catalog(&here.urls[1])] {
+        let given_up = Fleet::open(config.wait(Duration::from_secs(1))).await;
+        let refused = given_up.unwrap_err();
+        assert!(
+            matches!(refused, FleetError::FirstStart { .. }),
+            "{refused:?}"
+        );
+    }
+    let entries = [first.clone(), away];
+    let start = tokio::spawn(async move {
+        let entries = entries.each_ref().map(String::as_str);
+        Fleet::open(patient(&entries)).await
+    });
+    server.restart().await;
+
+    let fleet = start.await.unwrap().unwrap();
+    key_of_second(fleet.router()).unwrap();
+}
+
+/// Its nodes would belong to two fleets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_catalog_is_made_for_nodes_that_have_one_elsewhere() {
+    let nodes = Nodes::fresh(Engine::Postgres, 1).await;
+    let fresh = Nodes::fresh(Engine::Postgres, 1).await;
+    first_start(&[&nodes.urls[0]]).await;
+
+    let refused = Fleet::open(patient(&[&nodes.urls[0]]).catalog(&fresh.urls[0])).await;
+
+    let refused = refused.unwrap_err();
     assert!(
-        (limit..limit + Duration::from_secs(3)).contains(&took),
-        "{took:?}"
+        matches!(refused, FleetError::WrongNode { .. }),
+        "{refused:?}"
     );
+    assert!(!has_a_catalog(&fresh).await);
 }
 
-/// As when clients go away because nothing comes.
-#[tokio::test]
-async fn statements_dropped_without_an_answer_keep_no_place_in_the_pool() {
-    let (proxy, database) = behind_a_proxy().await;
-    let mut conns = [
-        database.writer().await.unwrap(),
-        database.writer().await.unwrap(),
-    ];
-    for conn in &mut conns {
-        conn.fetch_all(one()).await.unwrap();
-    }
-    proxy.black_hole(Way::ToClient);
-    for conn in &mut conns {
-        let dropped = timeout(Duration::from_millis(50), conn.fetch_all(one())).await;
-        assert!(dropped.is_err());
-    }
-    drop(conns);
+/// The lock under which a database is migrated, taken by another client.
+async fn migrating(nodes: &Nodes) -> Tx {
+    let mut tx = nodes.database().await.begin().await.unwrap();
+    let lock = sql("SELECT pg_advisory_xact_lock(7881706578037858405)");
+    tx.execute(lock).await.unwrap();
+    tx
+}
 
-    // Whoever has a place connects anew.
+/// Waits until some other client was refused the lock and asks again.
+async fn asked_again(nodes: &Nodes) {
+    let database = nodes.database().await;
+    let mut asked = BTreeSet::new();
     eventually(LIMIT, async || {
-        let _ = database.reader().await;
-        proxy.connections() > 2
+        let waiting = sql("SELECT pid::bigint AS pid FROM pg_locks
+             WHERE locktype = 'advisory' AND NOT granted
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+        for row in database.fetch_all(waiting).await.unwrap() {
+            asked.insert(row.get::<i64>("pid").unwrap());
+        }
+        asked.len() > 1
     })
     .await;
+}
+
+/// Both are migrated by another process for longer than a lock is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn database_that_is_busy_at_the_start_is_waited_for() {
+    let (first, second) = (
+        Nodes::fresh(Engine::Postgres, 1).await,
+        Nodes::fresh(Engine::Postgres, 1).await,
+    );
+    let mut options = DatabaseOptions::default();
+    options.lock_timeout = Duration::from_millis(200);
+    let (catalog, node) = (migrating(&first).await, migrating(&second).await);
+    let config = patient(&[&first.urls[0], &second.urls[0]]).options(options);
+    let start = tokio::spawn(Fleet::open(config));
+
+    for (busy, nodes) in [(catalog, &first), (node, &second)] {
+        asked_again(nodes).await;
+        busy.rollback().await.unwrap();
+    }
+
+    let fleet = start.await.unwrap().unwrap();
+    key_of_second(fleet.router()).unwrap();
 }
 
 #[test]

@@ -1,9 +1,9 @@
 use maxscale_core::fact::VirtualShard;
 use maxscale_shard::fleet::{FleetError, Migrate};
-use maxscale_shard::{Engine, Fleet, sql};
+use maxscale_shard::{Database, Engine, Fleet, Sql, sql};
 use tokio::task::JoinSet;
 
-use crate::support::{Nodes, SHARDS, config, note, open};
+use crate::support::{Nodes, SHARDS, config, note, open, options};
 
 on_both!(
     second_start_finds_names_map_and_rows,
@@ -14,6 +14,7 @@ on_both!(
     swapped_databases_are_recognised,
     database_listed_twice_is_refused_before_it_is_written,
     database_of_another_fleet_is_recognised,
+    direct_url_to_another_database_is_refused,
     other_number_of_virtual_shards_is_refused,
     six_first_starts_at_once_make_one_fleet,
     check_on_an_empty_database_writes_nothing,
@@ -184,6 +185,55 @@ async fn database_of_another_fleet_is_recognised(engine: Engine) {
     );
 }
 
+/// Another text for the same database, as a copied URL may be.
+fn alias(url: &str) -> String {
+    match url.strip_prefix("sqlite:") {
+        Some(path) => format!("sqlite://{path}"),
+        None if url.contains('?') => format!("{url}&application_name=x"),
+        None => format!("{url}?application_name=x"),
+    }
+}
+
+async fn direct_url_to_another_database_is_refused(engine: Engine) {
+    let nodes = Nodes::fresh(engine, 3).await;
+    let [first, second] = [0, 1].map(|at| nodes.urls[at].as_str());
+    let [a, b] = [format!("a={first}"), format!("b={second}")];
+    let right = [
+        format!("{a}|{}", alias(first)),
+        format!("{b}|{}", alias(second)),
+    ];
+    let wrong_a = format!("{a}|{}", alias(second));
+    let wrong_b = format!("{b}|{}", alias(first));
+    let names = |refused: &FleetError, wrong: &str| {
+        let FleetError::OtherDirect { node } = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(node.as_str(), wrong);
+    };
+
+    // The node with the catalog, and another: at the first start, and at a later one.
+    names(&refusal(&[&wrong_a, &b]).await, "a");
+    names(&refusal(&[&a, &wrong_b]).await, "b");
+    open(config(&right.each_ref().map(String::as_str)))
+        .await
+        .close()
+        .await;
+    names(&refusal(&[&wrong_a, &b]).await, "a");
+    names(&refusal(&[&a, &wrong_b]).await, "b");
+    // Nothing of the mistakes was kept, and no database of somebody else's is migrated.
+    let stray = format!("{b}|{}", nodes.urls[2]);
+    names(&refusal(&[&a, &stray]).await, "b");
+    let stray = Database::open("stray", &nodes.urls[2], &options()).unwrap();
+    assert!(is_empty(&stray).await);
+    open(config(&[&a, &b])).await;
+    // The same text twice is seen before anybody is asked.
+    let refused = refusal(&[&a, &format!("{b}|{first}")]).await;
+    assert!(
+        matches!(refused, FleetError::WrongNode { .. }),
+        "{refused:?}"
+    );
+}
+
 async fn other_number_of_virtual_shards_is_refused(engine: Engine) {
     let nodes = Nodes::fresh(engine, 2).await;
     open(nodes.config()).await.close().await;
@@ -237,6 +287,15 @@ async fn six_first_starts_at_once_make_one_fleet(engine: Engine) {
     assert_eq!(one("SELECT count(*) AS n FROM ms_migration").await, 3);
 }
 
+async fn is_empty(database: &Database) -> bool {
+    let tables = Sql::each(
+        "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()",
+        "SELECT name FROM sqlite_master",
+    );
+    let tables = database.fetch_all(tables.statement()).await.unwrap();
+    tables.is_empty()
+}
+
 async fn check_on_an_empty_database_writes_nothing(engine: Engine) {
     let nodes = Nodes::fresh(engine, 2).await;
 
@@ -249,18 +308,7 @@ async fn check_on_an_empty_database_writes_nothing(engine: Engine) {
         refused.to_string().contains("maxscale-catalog/1"),
         "{refused}"
     );
-    let tables = maxscale_shard::Sql::each(
-        "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()",
-        "SELECT name FROM sqlite_master",
-    );
-    let database = nodes.database().await;
-    assert!(
-        database
-            .fetch_all(tables.statement())
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(is_empty(&nodes.database().await).await);
 
     // Migrated by another start, the same check passes.
     open(nodes.config()).await.close().await;

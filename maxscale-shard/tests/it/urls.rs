@@ -29,9 +29,32 @@ async fn url_that_leaves_something_out_says_what() {
         ("postgres://u@h/d#?sslmode=require", "#"),
         ("postgres://u@h/d?sslmode=sometimes", "ssl"),
         ("postgres://u@h:port/d", "port"),
+        // The password has a `?` in it.
+        ("postgres://u:12?secret=3@h/d", "user"),
     ] {
         let text = refusal(url);
         assert!(text.contains(missing), "{url}: {text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+/// sqlx would pass it by, and log it with its value.
+#[tokio::test]
+async fn unknown_parameter_of_a_url_is_refused_and_its_value_not_told() {
+    for (query, told) in [
+        ("ssl=secret", "\"ssl\""),
+        ("sslMode=secret", "\"sslMode\""),
+        ("passwd=secret", "\"passwd\""),
+        ("Password=secret", "\"Password\""),
+        ("sslmode=disable&pasword=secret", "\"pasword\""),
+        ("options[geqo=secret", "\"options[geqo\""),
+        // The rest of a password that has an `&` in it.
+        ("password=top&secret", "number 2"),
+        ("password=top&secret=x", "number 2"),
+        ("secret=", "number 1"),
+    ] {
+        let text = refusal(&format!("postgres://u@h/d?{query}"));
+        assert!(text.contains(told), "{query}: {text}");
         assert!(!text.contains("secret"), "{text}");
     }
 }
@@ -70,6 +93,9 @@ async fn settings_in_the_url_are_taken() {
         "postgresql://u@[::1]/d?sslmode=disable",
         "postgres:///d?host=/run/postgresql&user=u&port=5433",
         "postgres://u@h/d?options[geqo]=off&application_name=x",
+        "postgres:///?hostaddr=::1&dbname=d&user=u&password=p&statement-cache-capacity=9",
+        "postgres://u@h/d?ssl-mode=disable&ssl-root-cert=a&ssl-ca=a&ssl-cert=b&ssl-key=c",
+        "postgres://u@h/d?sslmode=disable&sslrootcert=a&sslcert=b&sslkey=c&options=-c%20a=b",
     ] {
         Database::open("db", url, &DatabaseOptions::default()).unwrap();
     }

@@ -142,7 +142,7 @@ fn storage() -> Vec<Setting> {
         Setting::new(
             "migrate",
             Kind::Enum(&["auto", "check", "off"]),
-            "Pending migrations at the start: run, refuse, or ignore.",
+            "Pending migrations at the start: run, refuse, or ignore; see [Modes](modes.md#migrations).",
         )
         .default("auto"),
     ]
@@ -171,7 +171,7 @@ fn work() -> Vec<Setting> {
         Setting::new(
             "startup.wait",
             Kind::Duration,
-            "How long the start waits for the catalog and for a first node.",
+            "How long the start waits for the catalog and for one node; the first start of all, for every node.",
         )
         .default("30s"),
         Setting::new(

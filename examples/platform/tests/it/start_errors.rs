@@ -222,8 +222,8 @@ async fn database_that_does_not_answer_is_waited_for_and_then_named() {
             [
                 "cannot open the databases",
                 "shards.nodes = postgres://u:***@127.0.0.1:",
-                "no node was reachable within 1s: cannot connect to node-1",
-                "start these databases",
+                "a first start needs every node; no answer within 1s from node-1: cannot connect to node-1",
+                "start every database of the list",
             ],
         ),
     ];
@@ -385,19 +385,23 @@ async fn pending_migrations_are_named_where_they_may_not_run() {
 #[tokio::test]
 async fn migrate_command_names_the_nodes_that_it_could_not_reach() {
     let folder = tempfile::tempdir().unwrap();
-    let nodes = format!(
-        "sqlite://a.db,eu=postgres://u:{PLANTED}@127.0.0.1:{}/app",
-        free_port()
-    );
-    let builder = Service::builder(folder.path())
-        .env("MAXSCALE__STARTUP__WAIT", "1s")
-        .env("MAXSCALE__SHARDS__NODES", nodes)
-        .arg("migrate");
+    let database = PostgresServer::shared().await.database().await;
+    let migrate = |eu: &str| {
+        let nodes = format!("sqlite://a.db,eu={eu}");
+        Service::builder(folder.path())
+            .env("MAXSCALE__STARTUP__WAIT", "1s")
+            .env("MAXSCALE__SHARDS__NODES", nodes)
+            .arg("migrate")
+    };
+    let patient = migrate(&database.url()).env("MAXSCALE__STARTUP__WAIT", "30s");
+    let first = patient.start();
+    assert!(first.wait(LIMIT).await.success(), "{:?}", first.lines());
+    let away = format!("postgres://u:{PLANTED}@127.0.0.1:{}/app", free_port());
     let parts = [
         "cannot migrate every node",
         "shards.nodes = sqlite://a.db,eu=postgres://u:***@",
         "eu: not reachable",
         "run the command `migrate` again",
     ];
-    refused("migrate", builder, &parts).await;
+    refused("migrate", migrate(&away), &parts).await;
 }
