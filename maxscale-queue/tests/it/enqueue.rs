@@ -7,7 +7,7 @@ use maxscale_queue::{EnqueueOptions, Job, JobRequest, JobState, Outcome, Queue, 
 use maxscale_tests::{PostgresServer, eventually};
 use serde::{Deserialize, Serialize};
 
-use crate::stage::{LIMIT, Note, SHARD, Stage, effect, note, on_both};
+use crate::stage::{LIMIT, Note, SHARD, Stage, effect, note, on_both, open};
 
 #[derive(Serialize, Deserialize)]
 struct Newer {}
@@ -167,10 +167,13 @@ on_both! {
 async fn node_that_comes_late_is_served_and_holds_up_no_other() {
     let server = PostgresServer::start().await;
     let database = server.database().await;
-    server.stop().await;
     let folder = tempfile::tempdir().unwrap();
     let file = format!("sqlite:{}", folder.path().join("a.db").display());
-    let stage = Stage::open(&[file, database.url()], folder, vec![database]).await;
+    let urls = [file, database.url()];
+    // The first start needs every node.
+    open(&urls).await.close().await;
+    server.stop().await;
+    let stage = Stage::open(&urls, folder, vec![database]).await;
     let run = async |_: JobRequest<Note>| Outcome::Done;
     let _worker = stage.worker().register(run).start().unwrap();
     let here = stage.enqueue(&note("x")).await;

@@ -76,6 +76,16 @@ macro_rules! on_both {
 
 pub(crate) use on_both;
 
+pub(crate) async fn open(urls: &[String]) -> Fleet {
+    let nodes = (urls.iter().enumerate())
+        .map(|(at, url)| NodeSpec::parse(url, at + 1).unwrap())
+        .collect();
+    let config = FleetConfig::new(nodes)
+        .migrations(MIGRATIONS)
+        .migrations(EFFECTS);
+    Fleet::open(config).await.unwrap()
+}
+
 // === impl Stage ===
 
 impl Stage {
@@ -98,13 +108,7 @@ impl Stage {
         folder: tempfile::TempDir,
         databases: Vec<Database>,
     ) -> Self {
-        let nodes = (urls.iter().enumerate())
-            .map(|(at, url)| NodeSpec::parse(url, at + 1).unwrap())
-            .collect();
-        let config = FleetConfig::new(nodes)
-            .migrations(MIGRATIONS)
-            .migrations(EFFECTS);
-        let fleet = Fleet::open(config).await.unwrap();
+        let fleet = open(urls).await;
         let router = fleet.router().clone();
         let ids = IdGenerator::new(Clock::system(), router.keyspace());
         Self {
