@@ -5,6 +5,7 @@ use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::KeyspaceTag;
 use maxscale_core::refusal::{Class, Classify};
 
+use crate::key::KeyError;
 use crate::topology::NodeId;
 
 /// A statement did not reach its shard, or the shard refused it.
@@ -28,6 +29,10 @@ pub enum ShardError {
         /// The router's tag.
         expected: KeyspaceTag,
     },
+
+    /// The key has no place in the keyspace.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 
     /// The node is configured, and was not reachable or not migrated since the start.
     #[error("{node} is not ready")]
@@ -140,7 +145,7 @@ impl ShardError {
 impl Classify for ShardError {
     fn class(&self) -> Class {
         match self {
-            Self::WrongKeyspace { .. } | Self::OutOfRange { .. } => Class::Invalid,
+            Self::WrongKeyspace { .. } | Self::OutOfRange { .. } | Self::Key(_) => Class::Invalid,
             Self::NotReady { .. } | Self::Connect { .. } | Self::Busy { .. } => Class::Unavailable,
             Self::Unique { .. } => Class::Conflict,
             _ => Class::Internal,

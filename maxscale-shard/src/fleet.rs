@@ -29,9 +29,11 @@ use uuid::Uuid;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ShardError;
+use crate::keyspace::{Keyspace, KeyspaceError};
 use crate::migrate::MigrationSet;
 use crate::router::Router;
 use crate::topology::{NodeId, Topology, TopologyError};
+use crate::vindex::Vindex;
 
 pub use spec::{NodeSpec, SpecError};
 
@@ -156,6 +158,10 @@ pub enum FleetError {
     #[error(transparent)]
     Topology(#[from] TopologyError),
 
+    /// The keyspace cannot be.
+    #[error(transparent)]
+    Keyspace(#[from] KeyspaceError),
+
     /// A database refused.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -248,6 +254,7 @@ impl Fleet {
         let start = Instant::now();
         let ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id.clone()).collect();
         let wanted = Topology::even(ids, config.shards)?;
+        let keyspace = Keyspace::new(KeyspaceTag::default(), config.shards, Vindex::Id)?;
         check_urls(&config.nodes)?;
         let mut databases = Vec::new();
         for node in &config.nodes {
@@ -289,7 +296,7 @@ impl Fleet {
         let place = |id: &NodeId| config.nodes.iter().position(|node| node.id == *id);
         let order: Vec<usize> = topology.nodes().iter().filter_map(place).collect();
         let ordered = order.iter().map(|at| databases[*at].clone()).collect();
-        let router = Router::new(KeyspaceTag::default(), topology, ordered);
+        let router = Router::new(keyspace, topology, ordered);
         let late = ready::ready(&router, &config, &order, cluster, start).await?;
         Ok(Self {
             router,

@@ -2,13 +2,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use maxscale_core::fact::VirtualShard;
-use maxscale_core::id::{Id, KeyspaceTag};
+use maxscale_core::id::KeyspaceTag;
 
 use crate::database::Database;
 use crate::error::ShardError;
+use crate::key::Key;
+use crate::keyspace::Keyspace;
 use crate::sql::{Row, Statement, Tx};
 use crate::topology::{NodeId, Topology};
-use crate::vindex::Vindex;
+use crate::vindex::sha256;
 
 /// Finds the node of a key. Cheap to clone; routing costs no I/O and no allocation.
 #[derive(Clone, Debug)]
@@ -16,7 +18,7 @@ pub struct Router(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    keyspace: KeyspaceTag,
+    keyspace: Keyspace,
     topology: Topology,
     nodes: Vec<Node>,
 }
@@ -40,7 +42,7 @@ pub struct Shard<'r> {
 
 impl Router {
     /// A router over `nodes`, in the order of the map's nodes. None is ready yet.
-    pub(crate) fn new(keyspace: KeyspaceTag, topology: Topology, databases: Vec<Database>) -> Self {
+    pub(crate) fn new(keyspace: Keyspace, topology: Topology, databases: Vec<Database>) -> Self {
         let nodes = (topology.nodes().iter().cloned().zip(databases))
             .map(|(id, database)| Node {
                 id,
@@ -55,21 +57,14 @@ impl Router {
         }))
     }
 
-    /// The shard that the id names.
+    /// The shard of `key`: an id, or text where the keyspace's vindex takes it.
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::WrongKeyspace`] or [`ShardError::OutOfRange`] for
-    /// an id of another keyspace, [`ShardError::NotReady`] while its node was
+    /// As [`Keyspace::shard`], and [`ShardError::NotReady`] while its node was
     /// not reached since the start.
-    pub fn shard(&self, id: Id) -> Result<Shard<'_>, ShardError> {
-        if id.keyspace() != self.0.keyspace {
-            return Err(ShardError::WrongKeyspace {
-                found: id.keyspace(),
-                expected: self.0.keyspace,
-            });
-        }
-        self.virtual_shard(id.shard())
+    pub fn shard<'k>(&self, key: impl Into<Key<'k>>) -> Result<Shard<'_>, ShardError> {
+        self.virtual_shard(self.0.keyspace.shard(key)?)
     }
 
     /// The shard in the directory of `value`: where what is looked up by it lies.
@@ -78,7 +73,7 @@ impl Router {
     ///
     /// Returns [`ShardError::NotReady`] while the node was not reached since the start.
     pub fn directory(&self, value: &[u8]) -> Result<Shard<'_>, ShardError> {
-        self.virtual_shard(Vindex::Sha256.shard(value, self.shards()))
+        self.virtual_shard(VirtualShard::new(sha256(value, self.shards())))
     }
 
     /// The shard numbered `shard`.
@@ -107,9 +102,9 @@ impl Router {
         self.0.topology.shards()
     }
 
-    /// The keyspace that ids must carry.
+    /// The tag that ids must carry.
     pub fn keyspace(&self) -> KeyspaceTag {
-        self.0.keyspace
+        self.0.keyspace.tag()
     }
 
     /// The map.

@@ -57,10 +57,10 @@ fn by_id(plan: &Plan, report: &mut Report, router: &Router, ids: &[Id]) {
 
 fn by_md5(plan: &Plan, report: &mut Report, router: &Router, ids: &[Id]) {
     let keys: Vec<String> = ids.iter().map(Id::to_string).collect();
-    let key = |n: usize| black_box(keys[n % KEYS].as_bytes());
+    let key = |n: usize| black_box(keys[n % KEYS].as_str());
     let route = |n| {
         let shard = Vindex::Md5.shard(key(n), router.shards());
-        router.virtual_shard(shard).is_ok()
+        shard.is_ok_and(|shard| router.virtual_shard(shard).is_ok())
     };
     let (ours, bare) = plan.best_of(route, |n| Md5::digest(key(n)));
     report.note(&format!(
