@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use tokio::time::Instant;
@@ -166,6 +167,12 @@ impl Deadline {
     /// The moment, on tokio's clock.
     pub const fn instant(self) -> Instant {
         self.0
+    }
+
+    /// The time that is left at `now`; `None` when it is over.
+    pub fn left(self, now: Instant) -> Option<Duration> {
+        let left = self.0.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
     }
 }
 

@@ -1,4 +1,5 @@
 mod future;
+mod header;
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::control::{Admission, TimeLimit};
 use crate::fact::{Deadline, Facts};
 use crate::refusal::{Asker, Refuse};
 
@@ -16,17 +18,20 @@ pub use future::DeadlineFuture;
 ///
 /// The inner future is then dropped. The bound covers the time until the
 /// answer's head; a body that streams longer is not cut. A deadline that an
-/// outer layer has set stays if it is earlier.
+/// outer layer has set stays if it is earlier, and a caller may ask for less
+/// time, never for more: by `grpc-timeout`, or by `x-request-timeout-ms`. A
+/// header that is neither is ignored. A request whose time is over when it
+/// comes does not reach the inner service.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineLayer {
-    limit: Duration,
+    limit: TimeLimit,
 }
 
 /// The service that [`DeadlineLayer`] makes.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlined<S> {
     inner: S,
-    limit: Duration,
+    limit: TimeLimit,
 }
 
 // === impl DeadlineLayer ===
@@ -34,13 +39,7 @@ pub struct Deadlined<S> {
 impl DeadlineLayer {
     /// A deadline `limit` after the request's arrival, at most a day.
     pub const fn new(limit: Duration) -> Self {
-        // A bound keeps the sum with any moment representable.
-        let day = Duration::from_secs(24 * 60 * 60);
-        let limit = if limit.as_secs() < day.as_secs() {
-            limit
-        } else {
-            day
-        };
+        let limit = TimeLimit::new(limit);
         Self { limit }
     }
 }
@@ -73,14 +72,15 @@ where
     }
 
     fn call(&mut self, mut req: Q) -> Self::Future {
-        let own = Deadline::at(Instant::now() + self.limit);
-        let deadline = match req.fact::<Deadline>() {
-            Some(&outer) => outer.min(own),
-            None => own,
-        };
+        let (outer, asked) = (req.fact::<Deadline>().copied(), header::asked(&req));
+        let (admission, deadline) = self.limit.grant(outer, Instant::now(), asked);
         req.add_fact(deadline);
         let asker = Asker::of(&req);
-        DeadlineFuture::new(self.inner.call(req), deadline, asker)
+        let inner = match admission {
+            Admission::Run => Some(self.inner.call(req)),
+            Admission::Late => None,
+        };
+        DeadlineFuture::new(inner, deadline, asker)
     }
 }
 
@@ -182,5 +182,52 @@ mod tests {
             .unwrap();
 
         assert_eq!(response.extensions().get::<Deadline>(), Some(&early));
+    }
+
+    /// The deadline that the inner service is told, if it is reached.
+    async fn told(request: Request<()>) -> Option<Deadline> {
+        let echo = service_fn(|request: Request<()>| async move {
+            let mut response = Reply::default();
+            let deadline = *request.extensions().get::<Deadline>().unwrap();
+            response.extensions_mut().insert(deadline);
+            Ok::<_, Infallible>(response)
+        });
+        let layer = DeadlineLayer::new(LIMIT);
+        let response = layer.layer(echo).oneshot(request).await.unwrap();
+        let deadline = response.extensions().get::<Deadline>().copied();
+        assert_eq!(
+            deadline.is_none(),
+            response.status() == StatusCode::GATEWAY_TIMEOUT
+        );
+        deadline
+    }
+
+    fn asking(name: &'static str, value: &str) -> Request<()> {
+        let mut request = request();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn caller_may_ask_for_less_time_and_never_gets_more() {
+        let at = |span| Some(Deadline::at(Instant::now() + span));
+        let second = at(Duration::from_secs(1));
+        assert_eq!(told(asking("grpc-timeout", "1S")).await, second);
+        assert_eq!(told(asking("x-request-timeout-ms", "1000")).await, second);
+        for value in ["99999999H", "123456789S", "soon"] {
+            assert_eq!(
+                told(asking("grpc-timeout", value)).await,
+                at(LIMIT),
+                "{value}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_whose_time_is_over_when_it_comes_goes_no_further() {
+        assert_eq!(told(asking("grpc-timeout", "0m")).await, None);
+        let mut late = request();
+        late.extensions_mut().insert(Deadline::at(Instant::now()));
+        assert_eq!(told(late).await, None);
     }
 }

@@ -22,9 +22,9 @@ pin_project! {
 // === impl DeadlineFuture ===
 
 impl<F> DeadlineFuture<F> {
-    pub(super) fn new(inner: F, deadline: Deadline, asker: Asker) -> Self {
+    pub(super) fn new(inner: Option<F>, deadline: Deadline, asker: Asker) -> Self {
         Self {
-            inner: Some(inner),
+            inner,
             sleep: sleep_until(deadline.instant()),
             asker,
         }
