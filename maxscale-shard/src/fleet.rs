@@ -14,6 +14,7 @@
 mod catalog;
 mod home;
 mod identity;
+mod patience;
 mod ready;
 mod schema;
 mod spec;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use maxscale_core::Chain;
 use maxscale_core::id::KeyspaceTag;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseOptions};
@@ -38,6 +39,7 @@ use crate::vindex::Vindex;
 pub use spec::{NodeSpec, SpecError};
 
 use catalog::Membership;
+use patience::Patience;
 use ways::{Mark, Ways};
 
 /// What to do about pending migrations at the start.
@@ -278,15 +280,15 @@ impl Fleet {
             }
         };
 
+        let mut patience = Patience::until(start + config.wait);
         let (cluster, topology) = loop {
             match settle(&config, &catalog, &wanted).await {
                 Err(FleetError::Shard(source)) if source.may_pass() => {
-                    let waited = config.wait;
-                    if start.elapsed() >= waited {
+                    tracing::info!(error = %Chain(&source), "waiting for the catalog");
+                    if !patience.pause().await {
+                        let waited = config.wait;
                         return Err(FleetError::NoCatalog { waited, source });
                     }
-                    tracing::info!(error = %Chain(&source), "waiting for the catalog");
-                    sleep(PAUSE).await;
                 }
                 settled => break settled?,
             }
@@ -374,5 +376,3 @@ async fn settle(
     catalog.lead_to_one(Mark::CATALOG).await?;
     Ok(remembered)
 }
-
-const PAUSE: Duration = Duration::from_millis(500);

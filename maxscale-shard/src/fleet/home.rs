@@ -1,8 +1,9 @@
 use maxscale_core::Chain;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{FleetConfig, FleetError, PAUSE};
+use super::patience::Patience;
+use super::{FleetConfig, FleetError};
 use crate::database::Database;
 use crate::error::ShardError;
 use crate::sql::{Conn, Row, Sql, Statement, sql};
@@ -35,6 +36,7 @@ pub(super) async fn find(
     let place = apart.map(|_| nodes.len());
     let may_hold = |at: usize| place.is_none_or(|place| place == at);
     let mut asked_twice = false;
+    let mut patience = Patience::until(start + config.wait);
     loop {
         let mut looks = JoinSet::new();
         for (at, database) in nodes.iter().chain(apart).cloned().enumerate() {
@@ -64,14 +66,13 @@ pub(super) async fn find(
                     found: format!("{name} of another fleet, whose catalog is somewhere else"),
                 });
             }
-            known if start.elapsed() >= config.wait => {
-                return Err(given_up(away, known.is_some(), place, config));
-            }
-            _ => {
+            known => {
                 for (_, error) in &away {
                     tracing::info!(error = %Chain(error), "waiting for a database");
                 }
-                sleep(PAUSE).await;
+                if !patience.pause().await {
+                    return Err(given_up(away, known.is_some(), place, config));
+                }
             }
         }
     }

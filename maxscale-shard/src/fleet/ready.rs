@@ -1,12 +1,13 @@
 use maxscale_core::Chain;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::identity::recognise;
+use super::patience::Patience;
 use super::ways::{Mark, Ways};
-use super::{FleetConfig, FleetError, Migrate, PAUSE};
+use super::{FleetConfig, FleetError, Migrate};
 use crate::migrate::MigrationSet;
 use crate::router::{Node, Router};
 
@@ -72,7 +73,7 @@ struct Late {
 impl Late {
     async fn run(self, report: mpsc::UnboundedSender<(usize, Result<(), FleetError>)>) {
         let node = self.router.nodes()[self.at].id();
-        let mut told = None;
+        let (mut told, mut patience) = (None, Patience::without_end());
         loop {
             let tried = self.attempt().await;
             let done = tried.is_ok();
@@ -93,7 +94,7 @@ impl Late {
             if done {
                 return;
             }
-            sleep(PAUSE).await;
+            patience.pause().await;
         }
     }
 

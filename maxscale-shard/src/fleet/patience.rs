@@ -1,0 +1,63 @@
+//! How long is waited between two attempts to reach databases.
+
+use std::time::Duration;
+
+use maxscale_core::control::{Attempt, Backoff, Retries, Retry};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// Quick at first; never so slow that a database that is back is kept waiting.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
+
+/// The attempts at something that may pass.
+#[derive(Debug)]
+pub(super) struct Patience(Retries);
+
+// === impl Patience ===
+
+impl Patience {
+    pub(super) const fn without_end() -> Self {
+        Self(Retries::new(PAUSES))
+    }
+
+    pub(super) const fn until(end: Instant) -> Self {
+        Self(Retries::new(PAUSES).until(end))
+    }
+
+    /// Waits before the next attempt. False, and at once, if that was the last.
+    pub(super) async fn pause(&mut self) -> bool {
+        let failed = Attempt::Failed { random: draw() };
+        let (retry, next) = self.0.after(Instant::now(), failed);
+        self.0 = next;
+        let Retry::After(wait) = retry else {
+            return false;
+        };
+        sleep(wait).await;
+        true
+    }
+}
+
+/// Processes that lost the same database must not come back all at once.
+fn draw() -> f64 {
+    let bits = Uuid::new_v4().as_u64_pair().1;
+    // The low 32 bits of a version 4 UUID are all random.
+    let low = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+    f64::from(low) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn last_attempt_is_made_at_the_end() {
+        let start = Instant::now();
+        let mut patience = Patience::until(start + Duration::from_secs(3));
+        let mut attempts = 1;
+        while patience.pause().await {
+            attempts += 1;
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+        assert!((7..=15).contains(&attempts), "{attempts}");
+    }
+}
