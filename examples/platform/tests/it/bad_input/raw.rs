@@ -87,15 +87,47 @@ async fn hostile_header_is_neither_a_fault_nor_echoed_as_it_came() {
 }
 
 #[tokio::test]
+async fn time_that_a_caller_asks_for_is_taken_if_it_is_one_and_shorter() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Service::builder(folder.path()).env("MAXSCALE__HTTP__DEADLINE", "1s");
+    let service = Service::start(builder).await;
+    let long = "9".repeat(30_000);
+    for (value, over) in [
+        (b"0" as &[u8], true),
+        (b"60000", false),
+        (b"-1", false),
+        (b"1e9", false),
+        (b"\xff", false),
+        (long.as_bytes(), false),
+    ] {
+        let mut request = b"GET /v1/me HTTP/1.1\r\nhost: h\r\nconnection: close\r\n".to_vec();
+        request.extend([b"x-request-timeout-ms: ", value, b"\r\n\r\n"].concat());
+        let answer = exchange(&service, &request).await;
+        if over {
+            assert_problem(&answer, 504, "timeout");
+        } else {
+            assert_problem(&answer, 401, "not_logged_in");
+        }
+    }
+    // Nobody gets more than the service grants.
+    let request = "POST /v1/login HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\
+                   x-request-timeout-ms: 99999999\r\n\
+                   content-type: application/json\r\ncontent-length: 100\r\n\r\n{\"email\":";
+    let answer = exchange(&service, request.as_bytes()).await;
+    assert_problem(&answer, 504, "timeout");
+}
+
+#[tokio::test]
 async fn request_that_is_too_much_for_http_itself_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let service = Service::embedded(folder.path()).await;
     let many = (0..200)
         .map(|n| format!("x-{n}: 1\r\n"))
         .collect::<String>();
-    let path = "a".repeat(70_000);
+    let (path, large) = ("a".repeat(70_000), "a".repeat(1_000_000));
     for (request, status) in [
         (format!("GET /v1/me HTTP/1.1\r\nhost: h\r\n{many}\r\n"), 431),
+        (format!("GET /v1/me HTTP/1.1\r\nx-a: {large}\r\n\r\n"), 431),
         (format!("GET /{path} HTTP/1.1\r\nhost: h\r\n\r\n"), 414),
         ("GET /v1/me HTTP/9.9\r\n\r\n".to_owned(), 400),
         (
