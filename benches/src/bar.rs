@@ -61,6 +61,12 @@ impl Report {
         print(&bar);
     }
 
+    /// Prints that a bar could not be measured, for want of a tool or a peer.
+    pub(crate) fn missing(&mut self, name: &'static str) {
+        self.missed.push(name);
+        print(&format_args!("BAR {name} missing"));
+    }
+
     /// Prints a line that is no bar.
     pub(crate) fn note(&mut self, line: &str) {
         print(&line);
@@ -94,6 +100,15 @@ mod tests {
     fn line_has_name_figure_operator_and_target() {
         let line = bar(0.9912, Op::AtLeast).to_string();
         assert_eq!(line, "BAR shard.example 0.991 >= 0.98");
+    }
+
+    #[test]
+    fn bar_that_could_not_be_measured_is_missed() {
+        let mut report = Report::default();
+        report.bar(bar(0.99, Op::AtLeast));
+        assert!(report.missed().is_empty());
+        report.missing("shard.other");
+        assert_eq!(report.missed(), ["shard.other"]);
     }
 
     #[test]

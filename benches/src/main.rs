@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Prints the machine and its load, then `BAR <name> <measured> <op> <target>`
-//! per bar; other lines explain. A full run exits with 1 when a bar is missed.
+//! per bar; other lines explain. A full run exits with 1 when a bar is missed, or
+//! could not be measured (`BAR <name> missing`).
 //! `--quick` shows that everything runs: it takes few rounds and judges nothing.
 
 mod bar;
