@@ -1,11 +1,16 @@
 //! The profile for users: nothing is left to a default that matters.
 
 use std::path::Path;
+use std::time::Duration;
 
-use maxscale_tests::ProcessBuilder;
+use maxscale_core::redis::{Command, Redis, RedisConfig};
+use maxscale_tests::{Process, ProcessBuilder, RedisServer, eventually};
 
+use crate::client::Client;
 use crate::service::Service;
 use crate::start_errors::{PLANTED, refused};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Everything that `prod` asks for, on SQLite files.
 fn complete(folder: &Path) -> ProcessBuilder {
@@ -38,11 +43,11 @@ async fn complete_configuration_starts_and_its_cookies_are_secure() {
 async fn nothing_set_but_the_profile_tells_all_that_is_missing_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_platform");
-    let process = maxscale_tests::Process::builder(program)
+    let process = Process::builder(program)
         .current_dir(folder.path())
         .args(["--set", "profile=prod"])
         .start();
-    let status = process.wait(std::time::Duration::from_secs(30)).await;
+    let status = process.wait(LIMIT).await;
     assert_eq!(status.code(), Some(1));
     let told = process.stderr();
     let told: Vec<_> = (told.iter())
@@ -152,4 +157,31 @@ async fn folder_that_nobody_chose_is_refused_in_prod_if_anything_lies_in_it() {
     }
     let objects = format!("file://{}/objects", folder.path().display());
     Service::start(nodes(builder()).env("MAXSCALE__OBJECTS__URL", objects)).await;
+}
+
+#[tokio::test]
+async fn redis_that_may_evict_counts_is_used_in_dev_and_not_in_prod() {
+    let server = RedisServer::start().await;
+    let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
+    assert!(redis.wait_ready(LIMIT).await);
+    let evict = Command::new("CONFIG").arg("SET").arg("maxmemory-policy");
+    redis.command(evict.arg("allkeys-lru")).await.unwrap();
+
+    let (dev, prod) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let with_redis = |builder: ProcessBuilder| builder.env("MAXSCALE__REDIS__URL", server.url());
+    let dev = Service::start(with_redis(Service::builder(dev.path()))).await;
+    dev.check_is("redis", "up", LIMIT).await;
+    let prod = Service::start(with_redis(complete(prod.path()))).await;
+    let admin = prod.process.wait_for_line("  health ", LIMIT).await;
+    let admin = admin.trim().trim_start_matches("health").trim();
+    let admin = Client::new(admin.trim_end_matches("/health"));
+    eventually(LIMIT, async || {
+        let tree = admin.get("/health").await.body;
+        let checks = tree["checks"].as_array().into_iter().flatten();
+        let found = checks.into_iter().find(|check| check["name"] == "redis");
+        let why = found.map(|check| check["error"].to_string());
+        let told = why.is_some_and(|why| why.contains("may evict limits"));
+        told.then_some(()).ok_or(tree)
+    })
+    .await;
 }
