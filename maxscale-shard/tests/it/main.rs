@@ -15,6 +15,8 @@ mod hanging;
 mod migrations;
 mod sqlite;
 mod standby;
+#[cfg(feature = "tls")]
+mod tls;
 mod transactions;
 mod urls;
 mod values;
