@@ -15,12 +15,18 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Request, Response, StatusCode};
 
 pub use asker::Asker;
 pub use body::ReplyBody;
 pub use refuse::Refuse;
+
+/// No registered scheme tells of a login with cookies, and one that does not
+/// fit would make clients, or browsers, ask for the wrong thing.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Session");
 
 /// What a refusal means for the caller. Each class has one HTTP and one gRPC status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +35,10 @@ pub enum Class {
     /// The request is malformed: 400, `INVALID_ARGUMENT`.
     Invalid,
     /// Nobody is logged in, or the credentials are wrong: 401, `UNAUTHENTICATED`.
+    ///
+    /// A 401 has to name a scheme (RFC 9110, 15.5.2). Unless the refusal has a
+    /// `WWW-Authenticate` of its own, that is `Session`: the credential is what
+    /// a login gives out, be it a cookie. No browser asks for a password then.
     Unauthenticated,
     /// Logged in, and not allowed: 403, `PERMISSION_DENIED`.
     Forbidden,
@@ -64,7 +74,7 @@ pub trait Classify: Error {
         self.class().code()
     }
 
-    /// What the person who called may be told, beside the class's title.
+    /// What the person who called may be told; the class's own sentence if none.
     fn detail(&self) -> Option<String> {
         match self.class() {
             // Faults of ours tell nothing about our insides.
@@ -137,7 +147,8 @@ impl Class {
         }
     }
 
-    const fn title(self) -> &'static str {
+    /// What is told where nothing more is known.
+    const fn sentence(self) -> &'static str {
         match self {
             Self::Invalid => "The request is malformed",
             Self::Unauthenticated => "Log in first",
@@ -235,17 +246,19 @@ impl Refusal {
         response
     }
 
-    fn parts(self, asker: &Asker) -> (StatusCode, HeaderMap, Option<Bytes>) {
+    fn parts(mut self, asker: &Asker) -> (StatusCode, HeaderMap, Option<Bytes>) {
         let wait = self.retry_after;
+        let mut headers = std::mem::take(&mut self.headers);
         if asker.grpc {
-            let mut headers = self.headers;
-            grpc::fill(&mut headers, self.class, self.detail.as_deref(), wait);
+            grpc::fill(&mut headers, self.class, self.told(), wait);
             return (StatusCode::OK, headers, None);
         }
         let body = Bytes::from(self.problem(asker));
-        let mut headers = self.headers;
         if let Some(wait) = wait {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if self.class == Class::Unauthenticated {
+            headers.entry(WWW_AUTHENTICATE).or_insert(CHALLENGE);
         }
         headers.insert(
             CONTENT_TYPE,
@@ -254,15 +267,19 @@ impl Refusal {
         (self.class.status(), headers, Some(body))
     }
 
+    fn told(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.class.sentence())
+    }
+
     fn problem(&self, asker: &Asker) -> String {
-        let mut json = String::with_capacity(192);
+        let mut json = String::with_capacity(224);
         json.push_str("{\"type\":\"about:blank\"");
-        push_member(&mut json, "title", self.class.title());
-        let _ = write!(json, ",\"status\":{}", self.class.status().as_u16());
+        // Of `about:blank` the title is the status in words.
+        let status = self.class.status();
+        push_member(&mut json, "title", status.canonical_reason().unwrap_or(""));
+        let _ = write!(json, ",\"status\":{}", status.as_u16());
         push_member(&mut json, "code", self.code);
-        if let Some(detail) = &self.detail {
-            push_member(&mut json, "detail", detail);
-        }
+        push_member(&mut json, "detail", self.told());
         if let Some(trace) = &asker.trace {
             push_member(&mut json, "trace_id", trace.as_str());
         }
@@ -276,14 +293,14 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = self.detail.as_deref().unwrap_or(self.class.title());
-        write!(f, "refused as {}: {told}", self.code)
+        write!(f, "refused as {}: {}", self.code, self.told())
     }
 }
 
 impl Error for Refusal {}
 
-fn whole_seconds(wait: Duration) -> u64 {
+/// As `Retry-After` tells a time: rounded up, and never none.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
@@ -319,6 +336,33 @@ mod tests {
         assert_eq!(headers[RETRY_AFTER], "2");
         assert_eq!(body["detail"], "a \"quoted\"\n\\ detail\u{1}");
         assert_eq!(body["code"], "limited");
+    }
+
+    fn answered(refusal: Refusal) -> (HeaderMap, serde_json::Value) {
+        let (_, headers, body) = refusal.into_parts(&Request::new(()));
+        (headers, serde_json::from_slice(&body.unwrap()).unwrap())
+    }
+
+    #[test]
+    fn problem_without_a_type_has_the_status_as_its_title() {
+        for class in [Class::Unauthenticated, Class::Limited, Class::Internal] {
+            let (_, body) = answered(Refusal::of(class));
+            assert_eq!(body["title"], class.status().canonical_reason().unwrap());
+            assert_eq!(body["detail"], class.sentence(), "nothing more is known");
+        }
+    }
+
+    #[test]
+    fn refusal_of_nobody_names_a_scheme() {
+        let (headers, _) = answered(Refusal::of(Class::Unauthenticated));
+        assert_eq!(headers[WWW_AUTHENTICATE], "Session");
+        let bearer = HeaderValue::from_static("Bearer");
+        let other = Refusal::of(Class::Unauthenticated).header(WWW_AUTHENTICATE, bearer);
+        let (headers, _) = answered(other);
+        let all: Vec<_> = headers.get_all(WWW_AUTHENTICATE).iter().collect();
+        assert_eq!(all, ["Bearer"]);
+        let (headers, _) = answered(Refusal::of(Class::Forbidden));
+        assert!(!headers.contains_key(WWW_AUTHENTICATE));
     }
 
     #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,9 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
 use super::{Decision, Quota};
+use crate::refusal::whole_seconds;
 
 /// The header that names a policy: `"name";q=100;w=60` (IETF draft 10).
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -82,10 +82,11 @@ impl Policy {
 
     fn state(&self, decision: &Decision) -> String {
         let (left, wait) = match decision {
-            Decision::Allow { remaining, reset } => (*remaining, seconds(*reset)),
-            // The same time as `Retry-After`, which clients compare with it.
-            Decision::Deny { retry_after, .. } => (0, seconds(*retry_after).max(1)),
+            Decision::Allow { remaining, reset } => (*remaining, *reset),
+            Decision::Deny { retry_after, .. } => (0, *retry_after),
         };
+        // Rounded as `Retry-After` is, which clients compare with it.
+        let wait = whole_seconds(wait);
         format!("\"{}\";r={left};t={wait}", self.name)
     }
 }
@@ -98,10 +99,6 @@ fn described(name: &str, quota: &Quota) -> String {
     } else {
         format!("\"{name}\";q={per}")
     }
-}
-
-fn seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 #[cfg(test)]

@@ -11,15 +11,10 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// Makes `headers` a trailers-only answer.
-pub(super) fn fill(
-    headers: &mut HeaderMap,
-    class: Class,
-    detail: Option<&str>,
-    wait: Option<Duration>,
-) {
+pub(super) fn fill(headers: &mut HeaderMap, class: Class, told: &str, wait: Option<Duration>) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(STATUS, HeaderValue::from(status(class)));
-    let message = percent_encoded(detail.unwrap_or_else(|| class.title()));
+    let message = percent_encoded(told);
     if let Ok(message) = HeaderValue::try_from(message) {
         headers.insert(MESSAGE, message);
     }

@@ -31,7 +31,11 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.body["type"], "about:blank", "{answer:?}");
     assert_eq!(answer.body["status"], status, "{answer:?}");
     assert_eq!(answer.body["code"], code, "{answer:?}");
-    assert_ne!(answer.text("/title"), "");
+    let phrase = answer.status.canonical_reason().unwrap();
+    assert_eq!(answer.body["title"], phrase, "{answer:?}");
+    assert_ne!(answer.text("/detail"), "");
+    let scheme = (status == 401).then_some("Session");
+    assert_eq!(header("www-authenticate"), scheme, "{answer:?}");
     assert_eq!(
         Some(&*answer.text("/request_id")),
         header("x-request-id"),
