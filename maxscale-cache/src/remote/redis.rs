@@ -121,8 +121,11 @@ fn found(reply: Reply) -> Option<(Option<Bytes>, Fence)> {
     Some((value.into_bytes(), Fence::new(fence)))
 }
 
+/// At most ten years: the server refuses what its clock cannot add, when a part
+/// of the script has run.
 fn millis(ttl: Duration) -> i64 {
-    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
+    const MOST: i64 = 10 * 365 * 86_400_000;
+    i64::try_from(ttl.as_millis()).map_or(MOST, |ttl| ttl.clamp(1, MOST))
 }
 
 fn unexpected() -> RemoteError {

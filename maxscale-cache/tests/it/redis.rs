@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maxscale_cache::conformance;
-use maxscale_cache::remote::RedisRemote;
+use maxscale_cache::remote::{RedisRemote, Remote as _};
 use maxscale_cache::{Hub, Invalidated};
 use maxscale_core::redis::{Command, Redis, RedisConfig, Reply};
 use maxscale_tests::{RedisCluster, RedisServer, eventually};
@@ -55,6 +55,17 @@ async fn keeps_every_promise(url: &str) {
     let redis = Redis::open(config);
     assert!(redis.wait_ready(LIMIT).await);
     conformance::check(RedisRemote::new(redis), PREFIX).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn value_may_be_kept_for_longer_than_the_server_can_count() {
+    let server = RedisServer::start().await;
+    let remote = RedisRemote::new(connect(&server).await);
+    let (_, fence) = remote.read("k").await.unwrap();
+    let filled = remote.fill("k", fence, "v".into(), Duration::MAX).await;
+    assert!(filled.unwrap());
+    let (value, _) = remote.read("k").await.unwrap();
+    assert_eq!(value, Some("v".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
