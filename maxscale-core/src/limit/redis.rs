@@ -1,12 +1,16 @@
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{Decision, LimitStore, Quota};
 use crate::Chain;
 use crate::keys::{KeyRing, Tag};
 use crate::redis::{Redis, RedisError, Reply, Script};
+
+/// How long the log says nothing more of a server that refuses to count.
+const QUIET: Duration = Duration::from_secs(60);
 
 static TAKE: Script = Script::by_deadline(include_str!("redis/take.lua"));
 
@@ -30,8 +34,8 @@ pub struct RedisLimits {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     redis: RedisLimits,
-    /// Whether the log said last that processes decide alone.
-    alone: Arc<AtomicBool>,
+    /// When the log may say again that Redis does not count.
+    quiet_until: Arc<Mutex<Option<Instant>>>,
 }
 
 // === impl RedisLimits ===
@@ -123,28 +127,34 @@ impl Shared {
     pub(super) fn new(redis: RedisLimits) -> Self {
         Self {
             redis,
-            alone: Arc::default(),
+            quiet_until: Arc::default(),
         }
     }
 
     pub(super) async fn take(&self, key: &str, quota: &Quota) -> Option<Decision> {
-        match self.redis.take(key, quota).await {
-            Ok(decision) => {
-                if self.alone.load(Ordering::Relaxed) && self.alone.swap(false, Ordering::Relaxed) {
-                    tracing::info!("limits are shared through redis again");
-                }
-                Some(decision)
-            }
-            // A single slow reply: the breaker counts them.
-            Err(RedisError::Timeout { .. } | RedisError::Busy | RedisError::Late) => None,
-            Err(error) => {
-                if !self.alone.swap(true, Ordering::Relaxed) {
-                    let cause = Chain(&error).to_string();
-                    tracing::warn!(cause, "limits are decided per process until redis is back");
-                }
-                None
-            }
+        let taken = self.redis.take(key, quota).await;
+        // Of a server that does not answer the handle tells, once for all keys.
+        if let Err(error @ (RedisError::Server { .. } | RedisError::Reply { .. })) = &taken
+            && self.may_tell()
+        {
+            let cause = Chain(error).to_string();
+            tracing::warn!(cause, "redis does not count; this process limits alone");
         }
+        taken.ok()
+    }
+
+    fn may_tell(&self) -> bool {
+        // Nothing panics while holding it.
+        let mut quiet_until = self
+            .quiet_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let may_tell = quiet_until.is_none_or(|until| now >= until);
+        if may_tell {
+            *quiet_until = Some(now + QUIET);
+        }
+        may_tell
     }
 }
 

@@ -5,10 +5,11 @@ use futures_util::future::join_all;
 use maxscale_core::clock::Clock;
 use maxscale_core::keys::{KeyRing, Secret};
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits, conformance};
-use maxscale_core::redis::Redis;
+use maxscale_core::redis::{Command, Redis, Reply};
 use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::time::Instant;
 
+use crate::redis::log::Log;
 use crate::redis::{SOON, TIMEOUT, cluster_config, connect, open};
 
 async fn shared(server: &RedisServer) -> RedisLimits {
@@ -82,6 +83,35 @@ async fn while_redis_is_down_each_process_limits_alone_and_then_they_share_again
         allowed(&here, &key, 20).await + allowed(&there, &key, 20).await == 10
     })
     .await;
+}
+
+/// On one thread, so that the log is this test's.
+#[tokio::test]
+async fn log_tells_once_of_a_redis_that_counts_some_keys_and_others_not() {
+    let log = Log::default();
+    let _log = tracing::subscriber::set_default(log.clone());
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    let limits = Limits::shared(through(redis.clone()), LocalLimits::new(Clock::system()));
+    assert_eq!(allowed(&limits, "bad", 1).await, 1);
+    let keys = redis.command(Command::new("KEYS").arg("*")).await.unwrap();
+    let [Reply::Bytes(bad)] = &keys.into_array().unwrap()[..] else {
+        panic!("one key");
+    };
+    redis
+        .command(Command::new("DEL").key(bad.clone()))
+        .await
+        .unwrap();
+    let other = Command::new("HSET").key(bad.clone()).args(["a", "b"]);
+    redis.command(other).await.unwrap();
+
+    let told = log.lines().len();
+    for _ in 0..20 {
+        allowed(&limits, "bad", 1).await;
+        allowed(&limits, "good", 1).await;
+    }
+    let told = log.lines().split_off(told);
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 
 /// What this crate wrote at WARN and INFO.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<Line>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<Line>>>);
 
 #[derive(Clone, Debug, Default)]
 struct Line {
@@ -18,7 +18,7 @@ struct Line {
 
 impl Log {
     /// Level and message of each.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let lines = self.0.lock().unwrap();
         lines.iter().map(|line| line.said.clone()).collect()
     }
