@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Arg;
+use super::config::at_most_a_day;
 
 /// One command, and how patiently it is sent.
 ///
@@ -111,7 +112,7 @@ impl Effort {
     };
 
     pub(super) fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.timeout = Some(at_most_a_day(timeout));
         self
     }
 

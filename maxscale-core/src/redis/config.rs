@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::types::config::Config;
+use tokio::sync::Semaphore;
 
 use super::address::Address;
 use super::fitness::{Demand, Role};
@@ -24,7 +25,8 @@ use crate::control::BreakerConfig;
 ///
 /// With `rediss` in place of `redis` each of them is under TLS, which is the
 /// feature `redis-tls`, and may end with `?ca=file`: the PEM file, named as it
-/// is, of the CAs that are trusted instead of the system's. A certificate must
+/// is, of the CAs that are trusted instead of the system's (which on some
+/// systems `SSL_CERT_FILE` and `SSL_CERT_DIR` name). A certificate must
 /// be valid for the host in the URL; those of a cluster, and of a primary
 /// behind sentinels, for the addresses that its servers name.
 #[derive(Clone)]
@@ -73,7 +75,7 @@ pub enum RedisConfigError {
         scheme: String,
     },
 
-    /// The file behind `?ca=` holds no CA that could be trusted.
+    /// The file behind `?ca=`, or else the system, has no CA to be trusted.
     #[error("cannot read CAs from {}", file.display())]
     Ca {
         /// The file.
@@ -92,6 +94,16 @@ pub enum RedisConfigError {
         #[source]
         source: BoxError,
     },
+}
+
+/// Longer than anybody waits, and short enough to be added to any time.
+pub(super) const fn at_most_a_day(span: Duration) -> Duration {
+    const DAY: Duration = Duration::from_secs(86_400);
+    if span.as_secs() < DAY.as_secs() {
+        span
+    } else {
+        DAY
+    }
 }
 
 // === impl RedisConfig ===
@@ -132,10 +144,11 @@ impl RedisConfig {
     }
 
     /// How long an attempt of a command may take, from the call to its reply.
+    /// This and all times here are a day at most.
     ///
     /// Default: [`RedisConfig::DEFAULT_TIMEOUT`].
     pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = at_most_a_day(timeout);
         self
     }
 
@@ -144,7 +157,7 @@ impl RedisConfig {
     ///
     /// Default: [`RedisConfig::DEFAULT_CONNECT_TIMEOUT`].
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = at_most_a_day(timeout);
         self
     }
 
@@ -154,8 +167,9 @@ impl RedisConfig {
     ///
     /// Default: [`RedisConfig::DEFAULT_IN_FLIGHT`].
     pub fn in_flight(mut self, commands: usize) -> Self {
-        // More permits than a semaphore can hold would make it panic.
-        self.in_flight = commands.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        // More than a semaphore, or the driver's queue of twice as many, can
+        // hold would make them panic.
+        self.in_flight = commands.clamp(1, Semaphore::MAX_PERMITS / 2);
         self
     }
 
@@ -164,6 +178,7 @@ impl RedisConfig {
     /// Default: [`BreakerConfig::default`].
     pub const fn breaker(mut self, breaker: BreakerConfig) -> Self {
         self.breaker = breaker;
+        self.breaker.probe_every = at_most_a_day(breaker.probe_every);
         self
     }
 

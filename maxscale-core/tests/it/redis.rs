@@ -2,7 +2,7 @@
 
 mod charges;
 mod cluster;
-mod log;
+pub(crate) mod log;
 mod outage;
 mod past;
 mod script;
@@ -14,6 +14,7 @@ mod tls;
 
 use std::time::Duration;
 
+use maxscale_core::control::BreakerConfig;
 use maxscale_core::redis::{Arg, Command, Redis, RedisConfig, RedisError, Reply};
 use maxscale_tests::{RedisCluster, RedisServer};
 use tokio::time::Instant;
@@ -107,6 +108,24 @@ async fn call_has_its_own_timeout() {
     assert!(start.elapsed() < TIMEOUT / 2, "{:?}", start.elapsed());
     assert!(redis.is_up(), "one short call is no outage");
     server.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_time_and_no_number_is_too_large() {
+    let server = RedisServer::start().await;
+    let breaker = BreakerConfig {
+        failures: u32::MAX,
+        probe_every: Duration::MAX,
+    };
+    let config = config(&server)
+        .timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .in_flight(usize::MAX)
+        .breaker(breaker);
+    let redis = connect(config).await;
+    redis.ping().await.unwrap();
+    let get = Command::new("GET").key("key").timeout(Duration::MAX);
+    assert_eq!(redis.command(get).await.unwrap(), Reply::Nil);
 }
 
 #[tokio::test(flavor = "multi_thread")]
