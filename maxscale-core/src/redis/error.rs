@@ -6,6 +6,9 @@ use super::Unfit;
 use crate::BoxError;
 use crate::refusal::{Class, Classify};
 
+/// What the driver says when its task was gone before it got the command.
+const NOT_SENT: &str = "Failed to send command to router.";
+
 /// A command gave no reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -91,20 +94,25 @@ impl RedisError {
         }
     }
 
+    /// What the server answered in place of a reply.
+    pub(super) fn from_server(error: &Error) -> Self {
+        let message = error.details();
+        if message.starts_with("LATE ") {
+            return Self::Late;
+        }
+        Self::Server {
+            message: message.to_owned(),
+        }
+    }
+
+    /// What the driver says of a command that has no answer. It may have run,
+    /// whatever the words are, unless they say that it was not sent.
     pub(super) fn from_driver(error: Error, limit: Duration) -> Self {
         match error.kind() {
             ErrorKind::Timeout => Self::Timeout { limit },
             ErrorKind::Backpressure => Self::Busy,
-            ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Routing | ErrorKind::Protocol => {
-                Self::io(error)
-            }
-            // The driver closes the connection over it, and says so to all that
-            // was in flight, also to what may have run.
-            ErrorKind::Cluster if error.details().starts_with("CLUSTERDOWN") => Self::io(error),
-            _ if error.details().starts_with("LATE ") => Self::Late,
-            _ => Self::Server {
-                message: error.details().to_owned(),
-            },
+            ErrorKind::Unknown if error.details() == NOT_SENT => Self::Down,
+            _ => Self::io(error),
         }
     }
 }

@@ -40,6 +40,10 @@ pub(super) struct Link {
     abandoned: Mutex<Option<usize>>,
 }
 
+/// What the server said. The driver's own errors are kept apart from it: only
+/// those tell nothing of whether the command has run.
+type Answer = Result<Value, Error>;
+
 // === impl Link ===
 
 impl Link {
@@ -135,16 +139,18 @@ impl Link {
         let args: Vec<Value> = command.args.into_iter().map(Value::from).collect();
         let client = self.client.with_options(&options);
         // Erased, as the driver's futures are large and nest deep.
-        let reply: BoxFuture<'_, Result<Value, Error>> = if command.asking {
+        let answer: BoxFuture<'_, Result<Answer, Error>> = if command.asking {
             Box::pin(self.send_asking(command.name, args, &options))
         } else {
-            Box::pin(client.custom(word(command.name), args))
+            let frame = client.custom_raw(word(command.name), args);
+            Box::pin(async { Ok(Value::try_from(frame.await?)) })
         };
         tokio::select! {
             biased;
-            reply = reply => reply
+            answer = answer => answer
+                .map_err(|error| RedisError::from_driver(error, limit))?
                 .map(Reply::from)
-                .map_err(|error| RedisError::from_driver(error, limit)),
+                .map_err(|error| RedisError::from_server(&error)),
             // The driver forgets commands that come just when it stops.
             error = self.broken() => Err(error),
         }
@@ -164,14 +170,17 @@ impl Link {
         name: &'static str,
         args: Vec<Value>,
         options: &Options,
-    ) -> Result<Value, Error> {
+    ) -> Result<Answer, Error> {
         let pipeline = self.client.pipeline().with_options(options);
         let _: Value = pipeline.custom(word("ASKING"), Vec::<Value>::new()).await?;
         let _: Value = pipeline.custom(word(name), args).await?;
-        let replies = pipeline.try_all::<Value>().await;
+        let mut answers = pipeline.try_all::<Value>().await.into_iter();
         // Of a connection that broke there is one error for both.
-        let lost = || Err(Error::new(ErrorKind::Canceled, "no reply"));
-        replies.into_iter().next_back().unwrap_or_else(lost)
+        match (answers.next(), answers.next()) {
+            (Some(_), Some(answer)) => Ok(answer),
+            (Some(Err(lost)), None) => Err(lost),
+            _ => Err(Error::new(ErrorKind::Canceled, "no reply")),
+        }
     }
 
     /// Sends a command of the handle's own, with the handle's timeout.

@@ -147,6 +147,19 @@ async fn long_pause_ends_within_two_seconds_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn command_that_is_cut_off_with_its_connection_may_have_run() {
+    let server = RedisServer::start().await;
+    let redis = open(&server).await;
+    server.pause();
+    // It would wait for longer than the connection is kept.
+    let incr = Command::new("INCR").key("count").timeout(SOON);
+    let error = redis.command(incr).await.unwrap_err();
+    assert!(matches!(error, RedisError::Io { .. }), "{error:?}");
+    assert!(error.may_have_run());
+    server.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handle_opened_before_its_server_connects_later() {
     let server = RedisServer::start().await;
     server.kill().await;
