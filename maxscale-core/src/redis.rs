@@ -32,6 +32,7 @@ mod fitness;
 mod fleet;
 mod link;
 mod node;
+mod pace;
 mod reply;
 mod script;
 mod server_time;

@@ -60,6 +60,8 @@ pub(super) struct Info {
     policy: Option<String>,
     replica: bool,
     clustered: bool,
+    /// It reads its data, and until then answers hardly anything.
+    pub(super) loading: bool,
 }
 
 /// What a server has to be.
@@ -102,6 +104,7 @@ impl Info {
                 "redis_version" => value.clone_into(&mut info.version),
                 "maxmemory_policy" => info.policy = Some(value.to_owned()),
                 "role" => info.replica = value != "master",
+                "loading" => info.loading = value == "1",
                 "cluster_enabled" => info.clustered = value == "1",
                 _ => {}
             }

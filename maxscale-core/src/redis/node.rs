@@ -1,6 +1,5 @@
 //! One server: its connection, its breaker, and the task that keeps both.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,19 +15,15 @@ use super::command::Command;
 use super::config::{Kind, RedisConfig};
 use super::fitness::Info;
 use super::link::Link;
+use super::pace::{self, HEARTBEAT};
 use super::server_time::ServerTime;
 use super::{Arg, RedisError, Reply, Unfit};
 use crate::Chain;
-use crate::control::{Backoff, Breaker};
-
-/// How often an idle connection is asked for a sign of life.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+use crate::control::Breaker;
 
 /// A connection that was silent for so long is given up. Until then a server
 /// that only paused keeps its connection.
 const GIVE_UP: Duration = Duration::from_secs(2);
-
-const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// What callers and the background task of a server share.
 #[derive(Debug)]
@@ -42,8 +37,6 @@ pub(super) struct Node {
     up: watch::Sender<bool>,
     /// Probe now.
     probe: Notify,
-    /// Connect again now.
-    renew: Notify,
     /// Whether the log told that the server may evict what it should keep.
     warned: AtomicBool,
 }
@@ -53,6 +46,8 @@ pub(super) struct Node {
 struct Connected {
     link: Link,
     time: ServerTime,
+    /// Connect again now.
+    renew: Notify,
 }
 
 #[derive(Debug)]
@@ -82,13 +77,6 @@ struct Flight<'a> {
     node: &'a Node,
     connected: &'a Connected,
     permit: Option<SemaphorePermit<'a>>,
-}
-
-/// A draw between 0 and 1 that spreads the reconnects of many processes.
-pub(super) fn jitter() -> f64 {
-    // Every `RandomState` differs from the one before and between processes.
-    let draw = RandomState::new().hash_one(0_u8) >> 32;
-    f64::from(u32::try_from(draw).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
 // === impl Running ===
@@ -128,7 +116,6 @@ impl Node {
             }),
             up: watch::Sender::new(false),
             probe: Notify::new(),
-            renew: Notify::new(),
             warned: AtomicBool::new(false),
             config,
         }
@@ -211,7 +198,7 @@ impl Node {
                 Err(error) => self.goes_down(&mut self.health(), &error),
             }
             attempt += 1;
-            sleep(RECONNECT.wait(attempt, jitter())).await;
+            sleep(pace::reconnect(attempt)).await;
         }
     }
 
@@ -221,6 +208,11 @@ impl Node {
         let info = info.ok_or(RedisError::Reply { command: "INFO" })?;
         let info = Info::parse(&String::from_utf8_lossy(&info));
         info.check(self.config.kind, &self.config.demand)?;
+        if info.loading {
+            return Err(RedisError::Server {
+                message: "LOADING it is not done with reading its data".into(),
+            });
+        }
         if let Some(unfit) = info.evicts(&self.config.demand)
             && !self.warned.swap(true, Ordering::Relaxed)
         {
@@ -231,7 +223,11 @@ impl Node {
             cluster_is_whole(&link).await?;
         }
         let time = link.server_time().await?;
-        Ok(Connected { link, time })
+        Ok(Connected {
+            link,
+            time,
+            renew: Notify::new(),
+        })
     }
 
     /// Probes until the connection is broken, or silent for too long.
@@ -260,7 +256,7 @@ impl Node {
             };
             tokio::select! {
                 _ = timeout(pause, self.probe.notified()) => {}
-                () = self.renew.notified() => return RedisError::Unfit(Unfit::Replica),
+                () = connected.renew.notified() => return RedisError::Unfit(Unfit::Replica),
                 cause = connected.link.broken() => return cause,
             }
         }
@@ -290,7 +286,7 @@ impl Node {
                 self.goes_down(&mut health, error);
             }
             Err(error @ RedisError::Timeout { .. }) => self.failed(&mut health, error),
-            Err(error) if error.is_demoted() => self.renew.notify_one(),
+            Err(error) if error.is_demoted() => connected.renew.notify_one(),
             // An open breaker stays open: the probe alone closes it.
             Ok(_) | Err(RedisError::Server { .. } | RedisError::Late)
                 if !health.breaker.is_open() =>
@@ -313,6 +309,10 @@ impl Node {
         health.unfit = None;
         if self.up.send_if_modified(|up| !std::mem::replace(up, true)) {
             self.board.change();
+            // What was lost after one was told that it went.
+            if health.said == Some(Said::Down) {
+                self.board.lost_a_server();
+            }
         }
         if health.said.replace(Said::Up) != Some(Said::Up) {
             tracing::info!(address = %self.address, "redis is up");
@@ -372,5 +372,26 @@ impl Drop for Flight<'_> {
                 self.node.probe.notify_one();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_of_a_cluster_takes_messages_with_it_until_it_is_back() {
+        let config = RedisConfig::new("redis-cluster://127.0.0.1:1").unwrap();
+        let board = Arc::new(Board::new(true));
+        let address = Address::new("127.0.0.1", 1);
+        let node = Node::new(Arc::new(config), address, board.clone());
+        let losses = || board.news().borrow().losses;
+
+        node.comes_up(&mut node.health());
+        assert_eq!(losses(), 0, "it was never gone");
+        node.goes_down(&mut node.health(), &RedisError::Down);
+        assert_eq!(losses(), 1, "what was on its way");
+        node.comes_up(&mut node.health());
+        assert_eq!(losses(), 2, "what came after that was told");
     }
 }

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use bytes::Bytes;
 use fred::types::Message;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -12,15 +10,11 @@ use super::address::Address;
 use super::board::News;
 use super::fleet::Fleet;
 use super::link::Link;
-use super::node::jitter;
-use crate::control::Backoff;
+use super::pace::{self, HEARTBEAT};
 
 /// How many events may wait for a slow reader before the connection's own
 /// buffer fills.
 const WAITING: usize = 256;
-
-const HEARTBEAT: Duration = Duration::from_secs(1);
-const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// What happened on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +95,7 @@ async fn listen(fleet: &Fleet, channel: &str, events: &mpsc::Sender<Event>) -> R
             false => attempt + 1,
         };
         tokio::select! {
-            () = sleep(RECONNECT.wait(attempt, jitter())) => {}
+            () = sleep(pace::reconnect(attempt)) => {}
             // There may be another server to listen at.
             _ = news.changed() => {}
         }

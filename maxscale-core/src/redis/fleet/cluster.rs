@@ -5,7 +5,7 @@ use crate::redis::address::Address;
 use crate::redis::command::Command;
 use crate::redis::config::RedisConfig;
 use crate::redis::link::Link;
-use crate::redis::node::jitter;
+use crate::redis::pace::draw;
 use crate::redis::{RedisError, Reply};
 
 /// What a server says of a command that is not for it. It did not run.
@@ -54,16 +54,10 @@ fn slots() -> Command {
     Command::new("CLUSTER").arg("SLOTS")
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a draw among a few"
-)]
 fn rotate<T>(all: &mut [T]) {
-    if !all.is_empty() {
-        let by = (jitter() * all.len() as f64) as usize;
-        all.rotate_left(by % all.len());
+    let by = usize::try_from(draw()).unwrap_or(0);
+    if let Some(by) = by.checked_rem(all.len()) {
+        all.rotate_left(by);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which servers are used at all, and for what.
 
-use maxscale_core::redis::{Command, Redis, RedisError, Role, Unfit};
+use maxscale_core::redis::{Command, Redis, RedisConfig, RedisError, Role, Unfit};
 use maxscale_tests::{RedisServer, eventually};
 
+use super::past::all;
 use super::{SOON, config, connect, patient};
 
 async fn evict(redis: &Redis, policy: &str) {
@@ -37,6 +38,37 @@ async fn server_that_may_evict_is_good_for_a_cache_and_for_development() {
         .into_iter()
         .fold(config(&server), |it, role| it.serves(role));
     connect(all.tolerates_eviction()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_still_reads_its_data_is_not_up() {
+    let server = RedisServer::start().await;
+    let admin = patient(&server).await;
+    // It takes 2 ms for each key, and has an ear for others after each.
+    let fill = "for i = 1, 500 do redis.call('SET', i, string.rep('x', 2000)) end";
+    let eval = Command::new("EVAL").arg(fill).arg(0);
+    admin.command(eval).await.unwrap();
+    for (name, value) in [
+        ("key-load-delay", "2000"),
+        ("loading-process-events-interval-bytes", "1024"),
+        ("rdbcompression", "no"),
+        ("requirepass", "hunter2"),
+    ] {
+        let set = Command::new("CONFIG").args(["SET", name, value]);
+        admin.command(set).await.unwrap();
+    }
+    let with_password = server.url().replace("redis://", "redis://:hunter2@");
+    let reload = Command::new("DEBUG").arg("RELOAD").timeout(SOON);
+    let (reloaded, ()) = tokio::join!(admin.command(reload), async {
+        let loads = async || {
+            let info = all(&server, "AUTH hunter2\r\nINFO persistence").await;
+            info.contains("\nloading:1")
+        };
+        eventually(SOON, loads).await;
+        let redis = connect(RedisConfig::new(&with_password).unwrap()).await;
+        redis.ping().await.unwrap();
+    });
+    reloaded.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
