@@ -63,4 +63,8 @@ impl Board {
     pub(super) fn close(&self) {
         self.news.send_modify(|news| news.closed = true);
     }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.news.borrow().closed
+    }
 }

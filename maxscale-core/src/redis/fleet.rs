@@ -8,7 +8,7 @@ mod layout;
 mod sentinel;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,13 +23,14 @@ use super::config::{Kind, RedisConfig};
 use super::node::Running;
 use super::{RedisError, Reply, Unfit};
 use crate::Chain;
+use cluster::Redirect;
 use layout::{Layout, Map};
 use sentinel::Sentinels;
 
 /// How often one asks who serves what while all is well.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// And while something is missing.
+/// And while something is missing. However much happens, not more often.
 const LOOK_HARDER: Duration = Duration::from_millis(100);
 
 /// How often a command follows a server that names another one.
@@ -168,10 +169,10 @@ impl Fleet {
                 Err(_) => {}
             }
             known |= !self.map.load().nodes.is_empty();
-            let pause = if self.is_up() { LOOK } else { LOOK_HARDER };
-            // It ends early when something changes, but never becomes a rush.
-            sleep(Duration::from_millis(5)).await;
-            let _ = timeout(pause, changes.changed()).await;
+            sleep(LOOK_HARDER).await;
+            if self.is_up() {
+                let _ = timeout(LOOK, changes.changed()).await;
+            }
         }
     }
 
@@ -180,7 +181,7 @@ impl Fleet {
         if *layout != old.layout {
             let map = Map::new(layout, |address| match old.at(address) {
                 Some(known) => known.clone(),
-                None => self.at(address),
+                None => self.guest(&mut self.guests(), address),
             });
             self.map.store(Arc::new(map));
             self.board.new_layout();
@@ -203,26 +204,38 @@ impl Fleet {
         if self.config.kind != Kind::Cluster {
             return target.node.attempt(command, end).await;
         }
-        for _ in 0..REDIRECTS {
+        let mut redirects = 0;
+        loop {
             let reply = target.node.attempt(command.clone(), end).await;
-            let Some(redirect) = cluster::Redirect::of(&reply, &target.node.address) else {
+            let Some(redirect) = Redirect::of(&reply, &target.node.address) else {
                 return reply;
             };
-            if Instant::now() >= end {
-                return reply;
-            }
-            command.asking = matches!(redirect, cluster::Redirect::Ask(_));
-            match redirect {
-                cluster::Redirect::Again => sleep(MOVING).await,
-                cluster::Redirect::Moved(address) | cluster::Redirect::Ask(address) => {
-                    self.board.change();
-                    target = self.at(&address);
-                    let mut up = target.node.watch_up();
-                    let _ = timeout_at(end, up.wait_for(|up| *up)).await;
+            let left = end.saturating_duration_since(Instant::now());
+            let address = match redirect {
+                // The same server, and if it is being given the slot, as one
+                // who was sent to it.
+                Redirect::Again if left > MOVING => {
+                    sleep(MOVING).await;
+                    continue;
                 }
-            }
+                _ if left.is_zero() || redirects == REDIRECTS => return reply,
+                Redirect::Again => return reply,
+                Redirect::Moved(address) => {
+                    self.board.change();
+                    command.asking = false;
+                    address
+                }
+                // Only of this key: who serves what has not changed yet.
+                Redirect::Ask(address) => {
+                    command.asking = true;
+                    address
+                }
+            };
+            redirects += 1;
+            target = self.at(&address).ok_or(RedisError::Down)?;
+            let mut up = target.node.watch_up();
+            let _ = timeout_at(end, up.wait_for(|up| *up)).await;
         }
-        target.node.attempt(command, end).await
     }
 
     /// The server that has the command's key.
@@ -235,12 +248,23 @@ impl Fleet {
         found.cloned().ok_or(RedisError::Down)
     }
 
-    /// The server at an address that another server named.
-    fn at(&self, address: &Address) -> Arc<Running> {
+    /// The server at an address that another server named; `None` once the
+    /// fleet is closed.
+    fn at(&self, address: &Address) -> Option<Arc<Running>> {
         if let Some(known) = self.map.load().at(address) {
-            return known.clone();
+            return Some(known.clone());
         }
         let mut guests = self.guests();
+        // Asked while they are held: to close clears them after it said so.
+        let open = !self.board.is_closed();
+        open.then(|| self.guest(&mut guests, address))
+    }
+
+    fn guest(
+        &self,
+        guests: &mut HashMap<Address, Arc<Running>>,
+        address: &Address,
+    ) -> Arc<Running> {
         let guest = guests.entry(address.clone());
         guest.or_insert_with(|| self.start(address)).clone()
     }
@@ -252,8 +276,24 @@ impl Fleet {
         }
     }
 
-    fn guests(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<Running>>> {
+    fn guests(&self) -> MutexGuard<'_, HashMap<Address, Arc<Running>>> {
         // Nothing panics while holding it.
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn closed_fleet_connects_to_nobody_that_is_named_late() {
+        let config = RedisConfig::new("redis-cluster://127.0.0.1:1").unwrap();
+        let fleet = Fleet::new(config);
+        let named = Address::new("127.0.0.1", 2);
+        assert!(fleet.at(&named).is_some());
+        fleet.close().await;
+        assert!(fleet.at(&named).is_none());
+        assert!(fleet.guests().is_empty());
     }
 }

@@ -11,8 +11,9 @@ use crate::redis::{RedisError, Reply};
 
 /// The sentinels, who say which server is the primary.
 ///
-/// All of them are asked each time, and what most of them say is believed: one
-/// that is cut off from the others names the old primary for ever.
+/// All of them are asked each time. What more than half of all say is believed:
+/// one that is cut off from the others names the old primary for ever, also
+/// when it is the only one to answer.
 pub(super) struct Sentinels {
     config: Arc<RedisConfig>,
     all: Vec<Sentinel>,
@@ -50,7 +51,7 @@ impl Sentinels {
                 Err(error) => cause = error,
             }
         }
-        let address = elect(&named, self.believed.as_ref()).ok_or(cause)?;
+        let address = elect(&named, self.all.len(), self.believed.as_ref()).ok_or(cause)?;
         self.believed = Some(address.clone());
         Ok(Layout::one(address))
     }
@@ -76,13 +77,16 @@ impl Sentinel {
     }
 }
 
-/// What most of them say. Where they are divided, nothing changes.
-fn elect(named: &[Address], believed: Option<&Address>) -> Option<Address> {
+/// What most of those who answered say, of `all`. What was believed before is
+/// given up only if more than half of all say so.
+fn elect(named: &[Address], all: usize, believed: Option<&Address>) -> Option<Address> {
     let votes = |it: &Address| named.iter().filter(|other| *other == it).count();
-    let most = named
-        .iter()
-        .max_by_key(|it| (votes(it), believed == Some(*it)));
-    most.cloned()
+    let most = named.iter().max_by_key(|it| votes(it))?;
+    let elected = match believed {
+        Some(known) if votes(most) * 2 <= all => known,
+        _ => most,
+    };
+    Some(elected.clone())
 }
 
 fn address(reply: Reply, here: &Address) -> Option<Address> {
@@ -104,9 +108,11 @@ mod tests {
         let [old, new] = [1, 2].map(|port| Address::new("host", port));
         let elect = |named: &[&Address], believed| {
             let named: Vec<_> = named.iter().map(|it| (*it).clone()).collect();
-            elect(&named, believed)
+            elect(&named, 3, believed)
         };
         assert_eq!(elect(&[], Some(&old)), None);
+        assert_eq!(elect(&[&old], None), Some(old.clone()));
+        assert_eq!(elect(&[&old], Some(&new)), Some(new.clone()));
         let two_of_three = [&new, &old, &new];
         assert_eq!(elect(&two_of_three, Some(&old)), Some(new.clone()));
         for named in [[&old, &new], [&new, &old]] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maxscale_core::redis::{Command, Event, Redis, Reply, Subscription};
 use maxscale_tests::{RedisCluster, RedisServer, eventually};
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 
 use super::charges::{Charges, copied};
 use super::outage::is_back;
@@ -96,53 +96,124 @@ async fn cluster_whose_master_hangs_is_called_again_and_charges_nothing_twice() 
     charges.await.judge(&redis, "a master hung").await;
 }
 
+const PAIR: [&str; 2] = ["{slot}a", "{slot}b"];
+
+/// The slot of the pair on its way from one master to another.
+struct Move<'a> {
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+    slot: String,
+}
+
+impl<'a> Move<'a> {
+    /// Both keys of the pair are there, and none is moved yet.
+    async fn begin(cluster: &'a RedisCluster, redis: &Redis) -> Self {
+        for key in PAIR {
+            let set = Command::new("SET").key(key).arg(key);
+            redis.command(set).await.unwrap();
+        }
+        let from = cluster.master_of(PAIR[0]).await.unwrap();
+        let masters = [cluster.master_of("a").await, cluster.master_of("b").await];
+        let mut masters = masters.into_iter().flatten();
+        let to = masters.find(|it| it.url() != from.url()).unwrap();
+        let slot = tell(from, &format!("CLUSTER KEYSLOT {}", PAIR[0])).await;
+        let slot = slot.trim_start_matches(':').to_owned();
+        let (from_id, to_id) = (id(from).await, id(to).await);
+        tell(to, &format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await;
+        tell(from, &format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await;
+        Self { from, to, slot }
+    }
+
+    async fn key(&self, key: &str) {
+        let url = self.to.url();
+        let port = url.rsplit(':').next().unwrap();
+        tell(self.from, &format!("MIGRATE 127.0.0.1 {port} {key} 0 5000")).await;
+    }
+
+    async fn end(self) {
+        let to = id(self.to).await;
+        for server in [self.to, self.from] {
+            tell(server, &format!("CLUSTER SETSLOT {} NODE {to}", self.slot)).await;
+        }
+    }
+}
+
+async fn id(server: &RedisServer) -> String {
+    tell(server, "CLUSTER MYID").await
+}
+
+fn value(key: &str) -> Reply {
+    Reply::Bytes(key.to_owned().into())
+}
+
+async fn get(redis: &Redis, keys: &[&str]) -> Vec<Reply> {
+    let start = Command::new("MGET").timeout(SOON);
+    let get = keys.iter().fold(start, |it, key| it.key(*key));
+    redis.command(get).await.unwrap().into_array().unwrap()
+}
+
+/// How often a server did something, by what stands in its INFO.
+async fn count(server: &RedisServer, section: &str, before: &str) -> u64 {
+    let info = all(server, &format!("INFO {section}")).await;
+    let Some((_, count)) = info.split_once(before) else {
+        return 0;
+    };
+    let digits = count.split(|it: char| !it.is_ascii_digit()).next();
+    digits.unwrap().parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_follow_a_slot_while_it_is_moved() {
     let cluster = RedisCluster::start().await;
     let redis = connect(cluster_config(&cluster)).await;
-    let (a, b) = ("{slot}a", "{slot}b");
-    let get = async |keys: &[&str]| {
-        let start = Command::new("MGET");
-        let get = keys.iter().fold(start, |it, key| it.key(*key));
-        redis.command(get).await.map(|it| it.into_array().unwrap())
-    };
-    for key in [a, b] {
-        let set = Command::new("SET").key(key).arg(key);
-        redis.command(set).await.unwrap();
-    }
-    let value = |key: &str| Reply::Bytes(key.to_owned().into());
-
-    let from = cluster.master_of(a).await.unwrap();
-    let masters = [cluster.master_of("a").await, cluster.master_of("b").await];
-    let mut masters = masters.into_iter().flatten();
-    let to = masters.find(|it| it.url() != from.url()).unwrap();
-    let slot = tell(from, &format!("CLUSTER KEYSLOT {a}")).await;
-    let slot = slot.trim_start_matches(':');
-    let (from_id, to_id) = (
-        tell(from, "CLUSTER MYID").await,
-        tell(to, "CLUSTER MYID").await,
-    );
-    tell(to, &format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await;
-    tell(from, &format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await;
-    let to_url = to.url();
-    let to_port = to_url.rsplit(':').next().unwrap();
-    let migrate = |key| format!("MIGRATE 127.0.0.1 {to_port} {key} 0 5000");
+    let [a, b] = PAIR;
+    let both = [value(a), value(b)];
+    let refused = "errorstat_TRYAGAIN:count=";
 
     // One key is there already, the other is not.
-    tell(from, &migrate(a)).await;
-    assert_eq!(get(&[a]).await.unwrap(), [value(a)]);
-    assert_eq!(get(&[b]).await.unwrap(), [value(b)]);
+    let moving = Move::begin(&cluster, &redis).await;
+    moving.key(a).await;
+    assert_eq!(get(&redis, &[a]).await, [value(a)]);
+    assert_eq!(get(&redis, &[b]).await, [value(b)]);
     // A call for both waits until they are together again.
-    let pair = [a, b];
-    let (both, ()) = tokio::join!(get(&pair), async {
-        let refused = async || all(from, "INFO errorstats").await.contains("TRYAGAIN");
-        eventually(SOON, refused).await;
-        tell(from, &migrate(b)).await;
+    let (found, ()) = tokio::join!(get(&redis, &PAIR), async {
+        let waits = async || count(moving.from, "errorstats", refused).await > 0;
+        eventually(SOON, waits).await;
+        moving.key(b).await;
     });
-    assert_eq!(both.unwrap(), [value(a), value(b)]);
+    assert_eq!(found, both);
+
+    // Also when the new one has to be asked, and lacks a key for long.
+    tell(moving.to, &format!("ASKING\r\nDEL {b}")).await;
+    let (found, ()) = tokio::join!(get(&redis, &PAIR), async {
+        let waits = async || count(moving.to, "errorstats", refused).await > 20;
+        eventually(SOON, waits).await;
+        tell(moving.to, &format!("ASKING\r\nSET {b} {b}")).await;
+    });
+    assert_eq!(found, both);
+
     // From here on the old one says that the slot has moved for good.
-    for server in [to, from] {
-        tell(server, &format!("CLUSTER SETSLOT {slot} NODE {to_id}")).await;
+    moving.end().await;
+    assert_eq!(get(&redis, &PAIR).await, both);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_serves_what_is_not_asked_for_each_redirect() {
+    let cluster = RedisCluster::start().await;
+    let redis = connect(cluster_config(&cluster)).await;
+    let moving = Move::begin(&cluster, &redis).await;
+    moving.key(PAIR[0]).await;
+    let asked = async || {
+        let mut asked = 0;
+        for server in cluster.servers() {
+            asked += count(server, "commandstats", "cmdstat_cluster|slots:calls=").await;
+        }
+        asked
+    };
+    let (start, before) = (Instant::now(), asked().await);
+    for _ in 0..500 {
+        assert_eq!(get(&redis, &PAIR[..1]).await, [value(PAIR[0])]);
     }
-    assert_eq!(get(&[a, b]).await.unwrap(), [value(a), value(b)]);
+    let (asked, most) = (asked().await - before, 2 + start.elapsed().as_secs());
+    assert!(asked <= most, "asked {asked} times, for 500 redirects");
 }
