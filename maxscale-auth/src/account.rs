@@ -196,9 +196,9 @@ impl Accounts {
             }
             match error {
                 AuthError::Shard(cause) if cause.is_unreachable() && away.len() < MAX_AWAY => {
-                    let node = self.0.router.shard(id)?.node().id();
+                    let node = self.0.router.shard(id)?.node().id().clone();
                     tracing::warn!(%node, error = %Chain(&cause), "a new account goes to another node");
-                    away.push(node.clone());
+                    away.push(node);
                 }
                 error => return Err(error),
             }

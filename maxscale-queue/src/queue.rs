@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
+use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::IdGenerator;
-use maxscale_shard::{Router, Tx};
+use maxscale_shard::{Node, Router, Tx};
 use tokio::sync::watch;
 
 use crate::error::QueueError;
@@ -16,8 +17,15 @@ pub struct Queue(Arc<Inner>);
 struct Inner {
     router: Router,
     ids: Arc<IdGenerator>,
-    // One per node. A hint to workers of this process; others poll.
-    doorbells: Vec<watch::Sender<()>>,
+    nodes: Vec<Served>,
+}
+
+/// A node of the router's, as it was when the queue was made.
+#[derive(Debug)]
+struct Served {
+    node: Node,
+    // A hint to workers of this process; others poll.
+    doorbell: watch::Sender<()>,
 }
 
 /// `integer` in PostgreSQL holds no more.
@@ -31,14 +39,12 @@ impl Queue {
 
     /// A queue over the router's nodes, which must have run [`MIGRATIONS`](crate::MIGRATIONS).
     pub fn new(router: Router, ids: Arc<IdGenerator>) -> Self {
-        let doorbells = (router.nodes().iter())
-            .map(|_| watch::Sender::new(()))
-            .collect();
-        Self(Arc::new(Inner {
-            router,
-            ids,
-            doorbells,
-        }))
+        let served = |node: &Node| Served {
+            node: node.clone(),
+            doorbell: watch::Sender::new(()),
+        };
+        let nodes = router.nodes().iter().map(served).collect();
+        Self(Arc::new(Inner { router, ids, nodes }))
     }
 
     /// Enqueues `job` as part of `tx`, on the virtual shard that `tx` was begun for.
@@ -78,10 +84,10 @@ impl Queue {
             options,
         };
         store::insert(tx, new).await?;
-        if let Some(node) = self.router().topology().locate(shard) {
+        if let Some(node) = self.serving(shard) {
             let inner = self.0.clone();
             tx.after_commit(move || {
-                inner.doorbells[node].send_replace(());
+                inner.nodes[node].doorbell.send_replace(());
             });
         }
         Ok(id)
@@ -101,7 +107,29 @@ impl Queue {
         &self.0.router
     }
 
-    pub(crate) fn doorbell(&self, node: usize) -> watch::Receiver<()> {
-        self.0.doorbells[node].subscribe()
+    /// How many nodes there were when the queue was made.
+    pub(crate) fn nodes(&self) -> usize {
+        self.0.nodes.len()
+    }
+
+    pub(crate) fn node(&self, at: usize) -> &Node {
+        &self.0.nodes[at].node
+    }
+
+    pub(crate) fn doorbell(&self, at: usize) -> watch::Receiver<()> {
+        self.0.nodes[at].doorbell.subscribe()
+    }
+
+    /// The place of the node that holds `shard` now, if it was there from the start.
+    fn serving(&self, shard: VirtualShard) -> Option<usize> {
+        let map = self.router().topology();
+        let place = map.locate(shard)?;
+        let id = &map.nodes()[place];
+        let is_it = |served: &Served| served.node.id() == id;
+        // Its place in the map, unless the map has changed since.
+        if self.0.nodes.get(place).is_some_and(is_it) {
+            return Some(place);
+        }
+        self.0.nodes.iter().position(is_it)
     }
 }

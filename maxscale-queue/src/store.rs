@@ -101,7 +101,7 @@ pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
     tx.execute(statement).await.map(drop)
 }
 
-pub(crate) async fn find(shard: &Shard<'_>, id: JobId) -> Result<Option<JobStatus>, ShardError> {
+pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, ShardError> {
     let statement = FIND.statement().bind(shard.id()).bind(id);
     let Some(row) = shard.fetch_optional(statement).await? else {
         return Ok(None);

@@ -282,7 +282,7 @@ impl WorkerBuilder {
         });
         let phase = watch::Sender::new(Phase::Open);
         let mut nodes = JoinSet::new();
-        for node in 0..self.queue.router().nodes().len() {
+        for node in 0..self.queue.nodes() {
             let serve = NodeWorker::new(shared.clone(), self.queue.clone(), node);
             nodes.spawn(serve.run(phase.subscribe()));
         }

@@ -222,7 +222,7 @@ impl Claims {
         Ok(Some(owner))
     }
 
-    fn row(&self, text: Sql, shard: &Shard<'_>, hash: &[u8]) -> crate::sql::Statement {
+    fn row(&self, text: Sql, shard: &Shard, hash: &[u8]) -> crate::sql::Statement {
         text.statement().bind(shard.id()).bind(self.kind).bind(hash)
     }
 

@@ -6,7 +6,7 @@ use maxscale_core::id::KeyspaceTag;
 use maxscale_core::refusal::{Class, Classify};
 
 use crate::key::KeyError;
-use crate::topology::NodeId;
+use crate::topology::{Epoch, NodeId};
 
 /// A statement did not reach its shard, or the shard refused it.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,15 @@ pub enum ShardError {
     NotReady {
         /// The node.
         node: NodeId,
+    },
+
+    /// The virtual shard changes its node, which takes a moment.
+    #[error("virtual shard {shard} moves to another node (epoch {epoch})")]
+    Frozen {
+        /// The virtual shard.
+        shard: VirtualShard,
+        /// The epoch of the map that says so.
+        epoch: Epoch,
     },
 
     /// The database's URL is not usable.
@@ -138,7 +147,7 @@ impl ShardError {
 
     /// Whether the same may go well a little later.
     pub(crate) const fn may_pass(&self) -> bool {
-        self.is_unreachable() || matches!(self, Self::Busy { .. })
+        self.is_unreachable() || matches!(self, Self::Busy { .. } | Self::Frozen { .. })
     }
 }
 
@@ -146,7 +155,10 @@ impl Classify for ShardError {
     fn class(&self) -> Class {
         match self {
             Self::WrongKeyspace { .. } | Self::OutOfRange { .. } | Self::Key(_) => Class::Invalid,
-            Self::NotReady { .. } | Self::Connect { .. } | Self::Busy { .. } => Class::Unavailable,
+            Self::NotReady { .. }
+            | Self::Frozen { .. }
+            | Self::Connect { .. }
+            | Self::Busy { .. } => Class::Unavailable,
             Self::Unique { .. } => Class::Conflict,
             _ => Class::Internal,
         }

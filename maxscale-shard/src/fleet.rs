@@ -32,7 +32,7 @@ use crate::database::{Database, DatabaseOptions};
 use crate::error::ShardError;
 use crate::keyspace::{Keyspace, KeyspaceError};
 use crate::migrate::MigrationSet;
-use crate::router::Router;
+use crate::router::{Node, Router};
 use crate::topology::{NodeId, Topology, TopologyError};
 use crate::vindex::Vindex;
 
@@ -297,8 +297,12 @@ impl Fleet {
         // The catalog lists nodes in the order of their first listing.
         let place = |id: &NodeId| config.nodes.iter().position(|node| node.id == *id);
         let order: Vec<usize> = topology.nodes().iter().filter_map(place).collect();
-        let ordered = order.iter().map(|at| databases[*at].clone()).collect();
-        let router = Router::new(keyspace, topology, ordered);
+        let node = |at: &usize| {
+            let (spec, database) = (&config.nodes[*at], databases[*at].clone());
+            Node::new(spec.id.clone(), &spec.url, database)
+        };
+        let ordered = order.iter().map(node).collect();
+        let router = Router::new(keyspace, topology, ordered, config.options);
         let late = ready::ready(&router, &config, &order, cluster, start).await?;
         Ok(Self {
             router,
@@ -339,7 +343,7 @@ impl Fleet {
     /// Closes every connection.
     pub async fn close(self) {
         self.catalog.close().await;
-        for node in self.router.nodes() {
+        for node in self.router.nodes().iter() {
             node.database().close().await;
         }
     }

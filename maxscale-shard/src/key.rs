@@ -61,6 +61,14 @@ impl<'k> Key<'k> {
         }
     }
 
+    /// The key without its region.
+    pub(crate) const fn anywhere(self) -> Self {
+        Self {
+            region: None,
+            ..self
+        }
+    }
+
     pub(crate) const fn region(&self) -> Option<&'k RegionId> {
         self.region
     }

@@ -102,15 +102,21 @@ impl Keyspace {
     /// [`ShardError::WrongKeyspace`] and [`ShardError::OutOfRange`] for an id
     /// of another keyspace.
     pub fn shard<'k>(&self, key: impl Into<Key<'k>>) -> Result<VirtualShard, ShardError> {
-        let key = key.into();
+        self.read(key.into()).map(|(shard, _)| shard)
+    }
+
+    /// The virtual shard of `key`, and the key in the one form that names it here.
+    pub(crate) fn read<'k>(&self, key: Key<'k>) -> Result<(VirtualShard, Key<'k>), ShardError> {
         if key.is_empty() {
             return Err(KeyError::Empty.into());
         }
-        match (key.id(), &self.vindex) {
-            (Some(id), _) => self.shard_of(id),
-            (None, Vindex::Id) => self.shard_of(key.read_id().map_err(KeyError::NotAnId)?),
-            (None, vindex) => Ok(vindex.shard(key, self.shards)?),
-        }
+        let id = match (key.id(), &self.vindex) {
+            (Some(id), _) => id,
+            (None, Vindex::Id) => key.read_id().map_err(KeyError::NotAnId)?,
+            (None, Vindex::Region(_)) => return Ok((self.vindex.shard(key, self.shards)?, key)),
+            (None, _) => return Ok((self.vindex.shard(key, self.shards)?, key.anywhere())),
+        };
+        Ok((self.shard_of(id)?, id.into()))
     }
 
     fn shard_of(&self, id: Id) -> Result<VirtualShard, ShardError> {

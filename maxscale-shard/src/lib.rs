@@ -31,7 +31,9 @@ pub use fleet::{Fleet, FleetConfig};
 pub use key::{Key, KeyError};
 pub use keyspace::{Keyspace, KeyspaceError};
 pub use migrate::{Migration, MigrationSet};
-pub use router::{Node, Router, Shard};
+pub use router::{Explanation, Node, ReloadError, Route, Router, Shard, Why};
 pub use sql::{Conn, Engine, FromColumn, Row, Sql, Statement, Tx, Value, sql};
-pub use topology::{Epoch, NodeId, SlotMove, Topology, TopologyError};
+pub use topology::{
+    Epoch, NodeId, Override, SlotMove, SlotState, Target, Topology, TopologyBuilder, TopologyError,
+};
 pub use vindex::{RegionRange, Regions, RegionsError, Vindex, VindexError};

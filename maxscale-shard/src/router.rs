@@ -1,59 +1,74 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod explain;
+mod node;
+mod reload;
+mod route;
+mod shard;
 
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::KeyspaceTag;
 
-use crate::database::Database;
+use crate::database::DatabaseOptions;
 use crate::error::ShardError;
 use crate::key::Key;
 use crate::keyspace::Keyspace;
-use crate::sql::{Row, Statement, Tx};
-use crate::topology::{NodeId, Topology};
+use crate::topology::Topology;
 use crate::vindex::sha256;
 
+pub use explain::Explanation;
+pub use node::Node;
+pub use reload::ReloadError;
+pub use route::{Route, Why};
+pub use shard::Shard;
+
 /// Finds the node of a key. Cheap to clone; routing costs no I/O and no allocation.
+///
+/// All clones share one map, which [`reload`](Self::reload) swaps while they are
+/// used: nobody waits for that, and an answer is of one map, the old or the new.
 #[derive(Clone, Debug)]
 pub struct Router(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     keyspace: Keyspace,
-    topology: Topology,
-    nodes: Vec<Node>,
+    map: ArcSwap<Map>,
+    /// Held by who makes the next map; never by who reads one.
+    reloading: Mutex<()>,
+    options: DatabaseOptions,
+    /// Whether a node is ready at once, as nobody will look at it.
+    trusting: bool,
 }
 
-/// A node: its name and its database.
+/// A map and its nodes, which change together.
 #[derive(Debug)]
-pub struct Node {
-    id: NodeId,
-    database: Database,
-    ready: AtomicBool,
-}
-
-/// A virtual shard and the node that holds it.
-#[derive(Clone, Copy, Debug)]
-pub struct Shard<'r> {
-    id: VirtualShard,
-    node: &'r Node,
+struct Map {
+    topology: Arc<Topology>,
+    /// In the order of the map's nodes.
+    nodes: Arc<[Node]>,
 }
 
 // === impl Router ===
 
 impl Router {
-    /// A router over `nodes`, in the order of the map's nodes. None is ready yet.
-    pub(crate) fn new(keyspace: Keyspace, topology: Topology, databases: Vec<Database>) -> Self {
-        let nodes = (topology.nodes().iter().cloned().zip(databases))
-            .map(|(id, database)| Node {
-                id,
-                database,
-                ready: AtomicBool::new(false),
-            })
-            .collect();
+    /// A router over `nodes`, in the order of the map's nodes.
+    pub(crate) fn new(
+        keyspace: Keyspace,
+        topology: Topology,
+        nodes: Vec<Node>,
+        options: DatabaseOptions,
+    ) -> Self {
+        Self::over(keyspace, Map::new(topology, nodes), options, false)
+    }
+
+    fn over(keyspace: Keyspace, map: Map, options: DatabaseOptions, trusting: bool) -> Self {
         Self(Arc::new(Inner {
             keyspace,
-            topology,
-            nodes,
+            map: ArcSwap::from_pointee(map),
+            reloading: Mutex::new(()),
+            options,
+            trusting,
         }))
     }
 
@@ -61,18 +76,36 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// As [`Keyspace::shard`], and [`ShardError::NotReady`] while its node was
-    /// not reached since the start.
-    pub fn shard<'k>(&self, key: impl Into<Key<'k>>) -> Result<Shard<'_>, ShardError> {
-        self.virtual_shard(self.0.keyspace.shard(key)?)
+    /// As [`Keyspace::shard`]; [`ShardError::Frozen`] while it moves to another
+    /// node, [`ShardError::NotReady`] while its node was not reached since the start.
+    pub fn shard<'k>(&self, key: impl Into<Key<'k>>) -> Result<Shard, ShardError> {
+        self.route(key)?.shard()
+    }
+
+    /// Where `key` lies, whether or not it can be reached there now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspace::shard`].
+    pub fn route<'k>(&self, key: impl Into<Key<'k>>) -> Result<Route, ShardError> {
+        Route::of(&self.0.keyspace, &self.0.map.load(), key.into())
+    }
+
+    /// Where `key` lies and why, for a person to read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspace::shard`].
+    pub fn explain<'k>(&self, key: impl Into<Key<'k>>) -> Result<Explanation, ShardError> {
+        Explanation::of(&self.0.keyspace, &self.0.map.load(), key.into())
     }
 
     /// The shard in the directory of `value`: where what is looked up by it lies.
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::NotReady`] while the node was not reached since the start.
-    pub fn directory(&self, value: &[u8]) -> Result<Shard<'_>, ShardError> {
+    /// As [`virtual_shard`](Self::virtual_shard).
+    pub fn directory(&self, value: &[u8]) -> Result<Shard, ShardError> {
         self.virtual_shard(VirtualShard::new(sha256(value, self.shards())))
     }
 
@@ -80,26 +113,14 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::OutOfRange`] or [`ShardError::NotReady`].
-    pub fn virtual_shard(&self, shard: VirtualShard) -> Result<Shard<'_>, ShardError> {
-        let node = (self.0.topology.locate(shard))
-            .and_then(|at| self.0.nodes.get(at))
-            .ok_or_else(|| ShardError::OutOfRange {
-                shard,
-                count: self.shards(),
-            })?;
-        if node.is_ready() {
-            Ok(Shard { id: shard, node })
-        } else {
-            Err(ShardError::NotReady {
-                node: node.id.clone(),
-            })
-        }
+    /// Returns [`ShardError::OutOfRange`], [`ShardError::Frozen`] or [`ShardError::NotReady`].
+    pub fn virtual_shard(&self, shard: VirtualShard) -> Result<Shard, ShardError> {
+        self.0.map.load().place(shard)?.served()
     }
 
     /// The number of virtual shards.
     pub fn shards(&self) -> u32 {
-        self.0.topology.shards()
+        self.0.keyspace.shards()
     }
 
     /// The tag that ids must carry.
@@ -107,86 +128,24 @@ impl Router {
         self.0.keyspace.tag()
     }
 
-    /// The map.
-    pub fn topology(&self) -> &Topology {
-        &self.0.topology
+    /// The map, as it is now.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.0.map.load().topology.clone()
     }
 
-    /// All nodes.
-    pub fn nodes(&self) -> &[Node] {
-        &self.0.nodes
-    }
-}
-
-// === impl Node ===
-
-impl Node {
-    /// The node's name.
-    pub const fn id(&self) -> &NodeId {
-        &self.id
-    }
-
-    /// The node's database, for statements that serve the whole node.
-    pub const fn database(&self) -> &Database {
-        &self.database
-    }
-
-    /// Whether the node was reached, migrated and recognised since the start.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
+    /// All nodes, as they are now.
+    pub fn nodes(&self) -> Arc<[Node]> {
+        self.0.map.load().nodes.clone()
     }
 }
 
-// === impl Shard ===
+// === impl Map ===
 
-impl<'r> Shard<'r> {
-    /// The virtual shard, for `shard_id` columns.
-    pub const fn id(&self) -> VirtualShard {
-        self.id
-    }
-
-    /// The node that holds it.
-    pub const fn node(&self) -> &'r Node {
-        self.node
-    }
-
-    /// Begins a transaction on this shard.
-    ///
-    /// # Errors
-    ///
-    /// As [`Database::begin`].
-    pub async fn begin(&self) -> Result<Tx, ShardError> {
-        self.node.database.begin_on(Some(self.id)).await
-    }
-
-    /// Runs one writing statement, without a transaction around it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Database::execute`].
-    pub async fn execute(&self, statement: Statement) -> Result<u64, ShardError> {
-        self.node.database.execute(statement).await
-    }
-
-    /// Reads all rows of one statement.
-    ///
-    /// # Errors
-    ///
-    /// As [`Database::fetch_all`].
-    pub async fn fetch_all(&self, statement: Statement) -> Result<Vec<Row>, ShardError> {
-        self.node.database.fetch_all(statement).await
-    }
-
-    /// Reads the first row of one statement, if any.
-    ///
-    /// # Errors
-    ///
-    /// As [`Database::fetch_optional`].
-    pub async fn fetch_optional(&self, statement: Statement) -> Result<Option<Row>, ShardError> {
-        self.node.database.fetch_optional(statement).await
+impl Map {
+    fn new(topology: Topology, nodes: Vec<Node>) -> Self {
+        Self {
+            topology: Arc::new(topology),
+            nodes: nodes.into(),
+        }
     }
 }

@@ -1,7 +1,24 @@
+mod change;
+mod error;
+mod overrides;
+mod plan;
+
 use std::fmt;
 use std::sync::Arc;
 
 use maxscale_core::fact::VirtualShard;
+
+use crate::key::Key;
+use crate::keyspace::Keyspace;
+use crate::vindex::Vindex;
+
+pub use change::TopologyBuilder;
+pub use error::TopologyError;
+pub use overrides::{Override, Target};
+pub use plan::SlotMove;
+
+pub(crate) use overrides::Instead;
+use overrides::Overrides;
 
 /// Names a node: a database to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,51 +28,35 @@ pub struct NodeId(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
+/// How a virtual shard is served while it moves from one node to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlotState {
+    /// It lies still.
+    #[default]
+    Serving,
+    /// It is about to move: what is read must be asked of its node's primary.
+    Strict,
+    /// It changes hands, which takes a moment: the router refuses it.
+    Frozen,
+}
+
 /// Which node holds each virtual shard. Opens no connection.
+///
+/// Never changed: [`change`](Self::change) makes the map of the next epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     epoch: Epoch,
     nodes: Vec<NodeId>,
-    slots: Vec<u16>,
+    slots: Vec<Slot>,
+    overrides: Overrides,
 }
 
-/// One virtual shard that changes its node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotMove {
-    /// The virtual shard.
-    pub shard: VirtualShard,
-    /// Where it lies.
-    pub from: NodeId,
-    /// Where it would go.
-    pub to: NodeId,
-}
-
-/// A map that cannot be.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TopologyError {
-    /// The node's name is empty, too long, or has other characters than `a-z`, `0-9` and `-`.
-    #[error("node name {0:?} must have 1 to 63 characters of a-z, 0-9 and '-'")]
-    Name(String),
-    /// Two nodes have one name.
-    #[error("node {0} is listed twice")]
-    Twice(NodeId),
-    /// No node, or more nodes than virtual shards.
-    #[error("{nodes} nodes cannot share {shards} virtual shards")]
-    Count {
-        /// How many nodes.
-        nodes: usize,
-        /// How many virtual shards.
-        shards: u32,
-    },
-    /// A slot names a node that is not listed, or the number of slots is wrong.
-    #[error("the stored map has {found} virtual shards on known nodes, {expected} were expected")]
-    Gap {
-        /// Slots with a known node.
-        found: usize,
-        /// The keyspace's count.
-        expected: u32,
-    },
+/// Where a virtual shard lies, by the place of the node in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) node: u16,
+    pub(crate) state: SlotState,
 }
 
 // === impl NodeId ===
@@ -109,6 +110,35 @@ impl Epoch {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+// === impl SlotState ===
+
+impl SlotState {
+    /// The state's name: `serving`, `strict` or `frozen`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Strict => "strict",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
+impl fmt::Display for SlotState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 // === impl Topology ===
@@ -128,12 +158,13 @@ impl Topology {
         // Below the number of nodes, which is below u16::MAX.
         let node_of = |slot: u32| u64::from(slot) * count / u64::from(shards);
         let slots = (0..shards)
-            .map(|slot| u16::try_from(node_of(slot)).unwrap_or(u16::MAX))
+            .map(|slot| Slot::on(u16::try_from(node_of(slot)).unwrap_or(u16::MAX)))
             .collect();
         Ok(Self {
             epoch: Epoch::FIRST,
             nodes,
             slots,
+            overrides: Overrides::default(),
         })
     }
 
@@ -141,7 +172,8 @@ impl Topology {
     ///
     /// # Errors
     ///
-    /// Returns [`TopologyError`] for a gap, an unknown node or a doubled name.
+    /// Returns [`TopologyError`] for an unknown node, a doubled name, or more or
+    /// fewer slots than virtual shards.
     pub fn stored(
         epoch: Epoch,
         nodes: Vec<NodeId>,
@@ -149,21 +181,48 @@ impl Topology {
         shards: u32,
     ) -> Result<Self, TopologyError> {
         check_nodes(&nodes, shards)?;
-        let found = slots
-            .iter()
-            .filter(|n| usize::from(**n) < nodes.len())
-            .count();
-        if found != slots.len() || u32::try_from(found) != Ok(shards) {
-            return Err(TopologyError::Gap {
-                found,
+        if u32::try_from(slots.len()) != Ok(shards) {
+            return Err(TopologyError::OtherCount {
+                found: slots.len(),
                 expected: shards,
+            });
+        }
+        let unknown = |(_, place): &(u32, &u16)| usize::from(**place) >= nodes.len();
+        if let Some((slot, place)) = (0..).zip(&slots).find(unknown) {
+            return Err(TopologyError::UnknownPlace {
+                shard: VirtualShard::new(slot),
+                place: *place,
             });
         }
         Ok(Self {
             epoch,
             nodes,
-            slots,
+            slots: slots.into_iter().map(Slot::on).collect(),
+            overrides: Overrides::default(),
         })
+    }
+
+    /// Starts a map of `shards` virtual shards that lie on none of `nodes` yet.
+    ///
+    /// # Examples: which node holds what, written down
+    ///
+    /// ```
+    /// use maxscale_shard::{NodeId, Topology};
+    ///
+    /// let (eu, us) = (NodeId::new("eu-1")?, NodeId::new("us-1")?);
+    /// let map = Topology::builder([eu.clone(), us.clone()], 1024)
+    ///     .assign(0..768, &eu)
+    ///     .assign(768..1024, &us)
+    ///     .build()?;
+    /// # Ok::<(), maxscale_shard::TopologyError>(())
+    /// ```
+    pub fn builder(nodes: impl IntoIterator<Item = NodeId>, shards: u32) -> TopologyBuilder {
+        TopologyBuilder::fresh(nodes.into_iter().collect(), shards)
+    }
+
+    /// Starts the map of the next epoch, which is this one but for what is changed.
+    pub fn change(&self) -> TopologyBuilder {
+        TopologyBuilder::of(self)
     }
 
     /// The map's epoch.
@@ -183,58 +242,69 @@ impl Topology {
 
     /// The place in [`nodes`](Self::nodes) of the node that holds `shard`.
     pub fn locate(&self, shard: VirtualShard) -> Option<usize> {
+        self.slot(shard).map(|slot| usize::from(slot.node))
+    }
+
+    /// How `shard` is served.
+    pub fn state(&self, shard: VirtualShard) -> Option<SlotState> {
+        self.slot(shard).map(|slot| slot.state)
+    }
+
+    /// The keys that do not lie where their text or their bits say.
+    pub fn overrides(&self) -> impl Iterator<Item = Override> {
+        self.overrides.listed(&self.nodes)
+    }
+
+    pub(crate) fn slot(&self, shard: VirtualShard) -> Option<Slot> {
         let slot = usize::try_from(shard.get()).ok()?;
-        self.slots.get(slot).map(|node| usize::from(*node))
+        self.slots.get(slot).copied()
     }
 
-    pub(crate) fn slots(&self) -> &[u16] {
-        &self.slots
+    pub(crate) fn instead(&self, key: Key<'_>) -> Option<Instead> {
+        self.overrides.find(key)
     }
 
-    /// The moves that lead to `nodes`: the fewest possible, and equal within one.
+    /// The place of each slot's node, as the catalog stores it.
+    pub(crate) fn places(&self) -> impl Iterator<Item = u16> {
+        self.slots.iter().map(|slot| slot.node)
+    }
+
+    /// Whether this can be a map of `keyspace`.
     ///
     /// # Errors
     ///
-    /// Returns [`TopologyError`] for a doubled name or an impossible count.
-    pub fn plan(&self, nodes: &[NodeId]) -> Result<Vec<SlotMove>, TopologyError> {
-        check_nodes(nodes, self.shards())?;
-        let target = |at: usize| {
-            let share = self.slots.len() / nodes.len();
-            share + usize::from(at < self.slots.len() % nodes.len())
-        };
-        let place = |name: &NodeId| nodes.iter().position(|n| n == name);
-        let mut held = vec![0_usize; nodes.len()];
-        for slot in &self.slots {
-            if let Some(at) = place(&self.nodes[usize::from(*slot)]) {
-                held[at] += 1;
-            }
+    /// Returns [`TopologyError::OtherCount`] for another number of virtual
+    /// shards, [`TopologyError::Residency`] for an override that leads a key out
+    /// of its region.
+    pub fn fits(&self, keyspace: &Keyspace) -> Result<(), TopologyError> {
+        if self.shards() != keyspace.shards() {
+            return Err(TopologyError::OtherCount {
+                found: self.slots.len(),
+                expected: keyspace.shards(),
+            });
         }
-        // The larger shares go to the fullest nodes, so that fewer slots move.
-        let mut order: Vec<usize> = (0..nodes.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(held[*at]));
-        let mut room = vec![0_usize; nodes.len()];
-        for (rank, at) in order.iter().enumerate() {
-            room[*at] = target(rank);
+        match keyspace.vindex() {
+            Vindex::Region(regions) => self.overrides.stay_in(regions),
+            _ => Ok(()),
         }
-        let mut homeless = Vec::new();
-        for (number, slot) in (0..).zip(&self.slots) {
-            let from = &self.nodes[usize::from(*slot)];
-            match place(from) {
-                Some(at) if room[at] > 0 => room[at] -= 1,
-                _ => homeless.push((VirtualShard::new(number), from.clone())),
-            }
-        }
-        let takers = (0..nodes.len()).flat_map(|at| std::iter::repeat_n(&nodes[at], room[at]));
-        Ok(homeless
-            .into_iter()
-            .zip(takers)
-            .map(|((shard, from), to)| SlotMove {
-                shard,
-                from,
-                to: to.clone(),
-            })
-            .collect())
     }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    pub(crate) const fn on(node: u16) -> Self {
+        Self {
+            node,
+            state: SlotState::Serving,
+        }
+    }
+}
+
+fn place(nodes: &[NodeId], node: &NodeId) -> Result<u16, TopologyError> {
+    (nodes.iter().position(|listed| listed == node))
+        .and_then(|at| u16::try_from(at).ok())
+        .ok_or_else(|| TopologyError::Unknown(node.clone()))
 }
 
 fn check_nodes(nodes: &[NodeId], shards: u32) -> Result<(), TopologyError> {
@@ -256,68 +326,4 @@ fn check_nodes(nodes: &[NodeId], shards: u32) -> Result<(), TopologyError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn nodes(count: usize) -> Vec<NodeId> {
-        (1..=count)
-            .map(|n| NodeId::new(&format!("node-{n}")).unwrap())
-            .collect()
-    }
-
-    fn apply(map: &Topology, to: &[NodeId], moves: &[SlotMove]) -> Topology {
-        let place = |name: &NodeId| u16::try_from(to.iter().position(|n| n == name).unwrap());
-        let slots = (0..map.shards())
-            .map(|slot| {
-                let shard = VirtualShard::new(slot);
-                let here = &map.nodes()[map.locate(shard).unwrap()];
-                let there = moves
-                    .iter()
-                    .find(|m| m.shard == shard)
-                    .map_or(here, |m| &m.to);
-                place(there).unwrap()
-            })
-            .collect();
-        Topology::stored(Epoch::new(2), to.to_vec(), slots, map.shards()).unwrap()
-    }
-
-    proptest! {
-        #[test]
-        fn plan_is_balanced_and_moves_the_fewest(from in 1_usize..40, to in 1_usize..40, shards in 40_u32..200) {
-            let map = Topology::even(nodes(from), shards).unwrap();
-            let goal = nodes(to);
-            let moves = map.plan(&goal).unwrap();
-            let after = apply(&map, &goal, &moves);
-            let held: Vec<usize> = (0..to).map(|n| after.slots.iter().filter(|s| usize::from(**s) == n).count()).collect();
-            prop_assert!(held.iter().max().unwrap() - held.iter().min().unwrap() <= 1);
-            // Growing moves exactly what the new nodes hold, shrinking what the old ones held.
-            let fewest = if to >= from {
-                held[from..].iter().sum::<usize>()
-            } else {
-                map.slots.iter().filter(|s| usize::from(**s) >= to).count()
-            };
-            prop_assert_eq!(moves.len(), fewest);
-        }
-    }
-
-    #[test]
-    fn impossible_maps_are_refused() {
-        let twice = vec![NodeId::new("a").unwrap(), NodeId::new("a").unwrap()];
-        assert!(matches!(
-            Topology::even(twice, 4),
-            Err(TopologyError::Twice(_))
-        ));
-        assert!(matches!(
-            Topology::even(nodes(5), 4),
-            Err(TopologyError::Count { .. })
-        ));
-        assert!(matches!(
-            Topology::even(vec![], 4),
-            Err(TopologyError::Count { .. })
-        ));
-        assert!(matches!(NodeId::new("Ä"), Err(TopologyError::Name(_))));
-        let gap = Topology::stored(Epoch::FIRST, nodes(1), vec![0, 1, 0], 3);
-        assert!(matches!(gap, Err(TopologyError::Gap { .. })));
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("maxscale-core", 30),
     ("maxscale-shard", 42),
     ("maxscale-cache", 55),
-    ("maxscale-queue", 42),
+    ("maxscale-queue", 44),
     ("maxscale-auth", 75),
 ];
 

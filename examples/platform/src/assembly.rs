@@ -298,12 +298,11 @@ fn worker(
 /// A node serves its users only: none decides readiness.
 fn health(fleet: &Fleet, redis: &RedisHandles, clock: &Clock) -> Health {
     let health = Health::new(clock.clone(), env!("CARGO_PKG_VERSION"));
-    for (at, node) in fleet.router().nodes().iter().enumerate() {
-        let router = fleet.router().clone();
+    for node in fleet.router().nodes().iter() {
+        let checked = node.clone();
         let check = move || {
-            let router = router.clone();
+            let node = checked.clone();
             async move {
-                let node = &router.nodes()[at];
                 if !node.is_ready() {
                     return Err("not ready since the start".into());
                 }

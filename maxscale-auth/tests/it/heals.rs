@@ -88,7 +88,7 @@ async fn email_is_free_at_once_when_the_insert_failed(bench: Bench) {
 async fn sign_up_that_lost_its_email_takes_its_rows_back() {
     let bench = Bench::new(Engine::Postgres).await;
     let mut locks: Vec<Tx> = Vec::new();
-    for node in bench.router().nodes() {
+    for node in bench.router().nodes().iter() {
         let mut tx = node.database().begin().await.unwrap();
         tx.execute(sql("LOCK TABLE ms_user IN EXCLUSIVE MODE"))
             .await
@@ -103,7 +103,7 @@ async fn sign_up_that_lost_its_email_takes_its_rows_back() {
     let take = Sql::both("UPDATE ms_claim SET owner = $1, held = true");
     eventually(LIMIT, async || {
         let mut taken = 0;
-        for node in bench.router().nodes() {
+        for node in bench.router().nodes().iter() {
             taken += node
                 .database()
                 .execute(take.statement().bind(other))

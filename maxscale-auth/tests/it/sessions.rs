@@ -119,7 +119,7 @@ async fn revoked_session_is_nobody(bench: Bench) {
 async fn stored_hash_decides(bench: Bench) {
     let (_, token) = ada(&bench).await;
     let other = Sql::both("UPDATE ms_session SET secret_hash = $1").statement();
-    for node in bench.router().nodes() {
+    for node in bench.router().nodes().iter() {
         node.database()
             .execute(other.clone().bind(vec![0; 32]))
             .await

@@ -137,7 +137,7 @@ impl Bench {
 
     /// Runs a statement on both nodes.
     pub(crate) async fn everywhere(&self, text: &'static str) {
-        for node in self.router().nodes() {
+        for node in self.router().nodes().iter() {
             node.database()
                 .execute(Sql::both(text).statement())
                 .await
@@ -148,7 +148,7 @@ impl Bench {
     /// How many rows the statement counts as `n` on both nodes, one by one.
     pub(crate) async fn counts(&self, text: &'static str) -> Vec<i64> {
         let mut counts = Vec::new();
-        for node in self.router().nodes() {
+        for node in self.router().nodes().iter() {
             let row = node
                 .database()
                 .fetch_optional(Sql::both(text).statement())

@@ -61,7 +61,7 @@ impl NodeWorker {
 
     /// Ends once the phase is no longer open and nothing runs any more.
     pub(super) async fn run(self, mut phase: watch::Receiver<Phase>) {
-        let node = &self.queue.router().nodes()[self.node];
+        let node = self.queue.node(self.node);
         while !node.is_ready() {
             let draining = reached(&mut phase, Phase::Draining);
             if timeout(PAUSE, draining).await.is_ok() {

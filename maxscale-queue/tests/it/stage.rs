@@ -172,7 +172,7 @@ impl Stage {
 
     pub(crate) async fn rows(&self, statement: Statement) -> Vec<Row> {
         let mut rows = Vec::new();
-        for node in self.fleet.router().nodes() {
+        for node in self.fleet.router().nodes().iter() {
             rows.extend(node.database().fetch_all(statement.clone()).await.unwrap());
         }
         rows

@@ -39,7 +39,7 @@ async fn store(tx: &mut Tx, map: &Topology) -> Result<(), ShardError> {
         let row = sql("INSERT INTO ms_fleet_node (position, name) VALUES ($1, $2)");
         tx.execute(row.bind(position).bind(node.as_str())).await?;
     }
-    let slots: Vec<u8> = map.slots().iter().flat_map(|s| s.to_be_bytes()).collect();
+    let slots: Vec<u8> = map.places().flat_map(u16::to_be_bytes).collect();
     let epoch = i64::try_from(map.epoch().get()).unwrap_or(i64::MAX);
     let row = sql("INSERT INTO ms_map (epoch, slots) VALUES ($1, $2)");
     tx.execute(row.bind(epoch).bind(slots)).await?;

@@ -21,11 +21,14 @@ pub(super) async fn ready(
 ) -> Result<JoinSet<()>, FleetError> {
     let (report, mut reports) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
+    let nodes = router.nodes();
     for (at, spec) in order.iter().enumerate() {
-        let database = router.nodes()[at].database().clone();
+        let node = nodes[at].clone();
+        let database = node.database().clone();
         let late = Late {
-            router: router.clone(),
+            node,
             at,
+            shards: router.shards(),
             ways: Ways::of(&config.nodes[*spec], database, &config.options)?,
             sets: config.node_sets.clone(),
             mode: config.migrate,
@@ -37,7 +40,7 @@ pub(super) async fn ready(
     drop(report);
 
     let (mut untried, mut last) = (vec![true; order.len()], None);
-    let one_ready = || router.nodes().iter().any(Node::is_ready);
+    let one_ready = || nodes.iter().any(Node::is_ready);
     while untried.contains(&true) || !one_ready() {
         match timeout_at(start + config.wait, reports.recv()).await {
             Ok(Some((at, Ok(())))) => untried[at] = false,
@@ -62,8 +65,9 @@ pub(super) async fn ready(
 
 /// One node on its way to being ready.
 struct Late {
-    router: Router,
+    node: Node,
     at: usize,
+    shards: u32,
     ways: Ways,
     sets: Vec<MigrationSet>,
     mode: Migrate,
@@ -72,7 +76,7 @@ struct Late {
 
 impl Late {
     async fn run(self, report: mpsc::UnboundedSender<(usize, Result<(), FleetError>)>) {
-        let node = self.router.nodes()[self.at].id();
+        let node = self.node.id();
         let (mut told, mut patience) = (None, Patience::without_end());
         loop {
             let tried = self.attempt().await;
@@ -99,15 +103,9 @@ impl Late {
     }
 
     async fn attempt(&self) -> Result<(), FleetError> {
-        let node = &self.router.nodes()[self.at];
+        let node = &self.node;
         self.ways.migrate(&self.sets, self.mode, Mark::NODE).await?;
-        recognise(
-            node.database(),
-            node.id(),
-            self.cluster,
-            self.router.shards(),
-        )
-        .await?;
+        recognise(node.database(), node.id(), self.cluster, self.shards).await?;
         self.ways.lead_to_one(Mark::NODE).await?;
         node.set_ready();
         Ok(())

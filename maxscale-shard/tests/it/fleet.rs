@@ -22,8 +22,8 @@ on_both!(
 );
 
 fn names(fleet: &Fleet) -> Vec<String> {
-    let nodes = fleet.router().nodes().iter();
-    nodes.map(|node| node.id().to_string()).collect()
+    let nodes = fleet.router().nodes();
+    nodes.iter().map(|node| node.id().to_string()).collect()
 }
 
 async fn write(fleet: &Fleet, number: u32) {
@@ -51,12 +51,12 @@ async fn second_start_finds_names_map_and_rows(engine: Engine) {
     for number in 0..SHARDS {
         write(&first, number).await;
     }
-    let map = first.router().topology().clone();
+    let map = first.router().topology();
     first.close().await;
 
     let second = open(nodes.config()).await;
 
-    assert_eq!(second.router().topology(), &map);
+    assert_eq!(second.router().topology(), map);
     for number in 0..SHARDS {
         let node = if number < SHARDS / 2 {
             "node-1"
@@ -72,12 +72,12 @@ async fn order_of_the_list_does_not_matter(engine: Engine) {
     let [a, b, c] = [0, 1, 2].map(|at| format!("{}={}", ["a", "b", "c"][at], nodes.urls[at]));
     let first = open(config(&[&a, &b, &c])).await;
     write(&first, 0).await;
-    let map = first.router().topology().clone();
+    let map = first.router().topology();
     first.close().await;
 
     let second = open(config(&[&c, &a, &b])).await;
 
-    assert_eq!(second.router().topology(), &map);
+    assert_eq!(second.router().topology(), map);
     assert_eq!(names(&second), ["a", "b", "c"]);
     assert_eq!(found(&second, 0).await.as_deref(), Some("a"));
 }

@@ -13,6 +13,7 @@ mod degraded;
 mod fleet;
 mod hanging;
 mod migrations;
+mod routing;
 mod sqlite;
 mod standby;
 #[cfg(feature = "tls")]

@@ -1,0 +1,118 @@
+use std::sync::{Arc, PoisonError};
+
+use super::node::Node;
+use super::{Map, Router};
+use crate::database::DatabaseOptions;
+use crate::error::ShardError;
+use crate::fleet::NodeSpec;
+use crate::keyspace::Keyspace;
+use crate::topology::{Epoch, NodeId, Topology, TopologyError};
+
+/// A map that a router does not take. It goes on with the one it has.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The map is not one of this keyspace.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+
+    /// The map is older than the router's, or another one of the same epoch.
+    #[error("a map of epoch {given} cannot follow one of epoch {current}")]
+    Stale {
+        /// The epoch of the router's map.
+        current: Epoch,
+        /// The epoch of the refused map.
+        given: Epoch,
+    },
+
+    /// The map names a node whose URL is not known.
+    #[error("the map names node {0}, which has no entry in the list of nodes")]
+    NoEntry(NodeId),
+
+    /// A node's URL is not usable.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+}
+
+impl Router {
+    /// A router over a map from code or a file, without a catalog.
+    ///
+    /// It connects to nothing yet, and holds every node to be what its entry says:
+    /// nothing is migrated and no identity compared, as [`Fleet`](crate::Fleet)
+    /// does. Entries that the map does not name are not used.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReloadError`] for a map of another keyspace, a node without an
+    /// entry, or a URL that is not usable.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime, on which pools close idle connections.
+    pub fn open(
+        keyspace: Keyspace,
+        topology: Topology,
+        nodes: &[NodeSpec],
+        options: DatabaseOptions,
+    ) -> Result<Self, ReloadError> {
+        topology.fits(&keyspace)?;
+        let nodes = open(&topology, nodes, &options, &[], true)?;
+        let map = Map::new(topology, nodes);
+        Ok(Self::over(keyspace, map, options, true))
+    }
+
+    /// Swaps the map, of this router and all its clones.
+    ///
+    /// A node whose name and URL are unchanged keeps its connections; one that
+    /// left keeps them until nobody uses them any more. A new node, or one with
+    /// a new URL, of a [`Fleet`](crate::Fleet) is not ready. What was begun per
+    /// node, such as a worker, goes on with the nodes it was given.
+    ///
+    /// The map of the same epoch is taken again, for the sake of URLs that changed.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReloadError`] for a map that is older or of another keyspace, a
+    /// node without an entry, or a URL that is not usable. The router is as before.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime, on which pools close idle connections.
+    pub fn reload(&self, topology: Topology, nodes: &[NodeSpec]) -> Result<(), ReloadError> {
+        topology.fits(&self.0.keyspace)?;
+        // What is guarded is the swap itself: a panic elsewhere left it whole.
+        let _alone = (self.0.reloading.lock()).unwrap_or_else(PoisonError::into_inner);
+        let old = self.0.map.load_full();
+        let (current, given) = (old.topology.epoch(), topology.epoch());
+        if given < current || (given == current && topology != *old.topology) {
+            return Err(ReloadError::Stale { current, given });
+        }
+        let Self(inner) = self;
+        let nodes = open(&topology, nodes, &inner.options, &old.nodes, inner.trusting)?;
+        inner.map.store(Arc::new(Map::new(topology, nodes)));
+        Ok(())
+    }
+}
+
+/// The map's nodes: of `old` those that are still the same, the others opened.
+fn open(
+    topology: &Topology,
+    entries: &[NodeSpec],
+    options: &DatabaseOptions,
+    old: &[Node],
+    trusting: bool,
+) -> Result<Vec<Node>, ReloadError> {
+    let open = |id: &NodeId| {
+        let entry = entries.iter().find(|entry| entry.id() == id);
+        let url = &entry.ok_or_else(|| ReloadError::NoEntry(id.clone()))?.url;
+        if let Some(same) = old.iter().find(|node| node.is_at(id, url)) {
+            return Ok(same.clone());
+        }
+        let node = Node::open(id.clone(), url, options)?;
+        if trusting {
+            node.set_ready();
+        }
+        Ok(node)
+    };
+    topology.nodes().iter().map(open).collect()
+}
