@@ -5,7 +5,7 @@ use std::time::Duration;
 use maxscale_core::fact::VirtualShard;
 
 use crate::error::ShardError;
-use crate::sql::{Conn, Engine, Row, Statement, Tx, conn::RawConn};
+use crate::sql::{Conn, Engine, Row, Statement, Tx, TxOptions, conn::RawConn};
 
 /// How a [`Database`] is connected to.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +34,14 @@ pub struct DatabaseOptions {
 pub struct Database {
     name: Arc<str>,
     pool: Pool,
+    options: DatabaseOptions,
     patience: Duration,
 }
 
 #[derive(Clone, Debug)]
 enum Pool {
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::PgPool),
+    Postgres(crate::engine::postgres::Pool),
     #[cfg(feature = "sqlite")]
     Sqlite(crate::engine::sqlite::Pools),
     /// Keeps matches exhaustive without any engine.
@@ -76,15 +77,13 @@ impl Database {
     /// The database at `url`, called `name` in errors. Connects to nothing yet.
     ///
     /// `postgres://user@host/database` or `sqlite:path`; each needs its feature.
+    /// Where a pooler in transaction mode answers, `pooler=prepared` or
+    /// `pooler=unprepared` in the query says so.
     ///
     /// # Errors
     ///
     /// Returns [`ShardError::Url`] for another scheme, a part that is missing,
     /// or TLS without the feature.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside a Tokio runtime, on which the pool closes idle connections.
     pub fn open(
         name: impl Into<Arc<str>>,
         url: &str,
@@ -115,6 +114,7 @@ impl Database {
         Ok(Self {
             name,
             pool,
+            options: *options,
             patience: patience.unwrap_or(Duration::MAX),
         })
     }
@@ -177,8 +177,41 @@ impl Database {
         self.begin_on(None).await
     }
 
+    /// Begins a transaction that may write, as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin).
+    pub async fn begin_with(&self, options: &TxOptions) -> Result<Tx, ShardError> {
+        self.begin_as(None, options, false).await
+    }
+
     pub(crate) async fn begin_on(&self, shard: Option<VirtualShard>) -> Result<Tx, ShardError> {
-        Tx::begin(self.writer().await?, shard).await
+        self.begin_as(shard, &TxOptions::new(), false).await
+    }
+
+    pub(crate) async fn begin_as(
+        &self,
+        shard: Option<VirtualShard>,
+        options: &TxOptions,
+        read_only: bool,
+    ) -> Result<Tx, ShardError> {
+        let limits = self.limits_in_transactions();
+        let statement_timeout = self.options.statement_timeout;
+        let begin = options.begin(self.engine(), read_only, &limits, statement_timeout);
+        Tx::begin(self.acquire(!read_only).await?, shard, begin, options).await
+    }
+
+    /// The server's limits that each transaction has to set for itself, since
+    /// behind a pooler a connection cannot.
+    fn limits_in_transactions(&self) -> Vec<(&'static str, String)> {
+        match &self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(pool) if pool.pooler() != crate::engine::postgres::Pooler::None => {
+                crate::engine::postgres::limits(&self.options).into()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Runs one writing statement; gives the number of rows it touched.

@@ -6,6 +6,7 @@ pub(crate) mod driver;
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+pub(crate) mod verdict;
 
 /// What the arm of an enum without an engine gives: nothing, since it has no value.
 pub(crate) fn never<T>(never: &std::convert::Infallible) -> T {

@@ -6,6 +6,7 @@ use maxscale_core::id::KeyspaceTag;
 use maxscale_core::refusal::{Class, Classify};
 
 use crate::key::KeyError;
+use crate::sql::TxId;
 use crate::topology::{Epoch, NodeId};
 
 /// A statement did not reach its shard, or the shard refused it.
@@ -59,7 +60,7 @@ pub enum ShardError {
         why: String,
     },
 
-    /// No connection in time, or it broke, or it leads to a standby that takes no writes.
+    /// No connection in time, or it broke before a commit, or it leads to a standby that takes no writes.
     #[error("cannot connect to {database}")]
     Connect {
         /// The database that was tried.
@@ -103,6 +104,29 @@ pub enum ShardError {
     /// The transaction cannot commit because one of its statements failed.
     #[error("the transaction on {database} failed before its commit")]
     Aborted {
+        /// The database.
+        database: Arc<str>,
+    },
+
+    /// The answer to a COMMIT was lost: the transaction is stored, or it is not.
+    ///
+    /// [`Database::outcome`](crate::Database::outcome) tells which, if the
+    /// transaction had an id. To run it again without having asked may do it twice.
+    #[error("nobody knows whether the transaction on {database} was committed")]
+    OutcomeUnknown {
+        /// The database.
+        database: Arc<str>,
+        /// The transaction, where its id was asked for
+        /// ([`TxOptions::with_id`](crate::TxOptions::with_id)).
+        tx: Option<TxId>,
+        /// Why there was no answer.
+        #[source]
+        source: BoxError,
+    },
+
+    /// The request's deadline passed before the statement was answered.
+    #[error("the deadline passed while waiting for {database}")]
+    Deadline {
         /// The database.
         database: Arc<str>,
     },
@@ -158,7 +182,9 @@ impl Classify for ShardError {
             Self::NotReady { .. }
             | Self::Frozen { .. }
             | Self::Connect { .. }
-            | Self::Busy { .. } => Class::Unavailable,
+            | Self::Busy { .. }
+            | Self::OutcomeUnknown { .. } => Class::Unavailable,
+            Self::Deadline { .. } => Class::Timeout,
             Self::Unique { .. } => Class::Conflict,
             _ => Class::Internal,
         }

@@ -262,7 +262,7 @@ impl Fleet {
         for node in &config.nodes {
             databases.push(Database::open(
                 node.id.shared(),
-                &node.url,
+                &node.way(),
                 &config.options,
             )?);
         }
@@ -275,7 +275,7 @@ impl Fleet {
             None => {
                 let home = home::find(&databases, None, &config, start).await?;
                 let home = &config.nodes[home];
-                let catalog = Database::open("catalog", &home.url, &config.options)?;
+                let catalog = Database::open("catalog", &home.way(), &config.options)?;
                 Ways::of(home, catalog, &config.options)?
             }
         };
@@ -299,7 +299,7 @@ impl Fleet {
         let order: Vec<usize> = topology.nodes().iter().filter_map(place).collect();
         let node = |at: &usize| {
             let (spec, database) = (&config.nodes[*at], databases[*at].clone());
-            Node::new(spec.id.clone(), &spec.url, database)
+            Node::new(spec.id.clone(), &spec.way(), database)
         };
         let ordered = order.iter().map(node).collect();
         let router = Router::new(keyspace, topology, ordered, config.options);

@@ -32,7 +32,10 @@ pub use key::{Key, KeyError};
 pub use keyspace::{Keyspace, KeyspaceError};
 pub use migrate::{Migration, MigrationSet};
 pub use router::{Explanation, Node, ReloadError, Route, Router, Shard, Why};
-pub use sql::{Conn, Engine, FromColumn, Row, Sql, Statement, Tx, Value, sql};
+pub use sql::{
+    Committed, Conn, Engine, FromColumn, Isolation, Outcome, Row, Sql, Statement, Tx, TxId,
+    TxOptions, Value, Watermark, Work, sql,
+};
 pub use topology::{
     Epoch, NodeId, Override, SlotMove, SlotState, Target, Topology, TopologyBuilder, TopologyError,
 };

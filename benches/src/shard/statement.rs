@@ -1,4 +1,4 @@
-//! Single statements through the router, against sqlx's own pool.
+//! Statements through the router, alone and in transactions, against sqlx's own pool.
 //!
 //! Same server, same rows, same text and parameters, one statement at a time.
 //! The server does not wait for its disk, so the client's share shows.
@@ -43,11 +43,13 @@ const TABLE: MigrationSet = MigrationSet {
     }],
 };
 
-/// The statement that a comparison repeats.
+/// What a comparison repeats.
 #[derive(Clone, Copy)]
 enum Verb {
     Read,
     Write,
+    /// Both, in a transaction.
+    Transaction,
 }
 
 /// Rows that both sides ask for, in the same order.
@@ -64,6 +66,8 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError
     bar(report, "shard.read_vs_sqlx", same, 0.98);
     let same = rows.speed(plan, Verb::Write, same_options).await?;
     bar(report, "shard.write_vs_sqlx", same, 0.98);
+    let same = rows.speed(plan, Verb::Transaction, same_options).await?;
+    bar(report, "shard.tx_vs_sqlx", same, 0.95);
     let defaults = rows.speed(plan, Verb::Read, PgPool::connect_lazy).await?;
     bar(report, "shard.read_vs_sqlx_defaults", defaults, 1.3);
     Ok(())
@@ -161,6 +165,15 @@ async fn routed(router: Router, ids: Arc<[Id]>, verb: Verb, count: u32) -> Resul
                 let statement = sql(WRITE).bind(shard.id()).bind(*id);
                 one_row(shard.execute(statement).await?)?;
             }
+            Verb::Transaction => {
+                let mut tx = shard.begin().await?;
+                let statement = sql(READ).bind(shard.id()).bind(*id);
+                let row = tx.fetch_optional(statement).await?.ok_or("no row")?;
+                black_box((row.get::<i64>("n")?, row.get::<String>("body")?));
+                let statement = sql(WRITE).bind(shard.id()).bind(*id);
+                one_row(tx.execute(statement).await?)?;
+                tx.commit().await?;
+            }
         }
     }
     Ok(())
@@ -179,6 +192,16 @@ async fn bare(pool: PgPool, ids: Arc<[Id]>, verb: Verb, count: u32) -> Result<()
             Verb::Write => {
                 let query = sqlx::query(WRITE).bind(shard).bind(id);
                 one_row(query.execute(&pool).await?.rows_affected())?;
+            }
+            Verb::Transaction => {
+                let mut tx = pool.begin().await?;
+                let query = sqlx::query(READ).bind(shard).bind(id);
+                let row = query.fetch_optional(&mut *tx).await?.ok_or("no row")?;
+                let n: i64 = row.try_get("n")?;
+                black_box((n, row.try_get::<String, _>("body")?));
+                let query = sqlx::query(WRITE).bind(shard).bind(id);
+                one_row(query.execute(&mut *tx).await?.rows_affected())?;
+                tx.commit().await?;
             }
         }
     }

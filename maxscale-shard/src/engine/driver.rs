@@ -1,6 +1,9 @@
 //! What both engines share: sqlx's errors, and parameters.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::error::ShardError;
 
@@ -44,6 +47,14 @@ fn is_busy(code: &str) -> bool {
     }
 }
 
+/// A text that is ours, or made by us.
+pub(crate) fn text(text: Cow<'static, str>) -> SqlStr {
+    match text {
+        Cow::Borrowed(text) => text.into_sql_str(),
+        Cow::Owned(text) => AssertSqlSafe(text).into_sql_str(),
+    }
+}
+
 /// Binds our values to a sqlx query of either engine.
 macro_rules! bound {
     ($statement:expr, $engine:expr) => {{
@@ -63,51 +74,68 @@ macro_rules! bound {
 }
 
 /// The verbs of one engine, for `Conn` to dispatch to.
+///
+/// The last argument says whether a connection keeps prepared statements.
 macro_rules! verbs {
-    ($db:ty, $engine:expr, $variant:ident, $begin:expr) => {
-        type Pooled = sqlx::pool::PoolConnection<$db>;
-        type Manager = <$db as sqlx::Database>::TransactionManager;
+    ($db:ty, $pooled:ty, $engine:expr, $variant:ident, |$conn:ident| $keeps:expr) => {
+        pub(super) type Manager = <$db as sqlx::Database>::TransactionManager;
+        type Query = sqlx::query::Query<'static, $db, <$db as sqlx::Database>::Arguments>;
+
+        fn query($conn: &$pooled, statement: Statement) -> Query {
+            bound!(statement, $engine).persistent($keeps)
+        }
 
         pub(crate) async fn execute(
-            conn: &mut Pooled,
+            conn: &mut $pooled,
             database: &Arc<str>,
             statement: Statement,
         ) -> Result<u64, ShardError> {
-            let done = bound!(statement, $engine).execute(&mut **conn).await;
+            let done = query(conn, statement).execute(&mut **conn).await;
             done.map(|done| done.rows_affected())
                 .map_err(|e| driver::error(database, e))
         }
 
         pub(crate) async fn fetch_all(
-            conn: &mut Pooled,
+            conn: &mut $pooled,
             database: &Arc<str>,
             statement: Statement,
         ) -> Result<Vec<Row>, ShardError> {
-            let rows = bound!(statement, $engine).fetch_all(&mut **conn).await;
+            let rows = query(conn, statement).fetch_all(&mut **conn).await;
             let rows = rows.map_err(|e| driver::error(database, e))?;
             Ok(rows.into_iter().map(|r| Row(RawRow::$variant(r))).collect())
         }
 
         pub(crate) async fn run_script(
-            conn: &mut Pooled,
+            conn: &mut $pooled,
             database: &Arc<str>,
-            script: &'static str,
+            script: Cow<'static, str>,
         ) -> Result<(), ShardError> {
-            let done = sqlx::raw_sql(script).execute(&mut **conn).await;
+            let done = sqlx::raw_sql(driver::text(script))
+                .execute(&mut **conn)
+                .await;
             done.map(|_| ()).map_err(|e| driver::error(database, e))
         }
 
         pub(crate) async fn begin(
-            conn: &mut Pooled,
+            conn: &mut $pooled,
+            database: &Arc<str>,
+            begin: Cow<'static, str>,
+        ) -> Result<(), ShardError> {
+            let begun = Manager::begin(&mut **conn, Some(driver::text(begin))).await;
+            begun.map_err(|e| driver::error(database, e))
+        }
+
+        /// Sets a savepoint, which commit and rollback then mean.
+        pub(crate) async fn nest(
+            conn: &mut $pooled,
             database: &Arc<str>,
         ) -> Result<(), ShardError> {
-            let begin = sqlx::SqlSafeStr::into_sql_str($begin);
-            let begun = Manager::begin(&mut **conn, Some(begin)).await;
+            let begun = Manager::begin(&mut **conn, None).await;
             begun.map_err(|e| driver::error(database, e))
         }
 
         pub(crate) async fn commit(
-            conn: &mut Pooled,
+            conn: &mut $pooled,
             database: &Arc<str>,
         ) -> Result<(), ShardError> {
             let done = Manager::commit(&mut **conn).await;
@@ -115,11 +143,16 @@ macro_rules! verbs {
         }
 
         pub(crate) async fn rollback(
-            conn: &mut Pooled,
+            conn: &mut $pooled,
             database: &Arc<str>,
         ) -> Result<(), ShardError> {
             let done = Manager::rollback(&mut **conn).await;
             done.map_err(|e| driver::error(database, e))
+        }
+
+        /// How many transactions and savepoints are open, as the driver counts.
+        pub(crate) fn depth(conn: &$pooled) -> usize {
+            Manager::get_transaction_depth(conn)
         }
     };
 }

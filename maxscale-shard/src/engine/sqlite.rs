@@ -3,6 +3,7 @@
 //! WAL and `synchronous = FULL`: what was acknowledged is on disk. Writers queue
 //! in this process for the one connection; other processes wait by `busy_timeout`.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use super::driver::{self, bound, verbs};
 use crate::database::DatabaseOptions;
 use crate::error::ShardError;
 use crate::sql::row::{RawRow, Row};
-use crate::sql::{Engine, Statement};
+use crate::sql::{Engine, Statement, Watermark};
 
-verbs!(sqlx::Sqlite, Engine::Sqlite, Sqlite, "BEGIN IMMEDIATE");
+type Pooled = sqlx::pool::PoolConnection<sqlx::Sqlite>;
+
+verbs!(sqlx::Sqlite, Pooled, Engine::Sqlite, Sqlite, |_conn| true);
 
 /// The driver's own stops at the row, and so before the commit that may fail.
 pub(crate) async fn fetch_optional(
@@ -29,6 +32,14 @@ pub(crate) async fn fetch_optional(
 ) -> Result<Option<Row>, ShardError> {
     let rows = fetch_all(conn, database, statement).await?;
     Ok(rows.into_iter().next())
+}
+
+/// Commits; a file has no replica that a watermark would be for.
+pub(crate) async fn commit_marked(
+    conn: &mut Pooled,
+    database: &Arc<str>,
+) -> Result<Option<Watermark>, ShardError> {
+    commit(conn, database).await.map(|()| None)
 }
 
 const BUSY: Duration = Duration::from_secs(5);

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use crate::topology::NodeId;
 
 /// An entry of the list of nodes: `url`, `name=url` or `name=url|direct-url`.
@@ -26,7 +28,9 @@ pub enum SpecError {
 impl NodeSpec {
     /// Reads entry number `position` (from 1); without a name it is `node-<position>`.
     ///
-    /// The direct URL goes past a connection pooler, for migrations.
+    /// The direct URL goes past a connection pooler, for migrations. With one,
+    /// the first leads to a pooler in transaction mode that knows prepared
+    /// statements, unless it says `pooler=unprepared` or `pooler=none`.
     ///
     /// # Errors
     ///
@@ -63,11 +67,27 @@ impl NodeSpec {
         self.direct.as_deref().filter(|direct| *direct != self.url)
     }
 
+    /// The URL for statements, which says what pooler it leads to.
+    pub(crate) fn way(&self) -> Cow<'_, str> {
+        let url = self.url.as_str();
+        if self.direct().is_none() || !url.starts_with("postgres") || names_pooler(url) {
+            return Cow::Borrowed(url);
+        }
+        let more = if url.contains('?') { '&' } else { '?' };
+        Cow::Owned(format!("{url}{more}pooler=prepared"))
+    }
+
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
         [Some(self.url.as_str()), self.direct()]
             .into_iter()
             .flatten()
     }
+}
+
+/// Whether a URL says what stands before its server.
+fn names_pooler(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|part| part.starts_with("pooler="))
 }
 
 impl std::fmt::Debug for NodeSpec {
@@ -96,6 +116,10 @@ mod tests {
             ("eu-1", "postgres://pool/d")
         );
         assert_eq!(spec.direct(), Some("postgres://direct/d"));
+        assert_eq!(spec.way(), "postgres://pool/d?pooler=prepared");
+        let spec = "postgres://p/d?pooler=none|postgres://d/d";
+        let spec = NodeSpec::parse(spec, 1).unwrap();
+        assert_eq!(spec.way(), "postgres://p/d?pooler=none");
         assert!(matches!(NodeSpec::parse("a=", 1), Err(SpecError::NoUrl(1))));
         assert!(matches!(
             NodeSpec::parse("A=sqlite:x", 1),

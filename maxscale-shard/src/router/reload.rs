@@ -45,10 +45,6 @@ impl Router {
     ///
     /// Returns [`ReloadError`] for a map of another keyspace, a node without an
     /// entry, or a URL that is not usable.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside a Tokio runtime, on which pools close idle connections.
     pub fn open(
         keyspace: Keyspace,
         topology: Topology,
@@ -74,10 +70,6 @@ impl Router {
     ///
     /// Returns [`ReloadError`] for a map that is older or of another keyspace, a
     /// node without an entry, or a URL that is not usable. The router is as before.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside a Tokio runtime, on which pools close idle connections.
     pub fn reload(&self, topology: Topology, nodes: &[NodeSpec]) -> Result<(), ReloadError> {
         topology.fits(&self.0.keyspace)?;
         // What is guarded is the swap itself: a panic elsewhere left it whole.
@@ -104,7 +96,7 @@ fn open(
 ) -> Result<Vec<Node>, ReloadError> {
     let open = |id: &NodeId| {
         let entry = entries.iter().find(|entry| entry.id() == id);
-        let url = &entry.ok_or_else(|| ReloadError::NoEntry(id.clone()))?.url;
+        let url = &entry.ok_or_else(|| ReloadError::NoEntry(id.clone()))?.way();
         if let Some(same) = old.iter().find(|node| node.is_at(id, url)) {
             return Ok(same.clone());
         }

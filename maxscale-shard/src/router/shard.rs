@@ -2,7 +2,7 @@ use maxscale_core::fact::VirtualShard;
 
 use super::node::Node;
 use crate::error::ShardError;
-use crate::sql::{Row, Statement, Tx};
+use crate::sql::{Committed, Row, Statement, Tx, TxOptions, Work};
 use crate::topology::{Epoch, SlotState};
 
 /// A virtual shard and the node that holds it, by the map of one epoch.
@@ -60,6 +60,46 @@ impl Shard {
     /// As [`Database::begin`](crate::Database::begin).
     pub async fn begin(&self) -> Result<Tx, ShardError> {
         self.node.database().begin_on(Some(self.id)).await
+    }
+
+    /// Begins a transaction on this shard, as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::begin`](crate::Database::begin).
+    pub async fn begin_with(&self, options: &TxOptions) -> Result<Tx, ShardError> {
+        let database = self.node.database();
+        database.begin_as(Some(self.id), options, false).await
+    }
+
+    /// Runs `work` in a transaction on this shard that only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::read`](crate::Database::read).
+    pub async fn read<'w, T, E: From<ShardError>>(
+        &self,
+        options: TxOptions,
+        work: impl for<'t> FnMut(&'t mut Tx) -> Work<'w, 't, T, E>,
+    ) -> Result<T, E> {
+        let database = self.node.database();
+        let done = database.run(Some(self.id), options, true, work).await;
+        done.map(|committed| committed.value)
+    }
+
+    /// Runs `work` in a transaction on this shard, as
+    /// [`Database::write`](crate::Database::write) does: it may run several times.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::write`](crate::Database::write).
+    pub async fn write<'w, T, E: From<ShardError>>(
+        &self,
+        options: TxOptions,
+        work: impl for<'t> FnMut(&'t mut Tx) -> Work<'w, 't, T, E>,
+    ) -> Result<Committed<T>, E> {
+        let database = self.node.database();
+        database.run(Some(self.id), options, false, work).await
     }
 
     /// Runs one writing statement, without a transaction around it.

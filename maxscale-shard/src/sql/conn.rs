@@ -1,11 +1,14 @@
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use maxscale_core::fact::Deadline;
+use tokio::time::{Instant, timeout};
 
+use crate::engine::verdict;
 use crate::error::ShardError;
-use crate::sql::{Engine, Row, Statement};
+use crate::sql::{Engine, Row, Statement, Watermark};
 
 /// A connection to either engine: the one place where a statement is dispatched.
 ///
@@ -24,11 +27,16 @@ pub struct Conn {
     pub(crate) database: Arc<str>,
     // PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK and no error.
     // Also true while a statement runs: if it is dropped, nobody knows whether it failed.
-    failed: bool,
+    pub(super) failed: bool,
     // Statements past this handle fail unseen.
-    handed_out: bool,
-    // How long a statement may stay without an answer.
+    pub(super) handed_out: bool,
+    // How long a statement may stay without an answer, and until when.
     patience: Duration,
+    deadline: Option<Deadline>,
+    // A statement failed because of another transaction.
+    pub(super) raced: bool,
+    // Something waits to be sent or read.
+    unsure: bool,
     // Nobody may use it again: a statement is under way or was given up, or a
     // transaction is open.
     spent: bool,
@@ -37,7 +45,7 @@ pub struct Conn {
 #[derive(Debug)]
 pub(crate) enum RawConn {
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::pool::PoolConnection<sqlx::Postgres>),
+    Postgres(crate::engine::postgres::Pooled),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::pool::PoolConnection<sqlx::Sqlite>),
     /// Keeps matches exhaustive without any engine.
@@ -67,17 +75,14 @@ macro_rules! dispatch {
 macro_rules! answered {
     ($self:expr, $method:ident $(, $arg:expr)*) => {{
         $self.spent = true;
-        let answer = timeout($self.patience, async { dispatch!($self, $method $(, $arg)*) });
+        let (patience, in_time) = $self.patience();
+        let answer = timeout(patience, async { dispatch!($self, $method $(, $arg)*) });
         match answer.await {
             Ok(answer) => {
-                // Another connection may lead to a server that is well.
-                $self.spent = matches!(&answer, Err(error) if ShardError::is_unreachable(error));
+                $self.answered(&answer);
                 answer
             }
-            Err(_) => Err(ShardError::Connect {
-                database: $self.database.clone(),
-                source: format!("no answer within {:?}", $self.patience).into(),
-            }),
+            Err(_) => Err($self.unanswered(patience, in_time)),
         }
     }};
 }
@@ -92,7 +97,48 @@ impl Conn {
             failed: false,
             handed_out: false,
             patience,
+            deadline: None,
+            raced: false,
+            unsure: false,
             spent: false,
+        }
+    }
+
+    /// Bounds each statement from now on: one that has no answer by then is
+    /// given up, and costs the connection.
+    pub const fn set_deadline(&mut self, deadline: Deadline) {
+        self.deadline = Some(deadline);
+    }
+
+    /// How long to wait for an answer, and whether it is the server's own limit
+    /// that passes first.
+    fn patience(&self) -> (Duration, bool) {
+        let left = |deadline: Deadline| deadline.instant() - Instant::now();
+        match self.deadline.map(left) {
+            Some(left) if left < self.patience => (left, false),
+            _ => (self.patience, true),
+        }
+    }
+
+    /// Takes note of an answer.
+    fn answered<T>(&mut self, answer: &Result<T, ShardError>) {
+        let error = answer.as_ref().err();
+        // Another connection may lead to a server that is well.
+        self.spent = error.is_some_and(ShardError::is_unreachable);
+        self.raced |= error.is_some_and(verdict::lost_race);
+        #[cfg(feature = "postgres")]
+        if let RawConn::Postgres(conn) = &mut self.raw {
+            conn.hear();
+        }
+    }
+
+    fn unanswered(&self, waited: Duration, in_time: bool) -> ShardError {
+        let database = self.database.clone();
+        if in_time {
+            let source = format!("no answer within {waited:?}").into();
+            ShardError::Connect { database, source }
+        } else {
+            ShardError::Deadline { database }
         }
     }
 
@@ -161,35 +207,99 @@ impl Conn {
 
     /// Runs several statements without parameters, separated by `;`, for as
     /// long as they take.
-    pub(crate) async fn run_script(&mut self, script: &'static str) -> Result<(), ShardError> {
+    pub(crate) async fn run_script(
+        &mut self,
+        script: impl Into<Cow<'static, str>>,
+    ) -> Result<(), ShardError> {
+        let script = script.into();
         let patience = std::mem::replace(&mut self.patience, Duration::MAX);
         let done: Result<(), ShardError> = answered!(self, run_script, script);
         self.patience = patience;
         done
     }
 
-    pub(crate) async fn begin(&mut self) -> Result<(), ShardError> {
-        answered!(self, begin)
+    pub(crate) async fn begin(&mut self, begin: Cow<'static, str>) -> Result<(), ShardError> {
+        answered!(self, begin, begin)
     }
 
-    pub(crate) async fn commit(&mut self) -> Result<(), ShardError> {
-        if self.handed_out && !self.failed {
-            // Any statement tells whether the transaction still stands.
-            match self.execute(crate::sql("SELECT 1")).await {
+    /// Makes sure that the transaction can be committed: PostgreSQL answers the
+    /// COMMIT of one that cannot with ROLLBACK, and no error.
+    pub(crate) async fn stands(&mut self) -> Result<(), ShardError> {
+        // What was done past this handle may have ended it, or begun another one in it.
+        let ended = self.handed_out && self.depth() != 1;
+        if !self.failed && !ended && self.handed_out && self.engine() == Engine::Postgres {
+            // Refused after a failed statement, and where no transaction is open.
+            let savepoint = Cow::Borrowed("SAVEPOINT maxscale_commit");
+            let probe: Result<(), ShardError> = answered!(self, run_script, savepoint);
+            match probe {
                 Err(error) if error.is_unreachable() => return Err(error),
-                _ => {}
+                probe => self.failed = probe.is_err(),
             }
         }
-        if self.failed {
-            return Err(ShardError::Aborted {
-                database: self.database.clone(),
-            });
+        if self.failed || ended {
+            return Err(self.aborted());
         }
-        answered!(self, commit)
+        Ok(())
+    }
+
+    /// Commits; with a watermark if it is wanted and there is one.
+    pub(crate) async fn commit(&mut self, marked: bool) -> Result<Option<Watermark>, ShardError> {
+        if marked {
+            self.unsure = true;
+            return answered!(self, commit_marked);
+        }
+        let done: Result<(), ShardError> = answered!(self, commit);
+        done.map(|()| None)
+    }
+
+    pub(super) fn aborted(&self) -> ShardError {
+        ShardError::Aborted {
+            database: self.database.clone(),
+        }
     }
 
     pub(crate) async fn rollback(&mut self) -> Result<(), ShardError> {
         answered!(self, rollback)
+    }
+
+    /// Sets a savepoint.
+    pub(crate) async fn nest(&mut self) -> Result<(), ShardError> {
+        if std::mem::replace(&mut self.failed, true) {
+            return Err(self.aborted());
+        }
+        let nested: Result<(), ShardError> = answered!(self, nest);
+        self.failed = nested.is_err();
+        nested
+    }
+
+    /// Leaves the savepoint that made the depth `depth`, keeping what was done since, or not.
+    pub(crate) async fn unnest(&mut self, depth: usize, keep: bool) -> Result<(), ShardError> {
+        let failed = std::mem::replace(&mut self.failed, true);
+        if self.depth() != depth {
+            return Err(self.aborted());
+        }
+        let kept: Result<(), ShardError> = if keep && !failed {
+            answered!(self, commit)
+        } else {
+            Err(self.aborted())
+        };
+        if kept.is_err() {
+            let undone: Result<(), ShardError> = answered!(self, rollback);
+            undone?;
+        }
+        self.failed = false;
+        if keep { kept } else { Ok(()) }
+    }
+
+    /// How many transactions and savepoints are open.
+    pub(crate) fn depth(&self) -> usize {
+        match &self.raw {
+            #[cfg(feature = "postgres")]
+            RawConn::Postgres(conn) => crate::engine::postgres::depth(conn),
+            #[cfg(feature = "sqlite")]
+            RawConn::Sqlite(conn) => crate::engine::sqlite::depth(conn),
+            RawConn::Never(never) => crate::engine::never(never),
+        }
     }
 
     pub(crate) fn close_on_drop(&mut self) {
@@ -220,7 +330,10 @@ impl Conn {
     #[cfg(feature = "sqlite")]
     pub fn as_sqlite(&mut self) -> Option<&mut sqlx::SqliteConnection> {
         match &mut self.raw {
-            RawConn::Sqlite(conn) => Some(conn),
+            RawConn::Sqlite(conn) => {
+                self.handed_out = true;
+                Some(conn)
+            }
             #[cfg(feature = "postgres")]
             RawConn::Postgres(_) => None,
             RawConn::Never(never) => crate::engine::never(never),
@@ -232,12 +345,15 @@ impl Drop for Conn {
     fn drop(&mut self) {
         #[cfg(feature = "postgres")]
         if let RawConn::Postgres(conn) = &mut self.raw {
-            if self.spent {
-                // The pool would wait for the answer, however long, and keep its place meanwhile.
-                conn.close_on_drop();
+            use crate::engine::postgres::Left;
+
+            conn.leave(if self.spent {
+                Left::Spent
+            } else if self.failed || self.handed_out || self.unsure {
+                Left::Unsure
             } else {
-                crate::engine::postgres::give_back(conn);
-            }
+                Left::Clean
+            });
         }
     }
 }

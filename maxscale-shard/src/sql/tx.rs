@@ -1,10 +1,12 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use maxscale_core::fact::VirtualShard;
 
+use crate::engine::verdict;
 use crate::error::ShardError;
-use crate::sql::Conn;
+use crate::sql::{Conn, Engine, TxId, TxOptions, Watermark, Work, outcome};
 
 /// A transaction that dropping never harms.
 ///
@@ -15,28 +17,52 @@ use crate::sql::Conn;
 ///
 /// # Cancellation
 ///
-/// A commit that is dropped or fails with [`ShardError::Connect`] has an
-/// unknown outcome. After a statement that failed or was dropped, it is
-/// [`ShardError::Aborted`].
+/// A commit that is dropped has an unknown outcome, as one that fails with
+/// [`ShardError::OutcomeUnknown`] has. After a statement that failed or was
+/// dropped, it is [`ShardError::Aborted`].
 pub struct Tx {
     conn: Conn,
     shard: Option<VirtualShard>,
+    id: Option<TxId>,
+    watermark: bool,
     open: bool,
     after_commit: Vec<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+/// Marks the transaction as failed if the work inside a savepoint is dropped.
+struct Inside<'t> {
+    tx: &'t mut Tx,
+    left: bool,
 }
 
 // === impl Tx ===
 
 impl Tx {
-    pub(crate) async fn begin(conn: Conn, shard: Option<VirtualShard>) -> Result<Self, ShardError> {
+    /// Sends `begin`, and asks for an id if `options` want one.
+    pub(crate) async fn begin(
+        mut conn: Conn,
+        shard: Option<VirtualShard>,
+        begin: Cow<'static, str>,
+        options: &TxOptions,
+    ) -> Result<Self, ShardError> {
+        if let Some(deadline) = options.until() {
+            conn.set_deadline(deadline);
+        }
         // The guard stands before BEGIN is sent, so a drop in between closes the connection.
         let mut tx = Self {
             conn,
             shard,
+            id: None,
+            watermark: options.wants_watermark(),
             open: true,
             after_commit: Vec::new(),
         };
-        tx.conn.begin().await?;
+        tx.conn.begin(begin).await?;
+        if options.wants_id() && tx.engine() == Engine::Postgres {
+            let era = tx.fetch_one(outcome::ERA.statement()).await?;
+            let current = tx.fetch_one(outcome::CURRENT.statement()).await?;
+            tx.id = Some(TxId::read(&current, &era)?);
+        }
         Ok(tx)
     }
 
@@ -45,23 +71,65 @@ impl Tx {
         self.shard
     }
 
+    /// The transaction's id, if [`TxOptions::with_id`] asked for it and the
+    /// engine has such: in SQLite the answer to a commit cannot be lost.
+    pub const fn id(&self) -> Option<&TxId> {
+        self.id.as_ref()
+    }
+
     /// Calls `hook` once the commit is acknowledged, e.g. to ring a doorbell.
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + Sync + 'static) {
         self.after_commit.push(Box::new(hook));
     }
 
-    /// Makes the transaction's effects durable.
+    /// Runs `work` inside a savepoint: after an error, what it did is undone,
+    /// and the transaction goes on. Savepoints nest.
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError`]; after [`ShardError::Connect`] the outcome is unknown.
-    pub async fn commit(mut self) -> Result<(), ShardError> {
-        self.conn.commit().await?;
+    /// Returns what `work` returns, and [`ShardError::Aborted`] where `work`
+    /// passes over an error of a statement.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, it makes the commit fail.
+    pub async fn savepoint<'w, T, E: From<ShardError>>(
+        &mut self,
+        work: impl for<'t> FnOnce(&'t mut Self) -> Work<'w, 't, T, E>,
+    ) -> Result<T, E> {
+        self.conn.nest().await?;
+        let depth = self.conn.depth();
+        let hooks = self.after_commit.len();
+        let mut inside = Inside {
+            tx: self,
+            left: false,
+        };
+        let done = work(inside.tx).future.await;
+        let left = inside.tx.conn.unnest(depth, done.is_ok()).await;
+        inside.left = true;
+        if done.is_err() || left.is_err() {
+            inside.tx.after_commit.truncate(hooks);
+        }
+        left?;
+        done
+    }
+
+    /// Makes the transaction's effects durable. Gives a watermark if
+    /// [`TxOptions::with_watermark`] asked for it and the engine has replicas.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError::OutcomeUnknown`] when the answer was lost; after
+    /// any other error nothing is stored.
+    pub async fn commit(mut self) -> Result<Option<Watermark>, ShardError> {
+        self.conn.stands().await?;
+        let done = self.conn.commit(self.watermark).await;
+        let mark = done.map_err(|error| verdict::of_commit(self.id.as_ref(), error))?;
         self.open = false;
         for hook in self.after_commit.drain(..) {
             hook();
         }
-        Ok(())
+        Ok(mark)
     }
 
     /// Undoes the transaction and keeps its connection.
@@ -73,6 +141,11 @@ impl Tx {
         self.conn.rollback().await?;
         self.open = false;
         Ok(())
+    }
+
+    /// Whether a statement failed because of another transaction.
+    pub(crate) const fn raced(&self) -> bool {
+        self.conn.raced
     }
 }
 
@@ -104,5 +177,15 @@ impl fmt::Debug for Tx {
             .field("database", &self.conn.database)
             .field("shard", &self.shard)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Inside ===
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if !self.left {
+            self.tx.conn.failed = true;
+        }
     }
 }

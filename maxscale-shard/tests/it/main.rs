@@ -9,10 +9,13 @@
 mod support;
 
 mod claims;
+mod closures;
 mod degraded;
 mod fleet;
 mod hanging;
+mod lost_commits;
 mod migrations;
+mod pool;
 mod routing;
 mod sqlite;
 mod standby;

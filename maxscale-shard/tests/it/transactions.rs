@@ -102,7 +102,7 @@ async fn pair(database: &Database, n: i64) -> Result<(), ShardError> {
     let mut tx = database.begin().await?;
     tx.execute(note(n, 1)).await?;
     tx.execute(note(n, 2)).await?;
-    tx.commit().await
+    tx.commit().await.map(drop)
 }
 
 /// Drops `future` after so many polls: at once, or when its next answer has come.

@@ -1,0 +1,321 @@
+//! The connections to one server, kept as long as they are known to be well.
+//!
+//! sqlx's own pool asks each connection that it gets back for a sign of life,
+//! a round trip in which nobody else can have it. Here whoever gives a
+//! connection back says in what state it is, and only a doubtful one is asked.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Error};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::Pooler;
+use crate::database::DatabaseOptions;
+
+/// A connection that was silent for longer is asked for a sign of life before it is used.
+/// No server is started anew in less.
+const SILENT_UNASKED: Duration = Duration::from_millis(100);
+
+/// A server that hangs gives no sign of life in this time.
+const LIFE_SIGN: Duration = Duration::from_secs(1);
+
+/// No connection grows older, as what a server keeps for it grows.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// At most so many connections, made when first used. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Inner>);
+
+struct Inner {
+    connect: PgConnectOptions,
+    pooler: Pooler,
+    size: u32,
+    acquire_timeout: Duration,
+    idle_timeout: Duration,
+    places: Arc<Semaphore>,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// The one used last is the last, and used next.
+    kept: Vec<Live>,
+    /// Whether a task closes what idles for too long.
+    watched: bool,
+    closed: bool,
+}
+
+struct Live {
+    conn: PgConnection,
+    made: Instant,
+    /// When the server last gave an answer.
+    heard: Instant,
+}
+
+/// A connection and its place in the pool. Unless told how it is left, it is closed.
+pub(crate) struct Pooled {
+    live: Option<Live>,
+    left: Left,
+    place: Option<OwnedSemaphorePermit>,
+    pool: Arc<Inner>,
+}
+
+/// The state in which a connection is given back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Left {
+    /// Its last statement was answered, and no transaction is open.
+    Clean,
+    /// Something else may wait to be read, or to be sent.
+    Unsure,
+    /// Nobody may use it again.
+    Spent,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(super) fn new(
+        connect: PgConnectOptions,
+        pooler: Pooler,
+        options: &DatabaseOptions,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            connect,
+            pooler,
+            size: options.connections,
+            acquire_timeout: options.acquire_timeout,
+            idle_timeout: options.idle_timeout,
+            places: Arc::new(Semaphore::new(options.connections as usize)),
+            idle: Mutex::default(),
+        }))
+    }
+
+    /// What stands before the server.
+    pub(crate) fn pooler(&self) -> Pooler {
+        self.0.pooler
+    }
+
+    /// A connection that has just been made, or heard of.
+    pub(crate) async fn acquire(&self) -> Result<Pooled, Error> {
+        let end = Instant::now() + self.0.acquire_timeout;
+        let places = self.0.places.clone();
+        let place = match places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => (timeout_at(end, places.acquire_owned()).await)
+                .map_err(|_| Error::PoolTimedOut)?
+                .map_err(|_| Error::PoolClosed)?,
+        };
+        let live = match self.0.take()? {
+            Some(live) if live.heard.elapsed() < SILENT_UNASKED => live,
+            silent => {
+                (timeout_at(end, self.0.ready(silent)).await).map_err(|_| Error::PoolTimedOut)??
+            }
+        };
+        Ok(Pooled {
+            live: Some(live),
+            left: Left::Spent,
+            place: Some(place),
+            pool: self.0.clone(),
+        })
+    }
+
+    /// Connects once and leaves; says why it could not.
+    pub(crate) async fn reach(&self) -> Result<(), Error> {
+        let connected = async { self.0.connect.connect().await?.close().await };
+        let done = timeout(self.0.acquire_timeout, connected).await;
+        done.unwrap_or(Err(Error::PoolTimedOut))
+    }
+
+    /// Refuses everybody from now on; returns once every connection is back and closed.
+    pub(crate) async fn close(&self) {
+        let kept = {
+            let mut idle = self.0.idle();
+            idle.closed = true;
+            std::mem::take(&mut idle.kept)
+        };
+        for live in kept {
+            // What cannot be told goodbye is gone all the same.
+            let _ = timeout(LIFE_SIGN, live.conn.close()).await;
+        }
+        let _all = self.0.places.acquire_many(self.0.size).await;
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it connects with has a password.
+        f.debug_struct("Pool")
+            .field("size", &self.0.size)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // Nothing panics while it is held.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection used last of those that idle.
+    fn take(&self) -> Result<Option<Live>, Error> {
+        let mut idle = self.idle();
+        if idle.closed {
+            return Err(Error::PoolClosed);
+        }
+        Ok(idle.kept.pop())
+    }
+
+    /// A silent connection that gives a sign of life, or a new one.
+    async fn ready(&self, silent: Option<Live>) -> Result<Live, Error> {
+        if let Some(mut live) = silent {
+            // Half the time is left for a new one.
+            let asked = timeout(self.acquire_timeout / 2, live.conn.ping());
+            if matches!(asked.await, Ok(Ok(()))) {
+                live.heard = Instant::now();
+                return Ok(live);
+            }
+            // The others led to the same place, so nobody needs to find out for each.
+            let all = std::mem::take(&mut self.idle().kept);
+            drop(all);
+        }
+        let mut pause = Duration::from_millis(10);
+        loop {
+            match self.connect.connect().await {
+                Ok(conn) => return Ok(Live::new(conn)),
+                // It starts up, or has no place just now.
+                Err(Error::Database(error)) if error.is_transient_in_connect_phase() => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(self.acquire_timeout / 5);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn keep(self: &Arc<Self>, live: Live) {
+        let mut idle = self.idle();
+        if idle.closed || live.made.elapsed() > LIFETIME {
+            return;
+        }
+        if !idle.watched {
+            // Outside a runtime nobody could close it in time.
+            let Ok(runtime) = Handle::try_current() else {
+                return;
+            };
+            idle.watched = true;
+            runtime.spawn(watch(Arc::downgrade(self), self.idle_timeout));
+        }
+        idle.kept.push(live);
+    }
+}
+
+/// Closes what idles for too long; ends when nothing idles.
+async fn watch(pool: Weak<Inner>, idle_timeout: Duration) {
+    let every = (idle_timeout / 2).max(Duration::from_millis(10));
+    loop {
+        sleep(every).await;
+        let Some(pool) = pool.upgrade() else {
+            return;
+        };
+        let mut idle = pool.idle();
+        idle.kept.retain(|live| live.heard.elapsed() < idle_timeout);
+        if idle.kept.is_empty() {
+            idle.watched = false;
+            return;
+        }
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    fn new(conn: PgConnection) -> Self {
+        let now = Instant::now();
+        Self {
+            conn,
+            made: now,
+            heard: now,
+        }
+    }
+}
+
+// === impl Pooled ===
+
+const THERE: &str = "a connection is taken out only when its place is given back";
+
+impl Pooled {
+    /// What stands before the server.
+    pub(super) fn pooler(&self) -> Pooler {
+        self.pool.pooler
+    }
+
+    /// An answer has just come.
+    pub(crate) fn hear(&mut self) {
+        self.live.as_mut().expect(THERE).heard = Instant::now();
+    }
+
+    /// Says how the connection is left when this is dropped.
+    pub(crate) const fn leave(&mut self, left: Left) {
+        self.left = left;
+    }
+}
+
+impl fmt::Debug for Pooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pooled")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Deref for Pooled {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.live.as_ref().expect(THERE).conn
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.live.as_mut().expect(THERE).conn
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        let Some(mut live) = self.live.take() else {
+            return;
+        };
+        if let Left::Clean = self.left {
+            // Its place is given up after this, so who takes that finds it.
+            self.pool.keep(live);
+            return;
+        }
+        // Outside a runtime nobody can ask, and it is closed.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let (left, place, pool) = (self.left, self.place.take(), self.pool.clone());
+        runtime.spawn(async move {
+            if let Left::Unsure = left {
+                let asked = timeout(LIFE_SIGN, live.conn.ping()).await;
+                if matches!(asked, Ok(Ok(()))) {
+                    live.heard = Instant::now();
+                    pool.keep(live);
+                }
+            } else {
+                let _ = timeout(LIFE_SIGN, live.conn.close()).await;
+            }
+            drop(place);
+        });
+    }
+}
