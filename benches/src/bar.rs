@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-/// On which side of its target a bar is met.
+/// Where a bar is met, seen from its target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     AtLeast,
     AtMost,
+    Exactly,
 }
 
 /// One measured figure and its target.
@@ -32,6 +33,8 @@ impl Bar {
         match self.op {
             Op::AtLeast => self.measured >= self.target,
             Op::AtMost => self.measured <= self.target,
+            // Counts, which have no fraction.
+            Op::Exactly => self.measured.to_bits() == self.target.to_bits(),
         }
     }
 }
@@ -41,6 +44,7 @@ impl fmt::Display for Bar {
         let op = match self.op {
             Op::AtLeast => ">=",
             Op::AtMost => "<=",
+            Op::Exactly => "==",
         };
         write!(
             f,
@@ -116,6 +120,8 @@ mod tests {
         assert!(bar(0.98, Op::AtLeast).is_met() && bar(0.98, Op::AtMost).is_met());
         assert!(!bar(0.979, Op::AtLeast).is_met());
         assert!(!bar(0.981, Op::AtMost).is_met());
+        assert!(bar(0.98, Op::Exactly).is_met());
+        assert!(!bar(0.979, Op::Exactly).is_met() && !bar(0.981, Op::Exactly).is_met());
         assert!(!bar(f64::NAN, Op::AtLeast).is_met());
     }
 }

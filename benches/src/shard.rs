@@ -1,5 +1,6 @@
 //! The router: what finding a shard costs, and a statement against bare sqlx.
 
+mod reload;
 mod route;
 mod statement;
 
@@ -9,6 +10,7 @@ use crate::bar::Report;
 use crate::rounds::Plan;
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
-    route::run(plan, report).await?;
+    route::run(plan, report)?;
+    reload::run(plan, report)?;
     statement::run(plan, report).await
 }

@@ -4,45 +4,43 @@ use std::hint::black_box;
 
 use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
-use maxscale_core::id::{Id, IdGenerator};
-use maxscale_shard::fleet::NodeSpec;
-use maxscale_shard::{Fleet, FleetConfig, Router, Vindex};
+use maxscale_core::fact::VirtualShard;
+use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
+use maxscale_shard::{DatabaseOptions, Keyspace, Router, Target, Vindex};
 use md5::{Digest, Md5};
 
+use super::reload::{entries, even};
 use crate::bar::{Bar, Op, Report};
 use crate::rounds::Plan;
 
 const NODES: usize = 4;
 const KEYS: usize = 4_096;
 
-pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
-    let folder = tempfile::tempdir()?;
-    let mut nodes = Vec::new();
-    for number in 1..=NODES {
-        let file = folder.path().join(format!("node-{number}.db"));
-        let url = format!("sqlite:{}", file.display());
-        nodes.push(NodeSpec::parse(&url, number)?);
-    }
-    let fleet = Fleet::open(FleetConfig::new(nodes)).await?;
-    let router = fleet.router();
+/// What routing costs: nothing is connected to.
+pub(crate) fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
+    let options = DatabaseOptions::default();
+    let keyspace = Keyspace::new(KeyspaceTag::default(), 1024, Vindex::Md5)?;
+    let router = Router::open(keyspace, even(NODES)?, &entries(NODES)?, options)?;
     let ids = IdGenerator::new(Clock::system(), router.keyspace());
     let ids: Vec<Id> = (0..KEYS)
         .map(|_| ids.draw_anywhere(router.shards()))
         .collect();
+    let texts: Vec<String> = ids.iter().map(Id::to_string).collect();
     // One call that fails would be measured as a fast one.
-    for id in &ids {
-        router.shard(*id)?;
+    for (id, text) in ids.iter().zip(&texts) {
+        router.shard(id)?;
+        router.shard(text)?;
     }
 
-    by_id(plan, report, router, &ids);
-    by_md5(plan, report, router, &ids);
-    fleet.close().await;
-    Ok(())
+    by_id(plan, report, &router, &ids);
+    by_md5(plan, report, &router, &texts);
+    allocations(report, &router, &ids, &texts)
 }
 
 fn by_id(plan: &Plan, report: &mut Report, router: &Router, ids: &[Id]) {
     let route = |n: usize| router.shard(black_box(ids[n % KEYS])).is_ok();
-    let bare = |n: usize| router.topology().locate(black_box(ids[n % KEYS]).shard());
+    let map = router.topology();
+    let bare = |n: usize| map.locate(black_box(ids[n % KEYS]).shard());
     let (ours, bare) = plan.best_of(route, bare);
     report.note(&format!(
         "shard.route_id_ns: bare lookup in the map {bare:.1} ns"
@@ -55,13 +53,9 @@ fn by_id(plan: &Plan, report: &mut Report, router: &Router, ids: &[Id]) {
     });
 }
 
-fn by_md5(plan: &Plan, report: &mut Report, router: &Router, ids: &[Id]) {
-    let keys: Vec<String> = ids.iter().map(Id::to_string).collect();
-    let key = |n: usize| black_box(keys[n % KEYS].as_str());
-    let route = |n| {
-        let shard = Vindex::Md5.shard(key(n), router.shards());
-        shard.is_ok_and(|shard| router.virtual_shard(shard).is_ok())
-    };
+fn by_md5(plan: &Plan, report: &mut Report, router: &Router, texts: &[String]) {
+    let key = |n: usize| black_box(&texts[n % KEYS]);
+    let route = |n| router.shard(key(n)).is_ok();
     let (ours, bare) = plan.best_of(route, |n| Md5::digest(key(n)));
     report.note(&format!(
         "shard.route_md5_ns: bare md5 of the same 36 bytes {bare:.1} ns"
@@ -72,4 +66,42 @@ fn by_md5(plan: &Plan, report: &mut Report, router: &Router, ids: &[Id]) {
         op: Op::AtMost,
         target: 500.0,
     });
+}
+
+/// Keys of every kind, with a map that has overrides, so that every way is gone.
+fn allocations(
+    report: &mut Report,
+    router: &Router,
+    ids: &[Id],
+    texts: &[String],
+) -> Result<(), BoxError> {
+    let mut diverted = router.topology().change();
+    for id in &ids[..16] {
+        diverted = diverted.divert(id, Target::Shard(VirtualShard::new(7)));
+    }
+    router.reload(diverted.build()?, &entries(NODES)?)?;
+    let all = || {
+        for (id, text) in ids.iter().zip(texts) {
+            let by_bits = router.shard(black_box(id)).is_ok();
+            let by_text = router.shard(black_box(text)).is_ok();
+            let by_uuid = router.shard(black_box(id.as_uuid())).is_ok();
+            let by_number = router.route(black_box(42_i64)).is_ok();
+            assert!(by_bits && by_text && by_uuid && by_number);
+        }
+    };
+    // The first look of a thread at a map that may be swapped makes its note of it.
+    all();
+    let counted = allocation_counter::measure(all).count_total;
+    let control = allocation_counter::measure(|| drop(black_box(Box::new(0)))).count_total;
+    if control != 1 {
+        return Err("the allocator that counts does not count".into());
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a few, if any")]
+    report.bar(Bar {
+        name: "shard.route_allocs",
+        measured: counted as f64,
+        op: Op::Exactly,
+        target: 0.0,
+    });
+    Ok(())
 }

@@ -60,9 +60,9 @@ impl Node {
         self.0.ready.store(true, Ordering::Release);
     }
 
-    /// Whether this is what an entry for `id` at `url` would open.
-    pub(super) fn is_at(&self, id: &NodeId, url: &str) -> bool {
-        self.0.id == *id && self.0.url == url
+    /// Whether it was opened by `url`.
+    pub(super) fn is_at(&self, url: &str) -> bool {
+        self.0.url == url
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use super::node::Node;
@@ -94,11 +95,15 @@ fn open(
     old: &[Node],
     trusting: bool,
 ) -> Result<Vec<Node>, ReloadError> {
+    // There may be a thousand of each.
+    let entries: HashMap<&NodeId, &NodeSpec> =
+        (entries.iter()).map(|entry| (entry.id(), entry)).collect();
+    let old: HashMap<&NodeId, &Node> = old.iter().map(|node| (node.id(), node)).collect();
     let open = |id: &NodeId| {
-        let entry = entries.iter().find(|entry| entry.id() == id);
+        let entry = entries.get(id);
         let url = &entry.ok_or_else(|| ReloadError::NoEntry(id.clone()))?.way();
-        if let Some(same) = old.iter().find(|node| node.is_at(id, url)) {
-            return Ok(same.clone());
+        if let Some(same) = old.get(id).filter(|node| node.is_at(url)) {
+            return Ok(Node::clone(same));
         }
         let node = Node::open(id.clone(), url, options)?;
         if trusting {
