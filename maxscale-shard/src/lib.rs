@@ -39,4 +39,6 @@ pub use sql::{
 pub use topology::{
     Epoch, NodeId, Override, SlotMove, SlotState, Target, Topology, TopologyBuilder, TopologyError,
 };
+#[cfg(feature = "toml")]
+pub use topology::{MapFile, MapFileError};
 pub use vindex::{RegionRange, Regions, RegionsError, Vindex, VindexError};

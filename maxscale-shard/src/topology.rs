@@ -1,5 +1,7 @@
 mod change;
 mod error;
+#[cfg(feature = "toml")]
+mod file;
 mod overrides;
 mod plan;
 
@@ -14,6 +16,8 @@ use crate::vindex::Vindex;
 
 pub use change::TopologyBuilder;
 pub use error::TopologyError;
+#[cfg(feature = "toml")]
+pub use file::{MapFile, MapFileError};
 pub use overrides::{Override, Target};
 pub use plan::SlotMove;
 

@@ -128,11 +128,13 @@ impl TopologyBuilder {
         })
     }
 
-    /// Sets how `shard` is served. Default: [`SlotState::Serving`].
-    pub fn state(self, shard: VirtualShard, state: SlotState) -> Self {
+    /// Sets how the virtual shards of `range` are served. Default: [`SlotState::Serving`].
+    pub fn state(self, range: Range<u32>, state: SlotState) -> Self {
         self.attempt(|this| {
-            let slot = this.slot(shard)?.ok_or(TopologyError::Gap(shard))?;
-            this.put(shard, Slot { state, ..slot });
+            for shard in range.map(VirtualShard::new) {
+                let slot = this.slot(shard)?.ok_or(TopologyError::Gap(shard))?;
+                this.put(shard, Slot { state, ..slot });
+            }
             Ok(())
         })
     }

@@ -87,7 +87,7 @@ fn change_is_the_next_epoch_and_leaves_the_rest() {
     let next = map
         .change()
         .list(node(3))
-        .state(shard(0), SlotState::Frozen)
+        .state(0..1, SlotState::Frozen)
         .apply(&moves);
     let next = next.build().unwrap();
     assert_eq!((map.epoch().get(), next.epoch().get()), (1, 2));
@@ -109,7 +109,7 @@ fn virtual_shard_that_has_moved_serves() {
         to: node(2),
     }];
     let frozen = two_of_eight()
-        .state(shard(3), SlotState::Frozen)
+        .state(3..4, SlotState::Frozen)
         .build()
         .unwrap();
     let moved = frozen.change().apply(&moves).build().unwrap();

@@ -128,7 +128,7 @@ async fn override_in_one_region_leaves_the_same_key_in_another() {
 #[tokio::test]
 async fn frozen_shard_is_refused_and_its_route_still_told() {
     let nine = VirtualShard::new(9);
-    let frozen = map().change().state(nine, SlotState::Frozen);
+    let frozen = map().change().state(9..10, SlotState::Frozen);
     let router = router("id", frozen.build().unwrap());
     let refused = router.shard(id(9)).unwrap_err();
     assert!(matches!(refused, ShardError::Frozen { shard, .. } if shard == nine));
