@@ -57,7 +57,7 @@ async fn requests_go_on(
     heal(&servers.redis).await;
     let health = service.check_is("redis", "up", LIMIT).await;
     assert_eq!(health["status"], "ok", "{health}");
-    said(&service, "limits are shared through redis again", 1).await;
+    said(&service, "redis is up", 2).await;
     load.more(2).await;
     assert_well(title, &load.end().await, PROMISED);
     servers
@@ -75,7 +75,7 @@ async fn a_redis_that_is_down_at_the_start_is_used_once_it_is_there() {
 
     servers.redis.restart().await;
     service.check_is("redis", "up", LIMIT).await;
-    said(&service, "limits are shared through redis again", 1).await;
+    said(&service, "redis is up", 1).await;
     load.more(2).await;
     assert_well("redis down at the start", &load.end().await, PROMISED);
     used(&servers.redis).await;
