@@ -62,6 +62,8 @@ pub struct FleetConfig {
     nodes: Vec<NodeSpec>,
     catalog: Option<String>,
     shards: u32,
+    tag: KeyspaceTag,
+    vindex: Vindex,
     migrate: Migrate,
     wait: Duration,
     options: DatabaseOptions,
@@ -122,15 +124,6 @@ pub enum FleetError {
     #[error("the list of nodes differs from the stored one: {0}")]
     Differs(String),
 
-    /// The number of virtual shards is not the one the fleet was created with.
-    #[error("the keyspace has {stored} virtual shards for ever, {configured} are configured")]
-    OtherCount {
-        /// The number of the first start.
-        stored: u64,
-        /// The number now.
-        configured: u32,
-    },
-
     /// A database belongs to another node or another fleet.
     #[error("the database of {expected} says that it is {found}")]
     WrongNode {
@@ -160,7 +153,7 @@ pub enum FleetError {
     #[error(transparent)]
     Topology(#[from] TopologyError),
 
-    /// The keyspace cannot be.
+    /// The keyspace cannot be, or is not the one that the fleet was created with.
     #[error(transparent)]
     Keyspace(#[from] KeyspaceError),
 
@@ -185,7 +178,7 @@ impl std::fmt::Debug for FleetConfig {
 
 impl FleetConfig {
     /// The number of virtual shards unless chosen otherwise at creation.
-    pub const DEFAULT_SHARDS: u32 = 1024;
+    pub const DEFAULT_SHARDS: u32 = Keyspace::DEFAULT_SHARDS;
     /// How long the start waits for databases.
     pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
@@ -196,6 +189,8 @@ impl FleetConfig {
             nodes,
             catalog: None,
             shards: Self::DEFAULT_SHARDS,
+            tag: KeyspaceTag::default(),
+            vindex: Vindex::Id,
             migrate: Migrate::Auto,
             wait: Self::DEFAULT_WAIT,
             options: DatabaseOptions::default(),
@@ -213,6 +208,19 @@ impl FleetConfig {
     /// Sets the number of virtual shards, for ever. Default: [`FleetConfig::DEFAULT_SHARDS`].
     pub const fn shards(mut self, shards: u32) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// Sets where keys that are text lie, for ever. Default: [`Vindex::Id`], so
+    /// that every key is an id.
+    pub fn vindex(mut self, vindex: Vindex) -> Self {
+        self.vindex = vindex;
+        self
+    }
+
+    /// Sets the tag that ids carry, for ever. Default: 0.
+    pub const fn tag(mut self, tag: KeyspaceTag) -> Self {
+        self.tag = tag;
         self
     }
 
@@ -256,7 +264,7 @@ impl Fleet {
         let start = Instant::now();
         let ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id.clone()).collect();
         let wanted = Topology::even(ids, config.shards)?;
-        let keyspace = Keyspace::new(KeyspaceTag::default(), config.shards, Vindex::Id)?;
+        let keyspace = Keyspace::new(config.tag, config.shards, config.vindex.clone())?;
         check_urls(&config.nodes)?;
         let mut databases = Vec::new();
         for node in &config.nodes {
@@ -282,7 +290,7 @@ impl Fleet {
 
         let mut patience = Patience::until(start + config.wait);
         let (cluster, topology) = loop {
-            match settle(&config, &catalog, &wanted).await {
+            match settle(&config, &catalog, &keyspace, &wanted).await {
                 Err(FleetError::Shard(source)) if source.may_pass() => {
                     tracing::info!(error = %Chain(&source), "waiting for the catalog");
                     if !patience.pause().await {
@@ -372,11 +380,12 @@ fn check_urls(nodes: &[NodeSpec]) -> Result<(), FleetError> {
 async fn settle(
     config: &FleetConfig,
     catalog: &Ways,
+    keyspace: &Keyspace,
     wanted: &Topology,
 ) -> Result<(Uuid, Topology), FleetError> {
     let sets = &[schema::CATALOG];
     catalog.migrate(sets, config.migrate, Mark::CATALOG).await?;
-    let remembered = Membership::remember(&catalog.database, wanted).await?;
+    let remembered = Membership::remember(&catalog.database, keyspace, wanted).await?;
     catalog.lead_to_one(Mark::CATALOG).await?;
     Ok(remembered)
 }

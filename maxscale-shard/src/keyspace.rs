@@ -6,7 +6,7 @@ use maxscale_core::id::{Id, KeyspaceTag};
 use crate::error::ShardError;
 use crate::key::{Key, KeyError};
 use crate::topology::Topology;
-use crate::vindex::{RegionsError, Vindex};
+use crate::vindex::{RegionsError, Vindex, VindexError};
 
 /// What is fixed for ever when a keyspace is created: the tag that its ids
 /// carry, the number of its virtual shards, and where a key lies among them.
@@ -24,6 +24,12 @@ pub enum KeyspaceError {
     /// No virtual shard, or too many.
     #[error("a keyspace has 1 to {max} virtual shards, not {0}", max = Topology::MAX_SHARDS)]
     Count(u32),
+    /// A stored tag is none.
+    #[error("a keyspace has a tag of 0 to 31, not {0}")]
+    Tag(i64),
+    /// A stored vindex is none that this version knows.
+    #[error(transparent)]
+    Vindex(#[from] VindexError),
     /// The vindex has regions that do not fit.
     #[error(transparent)]
     Regions(#[from] RegionsError),

@@ -128,6 +128,10 @@ impl Router {
         self.0.keyspace.tag()
     }
 
+    pub(crate) fn whole_keyspace(&self) -> &Keyspace {
+        &self.0.keyspace
+    }
+
     /// The map, as it is now.
     pub fn topology(&self) -> Arc<Topology> {
         self.0.map.load().topology.clone()

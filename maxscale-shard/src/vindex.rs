@@ -37,7 +37,7 @@ pub enum Vindex {
 }
 
 /// A stored name that names no vindex.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VindexError {
     /// There is no vindex of that name.

@@ -7,7 +7,7 @@ use maxscale_core::Chain;
 use maxscale_core::config::{Config, Explanation};
 use maxscale_core::redis::RedisConfigError;
 use maxscale_shard::fleet::{FleetError, SpecError};
-use maxscale_shard::{ShardError, TopologyError};
+use maxscale_shard::{KeyspaceError, ShardError, TopologyError};
 
 use crate::folder::FolderError;
 use crate::keyring::KeyringError;
@@ -201,7 +201,7 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
             nodes,
             "start every database of the list, or correct its URL",
         ),
-        FleetError::OtherCount { .. } => {
+        FleetError::Keyspace(KeyspaceError::OtherCount { .. }) => {
             ("shards.count", "set it to the number of the first start")
         }
         FleetError::Topology(TopologyError::Count { .. }) => (

@@ -1,12 +1,15 @@
 use std::collections::BTreeMap;
 
+use maxscale_core::id::KeyspaceTag;
 use uuid::Uuid;
 
 use super::{FleetError, names};
 use crate::database::Database;
 use crate::error::ShardError;
-use crate::sql::{Tx, sql};
+use crate::keyspace::{Keyspace, KeyspaceError};
+use crate::sql::{Row, Tx, sql};
 use crate::topology::{Epoch, NodeId, Topology};
+use crate::vindex::Vindex;
 
 /// Names and map, as the catalog keeps them from the first start on.
 pub(super) struct Membership;
@@ -15,19 +18,22 @@ impl Membership {
     /// Stores `wanted` on the first start; afterwards compares, and gives what is stored.
     pub(super) async fn remember(
         catalog: &Database,
+        keyspace: &Keyspace,
         wanted: &Topology,
     ) -> Result<(Uuid, Topology), FleetError> {
         let mut tx = catalog.begin().await?;
         let created = sql(
-            "INSERT INTO ms_keyspace (only_row, cluster, shards) VALUES (1, $1, $2)
-             ON CONFLICT (only_row) DO NOTHING",
+            "INSERT INTO ms_keyspace (only_row, cluster, shards, tag, vindex)
+             VALUES (1, $1, $2, $3, $4) ON CONFLICT (only_row) DO NOTHING",
         );
-        let created = created.bind(Uuid::new_v4()).bind(wanted.shards());
+        let created = created.bind(Uuid::new_v4()).bind(keyspace.shards());
+        let created =
+            (created.bind(u32::from(keyspace.tag().get()))).bind(keyspace.vindex().to_string());
         // The inserted row is locked until the commit: of several first starters one stores.
         if tx.execute(created).await? == 1 {
             store(&mut tx, wanted).await?;
         }
-        let (cluster, stored) = load(&mut tx, wanted.shards()).await?;
+        let (cluster, stored) = load(&mut tx, keyspace).await?;
         tx.commit().await?;
         compare(&stored, wanted)?;
         Ok((cluster, stored))
@@ -46,16 +52,10 @@ async fn store(tx: &mut Tx, map: &Topology) -> Result<(), ShardError> {
     Ok(())
 }
 
-async fn load(tx: &mut Tx, wanted: u32) -> Result<(Uuid, Topology), FleetError> {
-    let keyspace = sql("SELECT cluster, shards FROM ms_keyspace WHERE only_row = 1");
+async fn load(tx: &mut Tx, wanted: &Keyspace) -> Result<(Uuid, Topology), FleetError> {
+    let keyspace = sql("SELECT cluster, shards, tag, vindex FROM ms_keyspace WHERE only_row = 1");
     let keyspace = tx.fetch_one(keyspace).await?;
-    let stored = u64::try_from(keyspace.get::<i64>("shards")?).unwrap_or_default();
-    if stored != u64::from(wanted) {
-        return Err(FleetError::OtherCount {
-            stored,
-            configured: wanted,
-        });
-    }
+    wanted.agree(&stored(&keyspace)?)?;
     let mut nodes = Vec::new();
     for row in tx
         .fetch_all(sql("SELECT name FROM ms_fleet_node ORDER BY position"))
@@ -71,8 +71,22 @@ async fn load(tx: &mut Tx, wanted: u32) -> Result<(Uuid, Topology), FleetError> 
         .chunks_exact(2)
         .map(|s| u16::from_be_bytes([s[0], s[1]]))
         .collect();
-    let stored = Topology::stored(Epoch::new(epoch), nodes, slots, wanted)?;
+    let stored = Topology::stored(Epoch::new(epoch), nodes, slots, wanted.shards())?;
     Ok((keyspace.get("cluster")?, stored))
+}
+
+/// The keyspace of a row with `shards`, `tag` and `vindex`.
+pub(super) fn stored(row: &Row) -> Result<Keyspace, FleetError> {
+    let number = |name| row.get::<i64>(name);
+    // What does not fit is told as what no keyspace has.
+    let tag = u8::try_from(number("tag")?).ok().and_then(KeyspaceTag::new);
+    let tag = tag.ok_or(KeyspaceError::Tag(number("tag")?))?;
+    let shards = u32::try_from(number("shards")?).unwrap_or(u32::MAX);
+    let vindex: Vindex = row
+        .get::<String>("vindex")?
+        .parse()
+        .map_err(KeyspaceError::from)?;
+    Ok(Keyspace::new(tag, shards, vindex)?)
 }
 
 /// Refuses another set of names, saying what would have to move.

@@ -8,6 +8,7 @@ use super::identity::recognise;
 use super::patience::Patience;
 use super::ways::{Mark, Ways};
 use super::{FleetConfig, FleetError, Migrate};
+use crate::keyspace::Keyspace;
 use crate::migrate::MigrationSet;
 use crate::router::{Node, Router};
 
@@ -28,7 +29,7 @@ pub(super) async fn ready(
         let late = Late {
             node,
             at,
-            shards: router.shards(),
+            keyspace: router.whole_keyspace().clone(),
             ways: Ways::of(&config.nodes[*spec], database, &config.options)?,
             sets: config.node_sets.clone(),
             mode: config.migrate,
@@ -67,7 +68,7 @@ pub(super) async fn ready(
 struct Late {
     node: Node,
     at: usize,
-    shards: u32,
+    keyspace: Keyspace,
     ways: Ways,
     sets: Vec<MigrationSet>,
     mode: Migrate,
@@ -105,7 +106,7 @@ impl Late {
     async fn attempt(&self) -> Result<(), FleetError> {
         let node = &self.node;
         self.ways.migrate(&self.sets, self.mode, Mark::NODE).await?;
-        recognise(node.database(), node.id(), self.cluster, self.shards).await?;
+        recognise(node.database(), node.id(), self.cluster, &self.keyspace).await?;
         self.ways.lead_to_one(Mark::NODE).await?;
         node.set_ready();
         Ok(())

@@ -3,10 +3,11 @@ use crate::migrate::{Migration, MigrationSet};
 /// What the catalog holds: the keyspace, its nodes, every map so far, and names.
 pub(super) const CATALOG: MigrationSet = MigrationSet {
     owner: "maxscale-catalog",
-    steps: &[Migration {
-        version: 1,
-        name: "keyspace, nodes, maps, memory",
-        postgres: "
+    steps: &[
+        Migration {
+            version: 1,
+            name: "keyspace, nodes, maps, memory",
+            postgres: "
             CREATE TABLE ms_keyspace (
                 only_row integer PRIMARY KEY CHECK (only_row = 1),
                 cluster uuid NOT NULL,
@@ -24,7 +25,7 @@ pub(super) const CATALOG: MigrationSet = MigrationSet {
                 name text PRIMARY KEY,
                 value bytea NOT NULL
             )",
-        sqlite: "
+            sqlite: "
             CREATE TABLE ms_keyspace (
                 only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
                 cluster BLOB NOT NULL,
@@ -42,16 +43,28 @@ pub(super) const CATALOG: MigrationSet = MigrationSet {
                 name TEXT PRIMARY KEY,
                 value BLOB NOT NULL
             )",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "tag and vindex of the keyspace",
+            postgres: "
+            ALTER TABLE ms_keyspace ADD COLUMN tag integer NOT NULL DEFAULT 0;
+            ALTER TABLE ms_keyspace ADD COLUMN vindex text NOT NULL DEFAULT 'id'",
+            sqlite: "
+            ALTER TABLE ms_keyspace ADD COLUMN tag integer NOT NULL DEFAULT 0;
+            ALTER TABLE ms_keyspace ADD COLUMN vindex text NOT NULL DEFAULT 'id'",
+        },
+    ],
 };
 
 /// What every node holds: which node it is, and its part of the claims.
 pub(super) const NODE: MigrationSet = MigrationSet {
     owner: "maxscale-shard",
-    steps: &[Migration {
-        version: 1,
-        name: "identity and claims",
-        postgres: "
+    steps: &[
+        Migration {
+            version: 1,
+            name: "identity and claims",
+            postgres: "
             CREATE TABLE ms_node (
                 only_row integer PRIMARY KEY CHECK (only_row = 1),
                 cluster uuid NOT NULL,
@@ -67,7 +80,7 @@ pub(super) const NODE: MigrationSet = MigrationSet {
                 lease_until bigint NOT NULL,
                 PRIMARY KEY (shard_id, kind, value_hash)
             )",
-        sqlite: "
+            sqlite: "
             CREATE TABLE ms_node (
                 only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
                 cluster BLOB NOT NULL,
@@ -83,5 +96,16 @@ pub(super) const NODE: MigrationSet = MigrationSet {
                 lease_until INTEGER NOT NULL,
                 PRIMARY KEY (shard_id, kind, value_hash)
             ) WITHOUT ROWID",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "tag and vindex of the keyspace",
+            postgres: "
+            ALTER TABLE ms_node ADD COLUMN tag integer NOT NULL DEFAULT 0;
+            ALTER TABLE ms_node ADD COLUMN vindex text NOT NULL DEFAULT 'id'",
+            sqlite: "
+            ALTER TABLE ms_node ADD COLUMN tag integer NOT NULL DEFAULT 0;
+            ALTER TABLE ms_node ADD COLUMN vindex text NOT NULL DEFAULT 'id'",
+        },
+    ],
 };

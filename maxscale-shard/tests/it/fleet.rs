@@ -1,6 +1,6 @@
 use maxscale_core::fact::VirtualShard;
 use maxscale_shard::fleet::{FleetError, Migrate};
-use maxscale_shard::{Database, Engine, Fleet, Sql, sql};
+use maxscale_shard::{Database, Engine, Fleet, KeyspaceError, Sql, sql};
 use tokio::task::JoinSet;
 
 use crate::support::{Nodes, SHARDS, config, note, open, options};
@@ -243,7 +243,10 @@ async fn other_number_of_virtual_shards_is_refused(engine: Engine) {
         .unwrap_err();
 
     assert!(
-        matches!(refused, FleetError::OtherCount { .. }),
+        matches!(
+            refused,
+            FleetError::Keyspace(KeyspaceError::OtherCount { .. })
+        ),
         "{refused:?}"
     );
     let text = refused.to_string();
@@ -283,8 +286,8 @@ async fn six_first_starts_at_once_make_one_fleet(engine: Engine) {
     assert_eq!(one("SELECT count(*) AS n FROM ms_keyspace").await, 1);
     assert_eq!(one("SELECT count(*) AS n FROM ms_map").await, 1);
     assert_eq!(one("SELECT count(*) AS n FROM ms_fleet_node").await, 2);
-    // The catalog's own step, the node's and the test's: each once.
-    assert_eq!(one("SELECT count(*) AS n FROM ms_migration").await, 3);
+    // The catalog's two steps, the node's two and the test's one: each once.
+    assert_eq!(one("SELECT count(*) AS n FROM ms_migration").await, 5);
 }
 
 async fn is_empty(database: &Database) -> bool {

@@ -13,6 +13,7 @@ mod closures;
 mod degraded;
 mod fleet;
 mod hanging;
+mod keyspace;
 mod lost_commits;
 mod migrations;
 mod pool;
