@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use maxscale_cache::{Cache, CacheError, CacheSpec, Hub};
@@ -55,19 +55,22 @@ impl Source {
 }
 
 /// Four readers while a writer changes the register and invalidates, 2,000
-/// times: no read that begins after an invalidation returns an older value.
+/// times, and on until a load and a drop have met: no read that begins after an
+/// invalidation returns an older value.
 pub(crate) async fn race(hub: &Hub) {
     let (cache, source) = (hub.cache::<u64>(LONG), Source::default());
     let known = Arc::new(AtomicU64::new(0));
+    let done = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..4)
         .map(|_| {
             let (cache, source, known) = (cache.clone(), source.clone(), known.clone());
+            let done = done.clone();
             tokio::spawn(async move {
                 loop {
                     let at_least = known.load(Ordering::SeqCst);
                     let value = source.read(&cache, "raced").await.unwrap();
                     assert!(value >= at_least, "{value} after {at_least}");
-                    if at_least == 2_000 {
+                    if done.load(Ordering::SeqCst) {
                         return;
                     }
                     // Hits never wait, and the writer needs a thread too.
@@ -76,7 +79,10 @@ pub(crate) async fn race(hub: &Hub) {
             })
         })
         .collect();
-    for value in 1..=2_000 {
+    for value in 1..=100_000 {
+        if value > 2_000 && hub.stats().rejected_by_fence > 0 {
+            break;
+        }
         source.set(value);
         let _ = cache.invalidate("raced").await;
         known.store(value, Ordering::SeqCst);
@@ -87,6 +93,7 @@ pub(crate) async fn race(hub: &Hub) {
             tokio::task::yield_now().await;
         }
     }
+    done.store(true, Ordering::SeqCst);
     for reader in readers {
         reader.await.unwrap();
     }
