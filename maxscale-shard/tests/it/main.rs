@@ -11,6 +11,7 @@ mod support;
 mod claims;
 mod closures;
 mod degraded;
+mod dropped;
 mod fleet;
 mod hanging;
 mod keyspace;
