@@ -345,9 +345,11 @@ impl Drop for Conn {
     fn drop(&mut self) {
         #[cfg(feature = "postgres")]
         if let RawConn::Postgres(conn) = &mut self.raw {
-            use crate::engine::postgres::Left;
+            use crate::engine::postgres::{Left, depth};
 
-            conn.leave(if self.spent {
+            // Somebody forgot to end what was begun past this handle.
+            let forgotten = self.handed_out && depth(conn) > 0;
+            conn.leave(if self.spent || forgotten {
                 Left::Spent
             } else if self.failed || self.handed_out || self.unsure {
                 Left::Unsure

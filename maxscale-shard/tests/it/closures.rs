@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use maxscale_core::fact::Deadline;
 use maxscale_shard::{Database, Engine, Isolation, ShardError, TxOptions, Work, sql};
+use maxscale_tests::eventually;
 use sqlx::{Connection, Executor};
 use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
@@ -196,9 +197,14 @@ async fn commit_of_a_transaction_ended_past_the_handle_is_refused(engine: Engine
             }
             (Engine::Postgres, _) => {
                 let raw = tx.as_postgres().unwrap();
-                let mut begin = Box::pin(raw.begin());
                 // Polled once, it was sent; hardly ever is the answer there already.
-                let _ = poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx).is_ready())).await;
+                loop {
+                    let mut begin = Box::pin(raw.begin());
+                    let poll = poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx).is_ready()));
+                    if !poll.await {
+                        break;
+                    }
+                }
             }
             (Engine::Sqlite, 0) => {
                 let raw = tx.as_sqlite().unwrap();
@@ -312,6 +318,14 @@ async fn watermark_is_where_the_log_ends_after_the_commit() {
     assert!(mark.position() > before);
     assert!(mark.position() <= end().await);
     assert_eq!(notes(&nodes).await, [(1, 1)]);
+    // The transaction in which the position was asked is ended, long before the
+    // server would end it for idling.
+    eventually(LIMIT / 4, async || {
+        let open = sql("SELECT 1 AS one FROM pg_stat_activity
+             WHERE datname = current_database() AND state LIKE 'idle in transaction%'");
+        observer.fetch_all(open).await.unwrap().is_empty()
+    })
+    .await;
 }
 
 /// A commit that the database refuses is not mistaken for a chained one.

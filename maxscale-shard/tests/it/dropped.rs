@@ -8,7 +8,7 @@ use std::task::Poll;
 use maxscale_shard::{Database, Engine, ShardError, TxOptions, Work, sql};
 use maxscale_tests::eventually;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -71,7 +71,10 @@ async fn write(database: &Database, kind: Kind, n: i64) -> Result<(), ShardError
         Kind::Transaction => {
             let mut tx = database.begin().await?;
             tx.execute(note(n, 1)).await?;
+            // As a handler awaits other things meanwhile.
+            yield_now().await;
             tx.execute(note(n, 2)).await?;
+            yield_now().await;
             tx.commit().await?;
         }
         Kind::Closure => {
