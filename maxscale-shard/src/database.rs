@@ -204,7 +204,7 @@ impl Database {
 
     /// The server's limits that each transaction has to set for itself, since
     /// behind a pooler a connection cannot.
-    fn limits_in_transactions(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn limits_in_transactions(&self) -> Vec<(&'static str, String)> {
         match &self.pool {
             #[cfg(feature = "postgres")]
             Pool::Postgres(pool) if pool.pooler() != crate::engine::postgres::Pooler::None => {

@@ -14,6 +14,7 @@
 mod catalog;
 mod home;
 mod identity;
+mod limits;
 mod patience;
 mod ready;
 mod schema;

@@ -49,7 +49,7 @@ const HAS_LEDGER: Sql = Sql::each(
 );
 
 /// Held to the end of the transaction. The number is `maxscale` in ASCII.
-const LOCK: Sql = Sql::each(
+pub(crate) const LOCK: Sql = Sql::each(
     "SELECT pg_advisory_xact_lock(7881706578037858405)",
     "SELECT 1",
 );

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::home::{has_table, row_of};
-use super::{FleetError, Migrate, NodeSpec};
+use super::{FleetError, Migrate, NodeSpec, limits};
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ShardError;
 use crate::migrate::{self, MigrationSet};
@@ -90,6 +90,14 @@ impl Ways {
             }
             Migrate::Off => {}
         }
+        self.are_ways_to_one(mark).await?;
+        if mode != Migrate::Off {
+            limits::keep(&self.database, admin, mode == Migrate::Auto).await?;
+        }
+        Ok(())
+    }
+
+    async fn are_ways_to_one(&self, mark: Mark) -> Result<(), FleetError> {
         // Of fresh databases only the one that was migrated has the table.
         let Some((node, direct)) = &self.direct else {
             return Ok(());

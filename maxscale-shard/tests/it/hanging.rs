@@ -1,12 +1,12 @@
-//! Servers that hang, at a statement or amid a start.
+//! Servers that hang, at a statement or amid a start, and locks that are not had.
 
 use std::time::Duration;
 
-use maxscale_shard::{Database, DatabaseOptions, Engine, Fleet, Statement, sql};
+use maxscale_shard::{Database, DatabaseOptions, Engine, Fleet, ShardError, Statement, sql};
 use maxscale_tests::{PostgresServer, Proxy, Way, eventually};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{LIMIT, Nodes, config};
+use crate::support::{LIMIT, Nodes, config, note, noted, options};
 
 /// A database behind a proxy, see [`hasty`].
 async fn behind_a_proxy() -> (Proxy, Database) {
@@ -121,4 +121,22 @@ async fn node_that_hangs_amid_a_start_is_tried_again() {
     let fleet = start.await.unwrap().unwrap();
     let node = &fleet.router().nodes()[1];
     eventually(LIMIT, async || node.is_ready()).await;
+}
+
+#[tokio::test]
+async fn lock_that_postgres_does_not_get_in_time_is_busy() {
+    let (nodes, database) = noted(Engine::Postgres).await;
+    let mut holder = database.begin().await.unwrap();
+    holder.execute(note(1, 1)).await.unwrap();
+    let mut hasty = options();
+    hasty.lock_timeout = Duration::from_millis(50);
+    hasty.statement_timeout = Duration::from_millis(400);
+    let hasty = Database::open("hasty", &nodes.urls[0], &hasty).unwrap();
+
+    for statement in [note(1, 1), sql("SELECT pg_sleep(20)")] {
+        let busy = hasty.execute(statement).await.unwrap_err();
+        assert!(matches!(busy, ShardError::Busy { .. }), "{busy:?}");
+    }
+    // The connection is none the worse.
+    hasty.execute(note(2, 1)).await.unwrap();
 }

@@ -5,7 +5,24 @@
 #![cfg(all(feature = "postgres", feature = "sqlite"))]
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
-#[macro_use]
+/// Runs each `async fn(Engine)` once per engine.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(maxscale_shard::Engine::Sqlite).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(maxscale_shard::Engine::Postgres).await;
+            })+
+        }
+    };
+}
+
 mod support;
 
 mod claims;
@@ -27,3 +44,8 @@ mod transactions;
 mod urls;
 mod values;
 mod vindex;
+
+/// Where the databases of these tests are: on the server itself.
+async fn way_to(database: &maxscale_tests::Database) -> String {
+    database.url()
+}

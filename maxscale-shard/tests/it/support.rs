@@ -9,24 +9,6 @@ use maxscale_shard::{
 use maxscale_tests::PostgresServer;
 use tempfile::TempDir;
 
-/// Runs each `async fn(Engine)` once per engine.
-macro_rules! on_both {
-    ($($name:ident),+ $(,)?) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(maxscale_shard::Engine::Sqlite).await;
-            })+
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(maxscale_shard::Engine::Postgres).await;
-            })+
-        }
-    };
-}
-
 /// A keyspace small enough to count through.
 pub(crate) const SHARDS: u32 = 16;
 
@@ -68,11 +50,12 @@ impl Nodes {
                 for _ in 0..count {
                     databases.push(server.database().await);
                 }
+                let mut urls = Vec::new();
+                for database in &databases {
+                    urls.push(crate::way_to(database).await);
+                }
                 Self {
-                    urls: databases
-                        .iter()
-                        .map(maxscale_tests::Database::url)
-                        .collect(),
+                    urls,
                     _folder: None,
                     _databases: databases,
                 }

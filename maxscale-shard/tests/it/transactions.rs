@@ -2,11 +2,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
-use maxscale_shard::{Database, Engine, ShardError, sql};
+use maxscale_shard::{Engine, ShardError, sql};
 
-use crate::support::{note, noted, notes, options};
+use crate::support::{note, noted, notes};
 
 on_both!(
     commit_is_visible_to_others_and_rings_once,
@@ -126,24 +125,6 @@ async fn commit_after_work_past_the_handle_is_made() {
     tx.commit().await.unwrap();
 
     assert_eq!(notes(&nodes).await, [(1, 1)]);
-}
-
-#[tokio::test]
-async fn lock_that_postgres_does_not_get_in_time_is_busy() {
-    let (nodes, database) = noted(Engine::Postgres).await;
-    let mut holder = database.begin().await.unwrap();
-    holder.execute(note(1, 1)).await.unwrap();
-    let mut hasty = options();
-    hasty.lock_timeout = Duration::from_millis(50);
-    hasty.statement_timeout = Duration::from_millis(400);
-    let hasty = Database::open("hasty", &nodes.urls[0], &hasty).unwrap();
-
-    for statement in [note(1, 1), sql("SELECT pg_sleep(20)")] {
-        let busy = hasty.execute(statement).await.unwrap_err();
-        assert!(matches!(busy, ShardError::Busy { .. }), "{busy:?}");
-    }
-    // The connection is none the worse.
-    hasty.execute(note(2, 1)).await.unwrap();
 }
 
 #[tokio::test]
