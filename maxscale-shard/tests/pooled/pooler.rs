@@ -7,6 +7,7 @@ use std::time::Duration;
 use maxscale_shard::{Database, DatabaseOptions, ShardError, Statement, sql};
 use maxscale_tests::{PgBouncer, PostgresServer, eventually};
 use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
 
 use crate::support::{LIMIT, config, note, open, options};
 
@@ -73,23 +74,37 @@ async fn statements_run_behind_a_pooler_without_prepared_ones() {
     let table = sql("CREATE TABLE note (n bigint, part bigint, PRIMARY KEY (n, part))");
     unprepared.execute(table).await.unwrap();
 
-    // Somebody takes one session after the other out of turn.
-    let mut failed = 0;
-    let prepared = at(&pooler, &database, "pooler=prepared");
-    for n in 0..20 {
-        unprepared.execute(note(n, 1)).await.unwrap();
-        let twice = unprepared.execute(note(n, 1)).await.unwrap_err();
-        assert!(matches!(twice, ShardError::Unique { .. }), "{twice:?}");
-        let mut tx = unprepared.begin().await.unwrap();
-        tx.execute(note(n, 2)).await.unwrap();
-        let seen = sql("SELECT n FROM note WHERE n = $1").bind(n);
-        assert_eq!(unprepared.fetch_all(seen.clone()).await.unwrap().len(), 1);
-        assert!(unprepared.fetch_optional(seen).await.unwrap().is_some());
-        let read = prepared.fetch_all(sql("SELECT n FROM note WHERE n = $1").bind(n));
-        failed += usize::from(read.await.is_err());
-        tx.commit().await.unwrap();
+    // Many at once, so that no client keeps its session of the server for long.
+    let mut tasks = JoinSet::new();
+    for task in 0..8 {
+        let unprepared = unprepared.clone();
+        tasks.spawn(async move {
+            for n in (0..160).filter(|n| n % 8 == task) {
+                unprepared.execute(note(n, 1)).await.unwrap();
+                let twice = unprepared.execute(note(n, 1)).await.unwrap_err();
+                assert!(matches!(twice, ShardError::Unique { .. }), "{twice:?}");
+                let seen = sql("SELECT part FROM note WHERE n = $1").bind(n);
+                assert_eq!(unprepared.fetch_all(seen.clone()).await.unwrap().len(), 1);
+                let mut tx = unprepared.begin().await.unwrap();
+                tx.execute(note(n, 2)).await.unwrap();
+                assert!(tx.fetch_optional(seen).await.unwrap().is_some());
+                tx.commit().await.unwrap();
+            }
+        });
     }
-    assert!(failed > 0, "prepared statements should not have worked");
+    tasks.join_all().await;
+    let all = unprepared.fetch_all(sql("SELECT n FROM note")).await;
+    assert_eq!(all.unwrap().len(), 320);
+
+    // Without saying so it is an error, sooner or later.
+    let prepared = at(&pooler, &database, "pooler=prepared");
+    eventually(LIMIT, async || {
+        let mut failed = prepared.fetch_all(sql("SELECT 1 AS one")).await.is_err();
+        let _elsewhere = unprepared.begin().await.unwrap();
+        failed |= prepared.fetch_all(sql("SELECT 1 AS one")).await.is_err();
+        failed
+    })
+    .await;
 }
 
 /// Sessions that begin after the start have the limits; transactions have them at once.
