@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use maxscale_cache::{Cache, CacheSpec, Hub};
 use maxscale_core::BoxError;
-
-use crate::bar::{Bar, Op, Report};
-use crate::rounds::Plan;
+use maxscale_measure::{Bar, Op, Plan, Report};
 
 /// Longer than any run, so that every read is a hit.
 const TTL: Duration = Duration::from_secs(3_600);

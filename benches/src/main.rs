@@ -1,4 +1,5 @@
-//! Measures maxscale against the bare mechanism below it, side by side in one run.
+//! Measures maxscale against the bare mechanism below it and against its peers,
+//! side by side in one run.
 //!
 //! ```text
 //! cargo run --release -p maxscale-benches -- <area> [--quick]
@@ -7,21 +8,20 @@
 //! Prints the machine and its load, then `BAR <name> <measured> <op> <target>`
 //! per bar; other lines explain. A full run exits with 1 when a bar is missed, or
 //! could not be measured (`BAR <name> missing`).
-//! `--quick` shows that everything runs: it takes few rounds and judges nothing.
+//! `--quick` shows that everything runs but the peers, which it does not build: it
+//! takes few rounds and judges nothing.
 
-mod bar;
 mod cache;
+mod limits;
 mod machine;
+mod peer;
 mod queue;
-mod rounds;
 mod shard;
 
 use std::process::ExitCode;
 
 use maxscale_core::{BoxError, Chain};
-
-use crate::bar::Report;
-use crate::rounds::Plan;
+use maxscale_measure::{Plan, Report};
 
 const AREAS: [&str; 8] = [
     "shard",
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
         report.note(&line);
     }
     if request.quick {
-        report.note("run: quick; few rounds, and nothing is judged");
+        report.note("run: quick; few rounds, no peers, and nothing is judged");
     }
     for area in &request.areas {
         if let Err(error) = measure(area, &plan, &mut report).await {
@@ -78,6 +78,7 @@ async fn main() -> ExitCode {
 async fn measure(area: &str, plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     match area {
         "shard" => shard::run(plan, report).await,
+        "limits" => limits::run(plan, report).await,
         "cache" => cache::run(plan, report).await,
         "queue" => queue::run(plan, report).await,
         _ => {

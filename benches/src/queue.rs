@@ -9,6 +9,7 @@ use std::time::Duration;
 use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::IdGenerator;
+use maxscale_measure::{Plan, Report};
 use maxscale_queue::{EnqueueOptions, Job, JobId, JobState, MIGRATIONS, Outcome, Queue, Worker};
 use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{Fleet, FleetConfig, Router};
@@ -17,9 +18,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-
-use crate::bar::Report;
-use crate::rounds::Plan;
 
 const WRITERS: u32 = 8;
 const CONCURRENCY: usize = 64;

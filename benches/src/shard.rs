@@ -5,9 +5,7 @@ mod route;
 mod statement;
 
 use maxscale_core::BoxError;
-
-use crate::bar::Report;
-use crate::rounds::Plan;
+use maxscale_measure::{Plan, Report};
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     route::run(plan, report)?;

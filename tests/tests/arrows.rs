@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("maxscale-queue", &["maxscale-core", "maxscale-shard"]),
     ("maxscale-tests", &[]),
+    ("maxscale-measure", &["maxscale-core"]),
 ];
 
 /// What a crate never touches, with every feature on.
@@ -193,6 +194,30 @@ fn no_member_depends_on_a_benchmark_peer() {
 
     for &peer in PEERS {
         assert!(!all.contains(peer), "a member depends on {peer}");
+    }
+}
+
+#[test]
+fn every_benchmark_peer_is_a_workspace_of_its_own_with_a_lock_file() {
+    let areas = fs::read_dir(root().join("benches/peers")).unwrap();
+    for area in areas.map(|area| area.unwrap().path()) {
+        let rust = fs::read_to_string(area.join("Cargo.toml")).ok();
+        if let Some(manifest) = &rust {
+            let own = manifest.lines().any(|line| line == "[workspace]");
+            assert!(own, "{}: no [workspace]", area.display());
+            let locked = area.join("Cargo.lock").is_file();
+            assert!(locked, "{}: no Cargo.lock", area.display());
+        }
+        let npm = area.join("npm");
+        if npm.is_dir() {
+            let locked = npm.join("package-lock.json").is_file();
+            assert!(locked, "{}: no package-lock.json", npm.display());
+        }
+        assert!(
+            rust.is_some() || npm.is_dir(),
+            "{}: no peer",
+            area.display()
+        );
     }
 }
 

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use maxscale_core::BoxError;
 use maxscale_core::fact::VirtualShard;
+use maxscale_measure::{Bar, Op, Plan, Report};
 use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{
     DatabaseOptions, Keyspace, NodeId, Router, SlotMove, Topology, TopologyError,
 };
 use tokio::time::Instant;
-
-use crate::bar::{Bar, Op, Report};
-use crate::rounds::Plan;
 
 /// 1,024 virtual shards on as many nodes: each on its own, the most there can be.
 const NODES: usize = 1024;

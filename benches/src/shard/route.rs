@@ -6,12 +6,11 @@ use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
+use maxscale_measure::{Bar, Op, Plan, Report};
 use maxscale_shard::{DatabaseOptions, Keyspace, Router, Target, Vindex};
 use md5::{Digest, Md5};
 
 use super::reload::{entries, even};
-use crate::bar::{Bar, Op, Report};
-use crate::rounds::Plan;
 
 const NODES: usize = 4;
 const KEYS: usize = 4_096;

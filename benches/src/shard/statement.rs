@@ -11,14 +11,12 @@ use std::time::Duration;
 use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::{Id, IdGenerator};
+use maxscale_measure::{Bar, Median, Op, Plan, Report};
 use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{DatabaseOptions, Fleet, FleetConfig, Migration, MigrationSet, Router, sql};
 use maxscale_tests::PostgresServer;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-
-use crate::bar::{Bar, Op, Report};
-use crate::rounds::{Median, Plan};
 
 const ROWS: usize = 1_024;
 

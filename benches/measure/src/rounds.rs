@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The least time that one side runs at a time.
     turn: Duration,
     /// How often each side runs in a round.
@@ -29,7 +29,7 @@ pub(crate) struct Plan {
 
 /// The rounds of one comparison: the time of ours, that of theirs being 1.
 #[derive(Debug)]
-pub(crate) struct Rounds {
+pub struct Rounds {
     plan: Plan,
     start: Instant,
     costs: Vec<f64>,
@@ -37,8 +37,9 @@ pub(crate) struct Rounds {
 
 /// A median and the interval that holds it with 95 % confidence.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Median {
-    pub(crate) value: f64,
+pub struct Median {
+    /// The median.
+    pub value: f64,
     low: f64,
     high: f64,
     rounds: usize,
@@ -51,7 +52,7 @@ const NARROW: f64 = 0.01;
 
 impl Plan {
     /// Figures to judge by.
-    pub(crate) const FULL: Self = Self {
+    pub const FULL: Self = Self {
         turn: Duration::from_millis(20),
         turns: 4,
         rounds: 25,
@@ -59,20 +60,25 @@ impl Plan {
     };
 
     /// Shows that a bench runs.
-    pub(crate) const QUICK: Self = Self {
+    pub const QUICK: Self = Self {
         turn: Duration::from_millis(5),
         turns: 1,
         rounds: 5,
         limit: Duration::ZERO,
     };
 
+    /// Whether nothing will be judged.
+    pub const fn is_quick(&self) -> bool {
+        self.limit.is_zero()
+    }
+
     /// The size of a run that has no rounds.
-    pub(crate) const fn pick(&self, full: u32, quick: u32) -> u32 {
-        if self.limit.is_zero() { quick } else { full }
+    pub const fn pick(&self, full: u32, quick: u32) -> u32 {
+        if self.is_quick() { quick } else { full }
     }
 
     /// Starts a comparison.
-    pub(crate) fn compare(&self) -> Rounds {
+    pub fn compare(&self) -> Rounds {
         Rounds {
             plan: *self,
             start: Instant::now(),
@@ -81,7 +87,7 @@ impl Plan {
     }
 
     /// The best nanoseconds per call of `ours` and of `bare`, in turns.
-    pub(crate) fn best_of<A, B>(
+    pub fn best_of<A, B>(
         &self,
         mut ours: impl FnMut(usize) -> A,
         mut bare: impl FnMut(usize) -> B,
@@ -112,13 +118,17 @@ fn clocked<T>(count: u32, call: &mut impl FnMut(usize) -> T) -> Duration {
 
 impl Rounds {
     /// Whether the interval is narrow, or the time is up.
-    pub(crate) fn are_enough(&self) -> bool {
+    pub fn are_enough(&self) -> bool {
         self.costs.len() >= self.plan.rounds
             && (self.start.elapsed() >= self.plan.limit || self.cost().is_narrow())
     }
 
     /// Runs `ours` and `theirs` in turns. Each is given how often to repeat.
-    pub(crate) async fn round<A, B>(
+    ///
+    /// # Errors
+    ///
+    /// That of the first side that fails.
+    pub async fn round<A, B>(
         &mut self,
         ours: impl Fn(u32) -> A,
         theirs: impl Fn(u32) -> B,
@@ -149,12 +159,20 @@ impl Rounds {
     }
 
     /// How long ours takes, theirs being 1.
-    pub(crate) fn cost(&self) -> Median {
+    ///
+    /// # Panics
+    ///
+    /// Before the first round.
+    pub fn cost(&self) -> Median {
         Median::of(self.costs.clone())
     }
 
     /// How fast ours is, theirs being 1.
-    pub(crate) fn speed(&self) -> Median {
+    ///
+    /// # Panics
+    ///
+    /// Before the first round.
+    pub fn speed(&self) -> Median {
         Median::of(self.costs.iter().map(|cost| 1.0 / cost).collect())
     }
 }

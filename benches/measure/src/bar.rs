@@ -3,31 +3,57 @@
 use std::fmt;
 
 /// Where a bar is met, seen from its target.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Op {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth place")]
+pub enum Op {
+    /// The figure reaches the target or passes it.
     AtLeast,
+    /// The figure stays at the target or below.
     AtMost,
+    /// The figure is the target: for counts.
     Exactly,
 }
 
 /// One measured figure and its target.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bar {
-    pub(crate) name: &'static str,
-    pub(crate) measured: f64,
-    pub(crate) op: Op,
-    pub(crate) target: f64,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bar<'a> {
+    /// The area, a dot, and what is compared.
+    pub name: &'a str,
+    /// The figure.
+    pub measured: f64,
+    /// How the figure and the target are compared.
+    pub op: Op,
+    /// What has to be reached.
+    pub target: f64,
 }
 
 /// Prints lines as they come and remembers the bars that were missed.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
-    missed: Vec<&'static str>,
+pub struct Report {
+    missed: Vec<String>,
 }
 
 // === impl Bar ===
 
-impl Bar {
+impl<'a> Bar<'a> {
+    /// Reads a bar from its line; `None` for any other line.
+    pub fn read(line: &'a str) -> Option<Self> {
+        let mut words = line.strip_prefix("BAR ")?.split(' ');
+        let mut word = || words.next();
+        let bar = Self {
+            name: word()?,
+            measured: word()?.parse().ok()?,
+            op: match word()? {
+                ">=" => Op::AtLeast,
+                "<=" => Op::AtMost,
+                "==" => Op::Exactly,
+                _ => return None,
+            },
+            target: word()?.parse().ok()?,
+        };
+        word().is_none().then_some(bar)
+    }
+
     /// Not so for a figure that is not a number.
     fn is_met(&self) -> bool {
         match self.op {
@@ -39,7 +65,7 @@ impl Bar {
     }
 }
 
-impl fmt::Display for Bar {
+impl fmt::Display for Bar<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let op = match self.op {
             Op::AtLeast => ">=",
@@ -58,26 +84,26 @@ impl fmt::Display for Bar {
 
 impl Report {
     /// Prints the bar and judges it.
-    pub(crate) fn bar(&mut self, bar: Bar) {
+    pub fn bar(&mut self, bar: Bar<'_>) {
         if !bar.is_met() {
-            self.missed.push(bar.name);
+            self.missed.push(bar.name.to_owned());
         }
         print(&bar);
     }
 
     /// Prints that a bar could not be measured, for want of a tool or a peer.
-    pub(crate) fn missing(&mut self, name: &'static str) {
-        self.missed.push(name);
+    pub fn missing(&mut self, name: &str) {
+        self.missed.push(name.to_owned());
         print(&format_args!("BAR {name} missing"));
     }
 
     /// Prints a line that is no bar.
-    pub(crate) fn note(&mut self, line: &str) {
+    pub fn note(&mut self, line: &str) {
         print(&line);
     }
 
     /// The bars that were missed so far.
-    pub(crate) fn missed(&self) -> &[&'static str] {
+    pub fn missed(&self) -> &[String] {
         &self.missed
     }
 }
@@ -91,7 +117,7 @@ fn print(line: &dyn fmt::Display) {
 mod tests {
     use super::*;
 
-    fn bar(measured: f64, op: Op) -> Bar {
+    fn bar(measured: f64, op: Op) -> Bar<'static> {
         Bar {
             name: "shard.example",
             measured,
@@ -104,6 +130,22 @@ mod tests {
     fn line_has_name_figure_operator_and_target() {
         let line = bar(0.9912, Op::AtLeast).to_string();
         assert_eq!(line, "BAR shard.example 0.991 >= 0.98");
+    }
+
+    #[test]
+    fn bar_is_read_from_its_own_line_and_from_no_other() {
+        for op in [Op::AtLeast, Op::AtMost, Op::Exactly] {
+            let line = bar(0.991, op).to_string();
+            assert_eq!(Bar::read(&line), Some(bar(0.991, op)));
+        }
+        for line in [
+            "shard.example: median of 25 rounds",
+            "BAR shard.example missing",
+            "BAR shard.example 0.991 = 0.98",
+            "BAR shard.example 0.991 >= 0.98 or so",
+        ] {
+            assert_eq!(Bar::read(line), None, "{line}");
+        }
     }
 
     #[test]
