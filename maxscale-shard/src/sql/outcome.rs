@@ -61,8 +61,13 @@ impl Watermark {
 
 // === impl TxId ===
 
-/// Which transaction this is. Takes a number even for one that only reads.
-pub(crate) const CURRENT: Sql = Sql::both("SELECT txid_current() AS number");
+/// Which transaction this is, and [`ERA`]. Takes a number even for one that only reads.
+pub(crate) const CURRENT: Sql = Sql::both(
+    "SELECT txid_current() AS number,
+            (SELECT system_identifier FROM pg_control_system())::text AS system,
+            left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || ' '
+                || (SELECT stats_reset FROM pg_stat_bgwriter)::text AS era",
+);
 
 /// What became of a transaction.
 pub(crate) const STATUS: Sql = Sql::both("SELECT txid_status($1) AS status");
@@ -75,12 +80,12 @@ pub(crate) const ERA: Sql = Sql::both(
 );
 
 impl TxId {
-    /// Reads the answers to [`CURRENT`] and [`ERA`].
-    pub(crate) fn read(current: &Row, era: &Row) -> Result<Self, ShardError> {
+    /// Reads the answer to [`CURRENT`].
+    pub(crate) fn read(row: &Row) -> Result<Self, ShardError> {
         Ok(Self {
-            number: current.get("number")?,
-            system: era.get::<String>("system")?.into(),
-            era: era.get::<String>("era")?.into(),
+            number: row.get("number")?,
+            system: row.get::<String>("system")?.into(),
+            era: row.get::<String>("era")?.into(),
         })
     }
 

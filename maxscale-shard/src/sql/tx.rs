@@ -59,9 +59,8 @@ impl Tx {
         };
         tx.conn.begin(begin).await?;
         if options.wants_id() && tx.engine() == Engine::Postgres {
-            let era = tx.fetch_one(outcome::ERA.statement()).await?;
             let current = tx.fetch_one(outcome::CURRENT.statement()).await?;
-            tx.id = Some(TxId::read(&current, &era)?);
+            tx.id = Some(TxId::read(&current)?);
         }
         Ok(tx)
     }
