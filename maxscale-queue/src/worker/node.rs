@@ -7,7 +7,9 @@ use maxscale_core::Chain;
 use maxscale_shard::Database;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{
+    Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout, timeout_at,
+};
 
 use super::run::Run;
 use super::{Phase, Poll, Shared, race, reached};
@@ -200,7 +202,9 @@ impl NodeWorker {
     }
 
     async fn renewals(&self, node: &Database) {
-        let mut ticks = interval(self.shared.lease.mul_f64(0.3));
+        let every = self.shared.lease.mul_f64(0.3);
+        // What is claimed meanwhile is fresh: the first tick has nothing to do.
+        let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

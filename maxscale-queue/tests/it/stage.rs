@@ -58,7 +58,8 @@ macro_rules! on_both {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $name() {
-                    super::$name(&super::Stage::sqlite().await).await;
+                    let stage = super::Stage::sqlite().await;
+                    crate::stage::ends(super::$name(&stage)).await;
                 }
             )+
         }
@@ -67,7 +68,8 @@ macro_rules! on_both {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $name() {
-                    super::$name(&super::Stage::postgres().await).await;
+                    let stage = super::Stage::postgres().await;
+                    crate::stage::ends(super::$name(&stage)).await;
                 }
             )+
         }
@@ -75,6 +77,12 @@ macro_rules! on_both {
 }
 
 pub(crate) use on_both;
+
+/// Fails a test that waits for what never comes, with its name, where all others would wait too.
+pub(crate) async fn ends(test: impl Future<Output = ()>) {
+    let ended = tokio::time::timeout(3 * LIMIT, test).await;
+    ended.expect("the test waits for something that never comes");
+}
 
 pub(crate) async fn open(urls: &[String]) -> Fleet {
     let nodes = (urls.iter().enumerate())
