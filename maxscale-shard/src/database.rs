@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,14 @@ use crate::sql::{Conn, Engine, Row, Statement, Tx, TxOptions, conn::RawConn};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct DatabaseOptions {
-    /// The most connections at once; PostgreSQL. SQLite has one writer and four readers.
+    /// The most connections at once for requests; PostgreSQL. SQLite has one writer
+    /// and four readers.
     pub connections: u32,
+    /// The most connections at once for background work, besides those for requests.
+    pub background: u32,
+    /// The most connections of all databases together that are opened with these
+    /// options by one [`Router`](crate::Router) or [`Fleet`](crate::Fleet).
+    pub budget: u32,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
     /// When an idle connection is closed.
@@ -36,6 +43,22 @@ pub struct Database {
     pool: Pool,
     options: DatabaseOptions,
     patience: Duration,
+    lane: Lane,
+}
+
+/// Whose places a connection takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Requests,
+    Background,
+}
+
+/// What the databases of one process share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Opener {
+    options: DatabaseOptions,
+    #[cfg(feature = "postgres")]
+    budget: crate::engine::postgres::Budget,
 }
 
 #[derive(Clone, Debug)]
@@ -58,16 +81,66 @@ const GRACE: Duration = Duration::from_secs(1);
 // === impl DatabaseOptions ===
 
 impl Default for DatabaseOptions {
-    /// 16 connections, 1 s to get one, 5 s per statement, 2 s per lock, 10 s idle in a transaction.
+    /// 16 connections, 4 for background work, 256 to all databases; 1 s to get one, 5 s per statement, 2 s per lock, 10 s idle in a transaction.
     fn default() -> Self {
         Self {
             connections: 16,
+            background: 4,
+            budget: 256,
             acquire_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(300),
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             idle_in_transaction: Duration::from_secs(10),
         }
+    }
+}
+
+// === impl Opener ===
+
+impl Opener {
+    pub(crate) fn new(options: DatabaseOptions) -> Self {
+        Self {
+            options,
+            #[cfg(feature = "postgres")]
+            budget: crate::engine::postgres::Budget::new(options.budget),
+        }
+    }
+
+    /// The database at `url`, called `name` in errors.
+    pub(crate) fn open(&self, name: Arc<str>, url: &str) -> Result<Database, ShardError> {
+        let options = &self.options;
+        let scheme = url.split(':').next().unwrap_or_default();
+        let pool: Result<Pool, ShardError> = match scheme {
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                let budget = self.budget.clone();
+                crate::engine::postgres::pool(&name, url, options, budget).map(Pool::Postgres)
+            }
+            #[cfg(feature = "sqlite")]
+            "sqlite" => crate::engine::sqlite::pools(&name, url, options).map(Pool::Sqlite),
+            _ => Err(ShardError::Url {
+                database: name.clone(),
+                why: "its scheme must be postgres:// or sqlite: and the engine's feature on".into(),
+            }),
+        };
+        let pool = pool?;
+        // SQLite waits for nobody far away; PostgreSQL takes zero as no limit.
+        let bounded = scheme != "sqlite" && !options.statement_timeout.is_zero();
+        let patience = bounded.then_some(options.statement_timeout.saturating_add(GRACE));
+        Ok(Database {
+            name,
+            pool,
+            options: *options,
+            patience: patience.unwrap_or(Duration::MAX),
+            lane: Lane::Requests,
+        })
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Opener").field(&self.options).finish()
     }
 }
 
@@ -89,34 +162,25 @@ impl Database {
         url: &str,
         options: &DatabaseOptions,
     ) -> Result<Self, ShardError> {
-        let name = name.into();
-        let scheme = url.split(':').next().unwrap_or_default();
-        let pool: Result<Pool, ShardError> = match scheme {
-            #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => {
-                crate::engine::postgres::pool(&name, url, options).map(Pool::Postgres)
-            }
-            #[cfg(feature = "sqlite")]
-            "sqlite" => crate::engine::sqlite::pools(&name, url, options).map(Pool::Sqlite),
-            _ => {
-                let _ = options;
-                Err(ShardError::Url {
-                    database: name.clone(),
-                    why: "its scheme must be postgres:// or sqlite: and the engine's feature on"
-                        .into(),
-                })
-            }
-        };
-        let pool = pool?;
-        // SQLite waits for nobody far away; PostgreSQL takes zero as no limit.
-        let bounded = scheme != "sqlite" && !options.statement_timeout.is_zero();
-        let patience = bounded.then_some(options.statement_timeout.saturating_add(GRACE));
-        Ok(Self {
-            name,
-            pool,
-            options: *options,
-            patience: patience.unwrap_or(Duration::MAX),
-        })
+        Opener::new(*options).open(name.into(), url)
+    }
+
+    /// The same database for background work, whose connections are counted apart:
+    /// it cannot keep requests waiting, nor they it.
+    #[must_use]
+    pub fn background(&self) -> Self {
+        Self {
+            lane: Lane::Background,
+            ..self.clone()
+        }
+    }
+
+    /// The same database under another name in errors and logs.
+    pub(crate) fn called(&self, name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            ..self.clone()
+        }
     }
 
     /// The database's name in errors and logs.
@@ -274,7 +338,7 @@ impl Database {
     async fn acquire(&self, write: bool) -> Result<Conn, ShardError> {
         let raw: Result<RawConn, ShardError> = match &self.pool {
             #[cfg(feature = "postgres")]
-            Pool::Postgres(pool) => (pool.acquire().await)
+            Pool::Postgres(pool) => (pool.acquire(self.lane).await)
                 .map(RawConn::Postgres)
                 .map_err(|e| crate::engine::driver::error(&self.name, e)),
             #[cfg(feature = "sqlite")]

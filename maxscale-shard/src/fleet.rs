@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::database::{Database, DatabaseOptions};
+use crate::database::{Database, DatabaseOptions, Opener};
 use crate::error::ShardError;
 use crate::keyspace::{Keyspace, KeyspaceError};
 use crate::migrate::MigrationSet;
@@ -37,6 +37,7 @@ use crate::router::{Node, Router};
 use crate::topology::{NodeId, Topology, TopologyError};
 use crate::vindex::Vindex;
 
+pub(crate) use spec::EndpointSpec;
 pub use spec::{NodeSpec, SpecError};
 
 use catalog::Membership;
@@ -75,7 +76,8 @@ pub struct FleetConfig {
 #[derive(Debug)]
 pub struct Fleet {
     router: Router,
-    catalog: Database,
+    /// What holds the catalog: a node, or a database of its own.
+    catalog: Node,
     // Held so that dropping the fleet aborts what still tries to reach a node.
     _late: JoinSet<()>,
 }
@@ -267,27 +269,15 @@ impl Fleet {
         let wanted = Topology::even(ids, config.shards)?;
         let keyspace = Keyspace::new(config.tag, config.shards, config.vindex.clone())?;
         check_urls(&config.nodes)?;
-        let mut databases = Vec::new();
-        for node in &config.nodes {
-            databases.push(Database::open(
-                node.id.shared(),
-                &node.way(),
-                &config.options,
-            )?);
+        let opener = Opener::new(config.options);
+        let mut nodes = Vec::with_capacity(config.nodes.len());
+        for spec in &config.nodes {
+            nodes.push(Node::open(spec, &opener, None)?);
         }
-        let catalog = match config.catalog.as_deref() {
-            Some(url) => {
-                let catalog = Database::open("catalog", url, &config.options)?;
-                home::find(&databases, Some(&catalog), &config, start).await?;
-                Ways::one(catalog)
-            }
-            None => {
-                let home = home::find(&databases, None, &config, start).await?;
-                let home = &config.nodes[home];
-                let catalog = Database::open("catalog", &home.way(), &config.options)?;
-                Ways::of(home, catalog, &config.options)?
-            }
-        };
+        let apart = config.catalog.as_deref();
+        let apart = apart.map(|url| home::apart(url, &opener)).transpose()?;
+        let home = home::find(&nodes, apart.as_ref(), &config, start).await?;
+        let catalog = apart.unwrap_or_else(|| nodes[home].clone());
 
         let mut patience = Patience::until(start + config.wait);
         let (cluster, topology) = loop {
@@ -305,17 +295,13 @@ impl Fleet {
 
         // The catalog lists nodes in the order of their first listing.
         let place = |id: &NodeId| config.nodes.iter().position(|node| node.id == *id);
-        let order: Vec<usize> = topology.nodes().iter().filter_map(place).collect();
-        let node = |at: &usize| {
-            let (spec, database) = (&config.nodes[*at], databases[*at].clone());
-            Node::new(spec.id.clone(), &spec.way(), database)
-        };
-        let ordered = order.iter().map(node).collect();
-        let router = Router::new(keyspace, topology, ordered, config.options);
-        let late = ready::ready(&router, &config, &order, cluster, start).await?;
+        let order = topology.nodes().iter().filter_map(place);
+        let ordered = order.map(|at| nodes[at].clone()).collect();
+        let router = Router::new(keyspace, topology, ordered, opener);
+        let late = ready::ready(&router, &config, cluster, start).await?;
         Ok(Self {
             router,
-            catalog: catalog.database,
+            catalog,
             _late: late,
         })
     }
@@ -326,8 +312,8 @@ impl Fleet {
     }
 
     /// The catalog's database.
-    pub const fn catalog(&self) -> &Database {
-        &self.catalog
+    pub fn catalog(&self) -> Database {
+        self.catalog.database().called("catalog")
     }
 
     /// Stores `value` under `name` in the catalog unless something is stored
@@ -337,7 +323,7 @@ impl Fleet {
     ///
     /// Returns [`ShardError`] when the catalog cannot be asked.
     pub async fn remember(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, ShardError> {
-        catalog::remember(&self.catalog, name, value).await
+        catalog::remember(&self.catalog(), name, value).await
     }
 
     /// What is stored under `name` in the catalog.
@@ -346,14 +332,14 @@ impl Fleet {
     ///
     /// Returns [`ShardError`] when the catalog cannot be asked.
     pub async fn recall(&self, name: &str) -> Result<Option<Vec<u8>>, ShardError> {
-        catalog::recall(&self.catalog, name).await
+        catalog::recall(&self.catalog(), name).await
     }
 
     /// Closes every connection.
     pub async fn close(self) {
         self.catalog.close().await;
         for node in self.router.nodes().iter() {
-            node.database().close().await;
+            node.close().await;
         }
     }
 }
@@ -380,10 +366,11 @@ fn check_urls(nodes: &[NodeSpec]) -> Result<(), FleetError> {
 /// Migrates the catalog; gives what it remembers.
 async fn settle(
     config: &FleetConfig,
-    catalog: &Ways,
+    catalog: &Node,
     keyspace: &Keyspace,
     wanted: &Topology,
 ) -> Result<(Uuid, Topology), FleetError> {
+    let catalog = Ways::to(catalog).called("catalog");
     let sets = &[schema::CATALOG];
     catalog.migrate(sets, config.migrate, Mark::CATALOG).await?;
     let remembered = Membership::remember(&catalog.database, keyspace, wanted).await?;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::KeyspaceTag;
 
-use crate::database::DatabaseOptions;
+use crate::database::Opener;
 use crate::error::ShardError;
 use crate::key::Key;
 use crate::keyspace::Keyspace;
@@ -18,7 +18,7 @@ use crate::topology::Topology;
 use crate::vindex::sha256;
 
 pub use explain::Explanation;
-pub use node::Node;
+pub use node::{Endpoint, Node, Role};
 pub use reload::ReloadError;
 pub use route::{Route, Why};
 pub use shard::Shard;
@@ -36,7 +36,7 @@ struct Inner {
     map: ArcSwap<Map>,
     /// Held by who makes the next map; never by who reads one.
     reloading: Mutex<()>,
-    options: DatabaseOptions,
+    opener: Opener,
     /// Whether a node is ready at once, as nobody will look at it.
     trusting: bool,
 }
@@ -57,17 +57,17 @@ impl Router {
         keyspace: Keyspace,
         topology: Topology,
         nodes: Vec<Node>,
-        options: DatabaseOptions,
+        opener: Opener,
     ) -> Self {
-        Self::over(keyspace, Map::new(topology, nodes), options, false)
+        Self::over(keyspace, Map::new(topology, nodes), opener, false)
     }
 
-    fn over(keyspace: Keyspace, map: Map, options: DatabaseOptions, trusting: bool) -> Self {
+    fn over(keyspace: Keyspace, map: Map, opener: Opener, trusting: bool) -> Self {
         Self(Arc::new(Inner {
             keyspace,
             map: ArcSwap::from_pointee(map),
             reloading: Mutex::new(()),
-            options,
+            opener,
             trusting,
         }))
     }

@@ -184,6 +184,9 @@ async fn open_fleet(
         catalog = catalog.or_else(|| Some(held.database("catalog")));
         folder = Some(held);
     }
+    for (number, entry) in (1..).zip(settings.replicas.iter().flatten()) {
+        NodeSpec::attach(&mut specs, entry, number)?;
+    }
     let mut config = FleetConfig::new(specs)
         .shards(settings.shards)
         .migrate(migrate)
@@ -306,7 +309,7 @@ fn health(fleet: &Fleet, redis: &RedisHandles, clock: &Clock) -> Health {
                 if !node.is_ready() {
                     return Err("not ready since the start".into());
                 }
-                node.database().fetch_all(sql("SELECT 1 AS one")).await?;
+                node.background().fetch_all(sql("SELECT 1 AS one")).await?;
                 Ok(())
             }
         };

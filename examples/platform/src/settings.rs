@@ -37,6 +37,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// The list of nodes as configured; `None` means embedded.
     pub nodes: Option<Vec<String>>,
+    /// Replicas of the nodes, each with its node's name.
+    pub replicas: Option<Vec<String>>,
     /// The number of virtual shards.
     pub shards: u32,
     /// The catalog's URL, if it is a database of its own.
@@ -110,6 +112,7 @@ impl Settings {
             objects: objects.unwrap_or_else(|| format!("file://{}/objects", data.display())),
             data,
             nodes: config.get("shards.nodes")?,
+            replicas: config.get("shards.replicas")?,
             shards: config.get("shards.count")?,
             catalog: config.get("catalog.url")?,
             redis: config.get("redis.url")?,

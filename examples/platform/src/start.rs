@@ -108,6 +108,12 @@ impl StartError {
             Self::Folder(FolderError::Unwritable { .. }) => {
                 ("data.dir", "make the folder writable, or name another one")
             }
+            Self::Nodes(
+                SpecError::ReplicaOf(_) | SpecError::ReplicaUrl(_) | SpecError::ReplicaRegion(_),
+            ) => (
+                "shards.replicas",
+                "write each replica as name=url or name=pooled-url|direct-url, with the name of an entry of shards.nodes",
+            ),
             Self::Nodes(_) => (
                 "shards.nodes",
                 "write each node as url, name=url or name=pooled-url|direct-url; names are of a-z, 0-9 and -",

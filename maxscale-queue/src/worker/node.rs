@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use maxscale_core::Chain;
-use maxscale_shard::Database;
+use maxscale_shard::Node;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{
@@ -72,15 +72,15 @@ impl NodeWorker {
         }
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
         // Side by side in one task: whatever ends the claims ends the others too.
-        let claims = pin!(self.claims(node.database(), phase, settle));
-        let renewals = pin!(self.renewals(node.database()));
-        let settlements = pin!(self.settlements(node.database(), settlements));
+        let claims = pin!(self.claims(node, phase, settle));
+        let renewals = pin!(self.renewals(node));
+        let settlements = pin!(self.settlements(node, settlements));
         race(claims, race(renewals, settlements)).await;
     }
 
     async fn claims(
         &self,
-        node: &Database,
+        node: &Node,
         mut phase: watch::Receiver<Phase>,
         settle: mpsc::Sender<Settlement>,
     ) {
@@ -153,7 +153,7 @@ impl NodeWorker {
     /// Claims from each queue in turn as long as there are slots.
     async fn claim(
         &self,
-        node: &Database,
+        node: &Node,
         slots: &mut Vec<OwnedSemaphorePermit>,
         turn: usize,
     ) -> Vec<(Claimed, Option<OwnedSemaphorePermit>, Instant)> {
@@ -170,7 +170,8 @@ impl NodeWorker {
             };
             // Taken before the database takes its time, so it is the earlier one.
             let until = self.shared.safe_until(Instant::now());
-            let mut claim = pin!(store::claim(node, &wanted));
+            let database = node.background();
+            let mut claim = pin!(store::claim(&database, &wanted));
             let claimed = match timeout(SLOW, &mut claim).await {
                 Ok(claimed) => claimed,
                 Err(_) => {
@@ -182,7 +183,7 @@ impl NodeWorker {
             let claimed = match claimed {
                 Ok(claimed) => claimed,
                 Err(error) => {
-                    tracing::warn!(node = node.name(), error = %Chain(&error), "cannot claim jobs");
+                    tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot claim jobs");
                     break;
                 }
             };
@@ -201,7 +202,7 @@ impl NodeWorker {
         all
     }
 
-    async fn renewals(&self, node: &Database) {
+    async fn renewals(&self, node: &Node) {
         let every = self.shared.lease.mul_f64(0.3);
         // What is claimed meanwhile is fresh: the first tick has nothing to do.
         let mut ticks = interval_at(Instant::now() + every, every);
@@ -209,20 +210,20 @@ impl NodeWorker {
         loop {
             ticks.tick().await;
             while let Err(error) = self.renew(node).await {
-                tracing::warn!(node = node.name(), error = %Chain(&error), "cannot renew leases");
+                tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot renew leases");
                 sleep(PAUSE).await;
             }
         }
     }
 
-    async fn renew(&self, node: &Database) -> Result<(), maxscale_shard::ShardError> {
+    async fn renew(&self, node: &Node) -> Result<(), maxscale_shard::ShardError> {
         let leases: Vec<Lease> = self.held.all().keys().copied().collect();
         if leases.is_empty() {
             return Ok(());
         }
         let until = self.shared.safe_until(Instant::now());
         let (worker, span) = (self.shared.incarnation, self.shared.lease);
-        let renewed = store::renew(node, worker, &leases, span).await?;
+        let renewed = store::renew(&node.background(), worker, &leases, span).await?;
         // What was not renewed ended meanwhile, is being completed, or is lost:
         // its time simply runs on.
         for (lease, deadline) in &*self.held.all() {
@@ -233,7 +234,7 @@ impl NodeWorker {
         Ok(())
     }
 
-    async fn settlements(&self, node: &Database, mut settlements: mpsc::Receiver<Settlement>) {
+    async fn settlements(&self, node: &Node, mut settlements: mpsc::Receiver<Settlement>) {
         let mut batch = Vec::new();
         while settlements.recv_many(&mut batch, SETTLE_BATCH).await > 0 {
             self.settle(node, &mut batch).await;
@@ -242,16 +243,16 @@ impl NodeWorker {
         std::future::pending().await
     }
 
-    async fn settle(&self, node: &Database, batch: &mut Vec<Settlement>) {
+    async fn settle(&self, node: &Node, batch: &mut Vec<Settlement>) {
         let endings: Vec<_> = (batch.iter())
             .map(|settlement| (settlement.lease, settlement.ending.clone()))
             .collect();
         let give_up = Instant::now() + self.shared.lease;
         let taken = loop {
-            match store::settle(node, self.shared.incarnation, &endings).await {
+            match store::settle(&node.background(), self.shared.incarnation, &endings).await {
                 Ok(taken) => break taken,
                 Err(error) => {
-                    tracing::warn!(node = node.name(), error = %Chain(&error), "cannot settle jobs");
+                    tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot settle jobs");
                     if Instant::now() >= give_up {
                         batch.clear();
                         return;

@@ -1,5 +1,6 @@
 //! PostgreSQL: connections whose every setting comes from the URL.
 
+mod budget;
 mod plain;
 mod pool;
 mod url;
@@ -16,6 +17,7 @@ use crate::database::DatabaseOptions;
 use crate::error::ShardError;
 use crate::sql::{Row, Statement, Watermark};
 
+pub(crate) use budget::Budget;
 pub(crate) use plain::{begin, commit, depth, nest, rollback, run_script};
 
 pub(crate) use pool::{Left, Pool, Pooled};
@@ -26,6 +28,7 @@ pub(crate) fn pool(
     database: &Arc<str>,
     url: &str,
     options: &DatabaseOptions,
+    budget: Budget,
 ) -> Result<Pool, ShardError> {
     let (connect, pooler) = url::connect_options(url).map_err(|why| ShardError::Url {
         database: database.clone(),
@@ -37,7 +40,7 @@ pub(crate) fn pool(
         // What a client wants at the start of its session, a pooler cannot give.
         Pooler::Prepared | Pooler::Unprepared => connect,
     };
-    Ok(Pool::new(connect, pooler, options))
+    Ok(Pool::new(connect, pooler, options, budget))
 }
 
 /// The server's own limits, as it names and writes them.

@@ -3,9 +3,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::patience::Patience;
-use super::{FleetConfig, FleetError};
-use crate::database::Database;
+use super::{FleetConfig, FleetError, NodeSpec, SpecError};
+use crate::database::{Database, Opener};
 use crate::error::ShardError;
+use crate::router::Node;
 use crate::sql::{Conn, Row, Sql, Statement, sql};
 use crate::topology::NodeId;
 
@@ -20,6 +21,19 @@ enum Holds {
     Nothing,
 }
 
+/// The catalog's own database.
+pub(super) fn apart(url: &str, opener: &Opener) -> Result<Node, ShardError> {
+    let spec = NodeSpec::parse(&format!("catalog={url}"), 0);
+    let spec = spec.map_err(|error| ShardError::Url {
+        database: "catalog".into(),
+        why: match error {
+            SpecError::Region(_) => "its region is not 1 to 63 of a-z, 0-9 and -".into(),
+            _ => "it is empty".into(),
+        },
+    })?;
+    Node::open(&spec, opener, None)
+}
+
 /// Finds the database that holds the catalog: the one `apart` if there is one,
 /// else a node, by its place in the list.
 ///
@@ -28,8 +42,8 @@ enum Holds {
 /// made before each has said that it knows of no fleet: the one that is away
 /// may hold the catalog, or the name of a node of its fleet.
 pub(super) async fn find(
-    nodes: &[Database],
-    apart: Option<&Database>,
+    nodes: &[Node],
+    apart: Option<&Node>,
     config: &FleetConfig,
     start: Instant,
 ) -> Result<usize, FleetError> {
@@ -39,8 +53,8 @@ pub(super) async fn find(
     let mut patience = Patience::until(start + config.wait);
     loop {
         let mut looks = JoinSet::new();
-        for (at, database) in nodes.iter().chain(apart).cloned().enumerate() {
-            looks.spawn(async move { (at, look(&database).await) });
+        for (at, node) in nodes.iter().chain(apart).cloned().enumerate() {
+            looks.spawn(async move { (at, look(node.database()).await) });
         }
         let (mut known, mut away) = (None, Vec::new());
         while let Some(looked) = looks.join_next().await {

@@ -16,21 +16,17 @@ use crate::router::{Node, Router};
 pub(super) async fn ready(
     router: &Router,
     config: &FleetConfig,
-    order: &[usize],
     cluster: Uuid,
     start: Instant,
 ) -> Result<JoinSet<()>, FleetError> {
     let (report, mut reports) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let nodes = router.nodes();
-    for (at, spec) in order.iter().enumerate() {
-        let node = nodes[at].clone();
-        let database = node.database().clone();
+    for (at, node) in nodes.iter().cloned().enumerate() {
         let late = Late {
             node,
             at,
             keyspace: router.whole_keyspace().clone(),
-            ways: Ways::of(&config.nodes[*spec], database, &config.options)?,
             sets: config.node_sets.clone(),
             mode: config.migrate,
             cluster,
@@ -40,7 +36,7 @@ pub(super) async fn ready(
     }
     drop(report);
 
-    let (mut untried, mut last) = (vec![true; order.len()], None);
+    let (mut untried, mut last) = (vec![true; nodes.len()], None);
     let one_ready = || nodes.iter().any(Node::is_ready);
     while untried.contains(&true) || !one_ready() {
         match timeout_at(start + config.wait, reports.recv()).await {
@@ -69,7 +65,6 @@ struct Late {
     node: Node,
     at: usize,
     keyspace: Keyspace,
-    ways: Ways,
     sets: Vec<MigrationSet>,
     mode: Migrate,
     cluster: Uuid,
@@ -105,9 +100,11 @@ impl Late {
 
     async fn attempt(&self) -> Result<(), FleetError> {
         let node = &self.node;
-        self.ways.migrate(&self.sets, self.mode, Mark::NODE).await?;
-        recognise(node.database(), node.id(), self.cluster, &self.keyspace).await?;
-        self.ways.lead_to_one(Mark::NODE).await?;
+        // Asked for each time: another server may be the primary by now.
+        let ways = Ways::to(node);
+        ways.migrate(&self.sets, self.mode, Mark::NODE).await?;
+        recognise(&ways.database, node.id(), self.cluster, &self.keyspace).await?;
+        ways.lead_to_one(Mark::NODE).await?;
         node.set_ready();
         Ok(())
     }

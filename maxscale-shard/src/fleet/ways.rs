@@ -1,10 +1,11 @@
 use uuid::Uuid;
 
 use super::home::{has_table, row_of};
-use super::{FleetError, Migrate, NodeSpec, limits};
-use crate::database::{Database, DatabaseOptions};
+use super::{FleetError, Migrate, limits};
+use crate::database::Database;
 use crate::error::ShardError;
 use crate::migrate::{self, MigrationSet};
+use crate::router::Node;
 use crate::sql::Sql;
 use crate::topology::NodeId;
 
@@ -41,28 +42,22 @@ impl Mark {
 // === impl Ways ===
 
 impl Ways {
-    /// The one way to `database`.
-    pub(super) const fn one(database: Database) -> Self {
+    /// The ways to the primary of `node`.
+    pub(super) fn to(node: &Node) -> Self {
+        let primary = node.primary();
+        let direct = primary.direct().cloned();
         Self {
-            database,
-            direct: None,
+            database: primary.database().clone(),
+            direct: direct.map(|way| (node.id().clone(), way)),
         }
     }
 
-    /// The ways to `database`, which is the one behind `node`'s URL.
-    pub(super) fn of(
-        node: &NodeSpec,
-        database: Database,
-        options: &DatabaseOptions,
-    ) -> Result<Self, ShardError> {
-        let direct = match node.direct() {
-            Some(url) => {
-                let direct = Database::open(database.name(), url, options)?;
-                Some((node.id.clone(), direct))
-            }
-            None => None,
-        };
-        Ok(Self { database, direct })
+    /// The same under another name in errors.
+    pub(super) fn called(self, name: &'static str) -> Self {
+        Self {
+            database: self.database.called(name),
+            direct: self.direct.map(|(node, way)| (node, way.called(name))),
+        }
     }
 
     /// Does what `mode` says about pending migrations.

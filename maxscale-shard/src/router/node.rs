@@ -1,44 +1,72 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::database::{Database, DatabaseOptions};
+use maxscale_core::fact::RegionId;
+
+use crate::database::{Database, Opener};
 use crate::error::ShardError;
+use crate::fleet::{EndpointSpec, NodeSpec};
 use crate::topology::NodeId;
 
-/// A node: its name and its database. Cheap to clone; it stays usable when a
+/// A node: its name and its servers. Cheap to clone; it stays usable when a
 /// later map no longer lists it.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
 struct Inner {
     id: NodeId,
-    url: String,
-    database: Database,
+    endpoints: Vec<Endpoint>,
+    /// The place of the primary, as far as is known.
+    primary: AtomicUsize,
     ready: AtomicBool,
+}
+
+/// One server of a node, its primary or a replica of it.
+#[derive(Clone)]
+pub struct Endpoint {
+    spec: EndpointSpec,
+    database: Database,
+    /// Past a pooler, if there is a way.
+    direct: Option<Database>,
+}
+
+/// What a server is for its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// The one that takes writes, as far as is known.
+    Primary,
+    /// A copy in the primary's region, or where nobody said what stands where.
+    Replica,
+    /// A copy in another region.
+    GeoReplica,
 }
 
 // === impl Node ===
 
 impl Node {
-    /// The node called `id` at `url`. Connects to nothing yet.
+    /// The node that `spec` describes. Connects to nothing yet, and takes over
+    /// from `old` what leads to the same servers.
     pub(crate) fn open(
-        id: NodeId,
-        url: &str,
-        options: &DatabaseOptions,
+        spec: &NodeSpec,
+        opener: &Opener,
+        old: Option<&Self>,
     ) -> Result<Self, ShardError> {
-        let database = Database::open(id.shared(), url, options)?;
-        Ok(Self::new(id, url, database))
-    }
-
-    /// The node called `id` behind `database`, which was opened by `url`.
-    pub(crate) fn new(id: NodeId, url: &str, database: Database) -> Self {
-        Self(Arc::new(Inner {
-            id,
-            url: url.to_owned(),
-            database,
+        let mut endpoints = Vec::with_capacity(spec.endpoints.len());
+        for (at, endpoint) in (1..).zip(&spec.endpoints) {
+            let known = old.and_then(|old| old.endpoints().iter().find(|o| o.spec == *endpoint));
+            endpoints.push(match known {
+                Some(known) => known.clone(),
+                None => Endpoint::open(&spec.id, at, endpoint, opener)?,
+            });
+        }
+        Ok(Self(Arc::new(Inner {
+            id: spec.id.clone(),
+            endpoints,
+            primary: AtomicUsize::new(0),
             ready: AtomicBool::new(false),
-        }))
+        })))
     }
 
     /// The node's name.
@@ -46,9 +74,37 @@ impl Node {
         &self.0.id
     }
 
-    /// The node's database, for statements that serve the whole node.
+    /// Its servers, in the order of their listing.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.0.endpoints
+    }
+
+    /// The server that takes writes, as far as is known.
+    pub fn primary(&self) -> &Endpoint {
+        &self.0.endpoints[self.0.primary.load(Ordering::Acquire)]
+    }
+
+    /// What `endpoint`, which is one of this node's, is for it now.
+    pub fn role(&self, endpoint: &Endpoint) -> Role {
+        let primary = self.primary();
+        if primary.spec == endpoint.spec {
+            return Role::Primary;
+        }
+        match (primary.region(), endpoint.region()) {
+            (Some(home), Some(region)) if home != region => Role::GeoReplica,
+            _ => Role::Replica,
+        }
+    }
+
+    /// The primary's database, for statements that serve the whole node.
     pub fn database(&self) -> &Database {
-        &self.0.database
+        self.primary().database()
+    }
+
+    /// The primary's database for background work, whose connections are counted
+    /// apart from those of requests.
+    pub fn background(&self) -> Database {
+        self.database().background()
     }
 
     /// Whether the node was reached, migrated and recognised since the start.
@@ -60,9 +116,57 @@ impl Node {
         self.0.ready.store(true, Ordering::Release);
     }
 
-    /// Whether it was opened by `url`.
-    pub(super) fn is_at(&self, url: &str) -> bool {
-        self.0.url == url
+    /// Whether it is what `spec` describes.
+    pub(super) fn is(&self, spec: &NodeSpec) -> bool {
+        let own = self.0.endpoints.iter().map(|endpoint| &endpoint.spec);
+        own.eq(&spec.endpoints)
+    }
+
+    pub(crate) async fn close(&self) {
+        for endpoint in self.endpoints() {
+            endpoint.database.close().await;
+            if let Some(direct) = &endpoint.direct {
+                direct.close().await;
+            }
+        }
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    fn open(
+        node: &NodeId,
+        at: usize,
+        spec: &EndpointSpec,
+        opener: &Opener,
+    ) -> Result<Self, ShardError> {
+        let name = match at {
+            1 => node.shared(),
+            _ => format!("{node}#{at}").into(),
+        };
+        let direct = spec.direct().map(|url| opener.open(name.clone(), url));
+        Ok(Self {
+            spec: spec.clone(),
+            database: opener.open(name, &spec.way())?,
+            direct: direct.transpose()?,
+        })
+    }
+
+    /// The server's database. The first of a node bears the node's name in
+    /// errors, a later one its place behind it, as in `eu-1#2`.
+    pub const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The way past a pooler, if there is one besides.
+    pub(crate) const fn direct(&self) -> Option<&Database> {
+        self.direct.as_ref()
+    }
+
+    /// Where it stands, if somebody said so.
+    pub const fn region(&self) -> Option<&RegionId> {
+        self.spec.region.as_ref()
     }
 }
 
@@ -72,6 +176,16 @@ impl fmt::Debug for Node {
         f.debug_struct("Node")
             .field("id", &self.0.id)
             .field("ready", &self.is_ready())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // URLs may carry passwords.
+        f.debug_struct("Endpoint")
+            .field("name", &self.database.name())
+            .field("region", &self.spec.region)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::node::Node;
 use super::{Map, Router};
-use crate::database::DatabaseOptions;
+use crate::database::{DatabaseOptions, Opener};
 use crate::error::ShardError;
 use crate::fleet::NodeSpec;
 use crate::keyspace::Keyspace;
@@ -53,14 +53,15 @@ impl Router {
         options: DatabaseOptions,
     ) -> Result<Self, ReloadError> {
         topology.fits(&keyspace)?;
-        let nodes = open(&topology, nodes, &options, &[], true)?;
+        let opener = Opener::new(options);
+        let nodes = open(&topology, nodes, &opener, &[], true)?;
         let map = Map::new(topology, nodes);
-        Ok(Self::over(keyspace, map, options, true))
+        Ok(Self::over(keyspace, map, opener, true))
     }
 
     /// Swaps the map, of this router and all its clones.
     ///
-    /// A node whose name and URL are unchanged keeps its connections; one that
+    /// A server whose node and URL are unchanged keeps its connections; one that
     /// left keeps them until nobody uses them any more. A new node, or one with
     /// a new URL, of a [`Fleet`](crate::Fleet) is not ready. What was begun per
     /// node, such as a worker, goes on with the nodes it was given.
@@ -81,7 +82,7 @@ impl Router {
             return Err(ReloadError::Stale { current, given });
         }
         let Self(inner) = self;
-        let nodes = open(&topology, nodes, &inner.options, &old.nodes, inner.trusting)?;
+        let nodes = open(&topology, nodes, &inner.opener, &old.nodes, inner.trusting)?;
         inner.map.store(Arc::new(Map::new(topology, nodes)));
         Ok(())
     }
@@ -91,7 +92,7 @@ impl Router {
 fn open(
     topology: &Topology,
     entries: &[NodeSpec],
-    options: &DatabaseOptions,
+    opener: &Opener,
     old: &[Node],
     trusting: bool,
 ) -> Result<Vec<Node>, ReloadError> {
@@ -101,11 +102,12 @@ fn open(
     let old: HashMap<&NodeId, &Node> = old.iter().map(|node| (node.id(), node)).collect();
     let open = |id: &NodeId| {
         let entry = entries.get(id);
-        let url = &entry.ok_or_else(|| ReloadError::NoEntry(id.clone()))?.way();
-        if let Some(same) = old.get(id).filter(|node| node.is_at(url)) {
+        let entry = entry.ok_or_else(|| ReloadError::NoEntry(id.clone()))?;
+        let old = old.get(id).copied();
+        if let Some(same) = old.filter(|node| node.is(entry)) {
             return Ok(Node::clone(same));
         }
-        let node = Node::open(id.clone(), url, options)?;
+        let node = Node::open(entry, opener, old)?;
         if trusting {
             node.set_ready();
         }

@@ -29,6 +29,7 @@ mod claims;
 mod closures;
 mod degraded;
 mod dropped;
+mod endpoints;
 mod fleet;
 mod hanging;
 mod keyspace;

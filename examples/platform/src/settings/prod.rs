@@ -70,8 +70,11 @@ fn guessable_secret(config: &Config, settings: &Settings) -> Option<Explanation>
 fn unsaid_tls(config: &Config, settings: &Settings) -> Vec<Explanation> {
     let nodes = settings.nodes.iter().flatten();
     let nodes = nodes.map(|entry| ("shards.nodes", entry));
+    let replicas = settings.replicas.iter().flatten();
+    let replicas = replicas.map(|entry| ("shards.replicas", entry));
     let catalog = settings.catalog.iter().map(|url| ("catalog.url", url));
     let unsaid: BTreeSet<&str> = nodes
+        .chain(replicas)
         .chain(catalog)
         .filter(|(_, entry)| entry.split('|').any(is_remote_without_sslmode))
         .map(|(key, _)| key)

@@ -104,6 +104,11 @@ fn storage() -> Vec<Setting> {
             "The databases that hold users, each as `url`, `name=url` or `name=pooled-url|direct-url`. Unset: four SQLite files in `data.dir`. An empty list is an error.",
         ),
         Setting::new(
+            "shards.replicas",
+            Kind::List,
+            "Streaming replicas of nodes, each as `name=url` or `name=pooled-url|direct-url`, where the name is that of an entry of `shards.nodes`. One that is promoted becomes the node's primary.",
+        ),
+        Setting::new(
             "shards.count",
             Kind::Integer,
             "Virtual shards, fixed for ever by the first start.",

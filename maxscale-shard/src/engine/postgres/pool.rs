@@ -16,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Pooler;
-use crate::database::DatabaseOptions;
+use super::budget::Budget;
+use crate::database::{DatabaseOptions, Lane};
 
 /// A connection that was silent for longer is asked for a sign of life before it is used.
 /// No server is started anew in less.
@@ -29,17 +30,26 @@ const LIFE_SIGN: Duration = Duration::from_secs(1);
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// At most so many connections, made when first used. Cheap to clone.
+///
+/// Requests and background work have places of their own, so that neither can
+/// take the other's; what idles serves both.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     connect: PgConnectOptions,
     pooler: Pooler,
-    size: u32,
     acquire_timeout: Duration,
     idle_timeout: Duration,
-    places: Arc<Semaphore>,
+    requests: Places,
+    background: Places,
     idle: Mutex<Idle>,
+    budget: Budget,
+}
+
+struct Places {
+    size: u32,
+    free: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -48,6 +58,8 @@ struct Idle {
     kept: Vec<Live>,
     /// Whether a task closes what idles for too long.
     watched: bool,
+    /// Whether the budget knows that something may idle here.
+    listed: bool,
     closed: bool,
 }
 
@@ -56,6 +68,8 @@ struct Live {
     made: Instant,
     /// When the server last gave an answer.
     heard: Instant,
+    /// Its place in the budget of all pools.
+    _share: OwnedSemaphorePermit,
 }
 
 /// A connection and its place in the pool. Unless told how it is left, it is closed.
@@ -84,15 +98,17 @@ impl Pool {
         connect: PgConnectOptions,
         pooler: Pooler,
         options: &DatabaseOptions,
+        budget: Budget,
     ) -> Self {
         Self(Arc::new(Inner {
             connect,
             pooler,
-            size: options.connections,
             acquire_timeout: options.acquire_timeout,
             idle_timeout: options.idle_timeout,
-            places: Arc::new(Semaphore::new(options.connections as usize)),
+            requests: Places::new(options.connections),
+            background: Places::new(options.background),
             idle: Mutex::default(),
+            budget,
         }))
     }
 
@@ -102,12 +118,12 @@ impl Pool {
     }
 
     /// A connection that has just been made, or heard of.
-    pub(crate) async fn acquire(&self) -> Result<Pooled, Error> {
+    pub(crate) async fn acquire(&self, lane: Lane) -> Result<Pooled, Error> {
         let end = Instant::now() + self.0.acquire_timeout;
-        let places = self.0.places.clone();
+        let places = &self.0.places(lane).free;
         let place = match places.clone().try_acquire_owned() {
             Ok(place) => place,
-            Err(_) => (timeout_at(end, places.acquire_owned()).await)
+            Err(_) => (timeout_at(end, places.clone().acquire_owned()).await)
                 .map_err(|_| Error::PoolTimedOut)?
                 .map_err(|_| Error::PoolClosed)?,
         };
@@ -143,7 +159,9 @@ impl Pool {
             // What cannot be told goodbye is gone all the same.
             let _ = timeout(LIFE_SIGN, live.conn.close()).await;
         }
-        let _all = self.0.places.acquire_many(self.0.size).await;
+        for places in [&self.0.requests, &self.0.background] {
+            let _all = places.free.acquire_many(places.size).await;
+        }
     }
 }
 
@@ -151,14 +169,43 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it connects with has a password.
         f.debug_struct("Pool")
-            .field("size", &self.0.size)
+            .field("size", &self.0.requests.size)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    fn new(size: u32) -> Self {
+        let free = Arc::new(Semaphore::new(size as usize));
+        Self { size, free }
     }
 }
 
 // === impl Inner ===
 
 impl Inner {
+    const fn places(&self, lane: Lane) -> &Places {
+        match lane {
+            Lane::Requests => &self.requests,
+            Lane::Background => &self.background,
+        }
+    }
+
+    /// Since when the connection has idled that is used last of all.
+    pub(super) fn idles_since(&self) -> Option<Instant> {
+        self.idle().kept.first().map(|live| live.heard)
+    }
+
+    /// Closes the connection that is used last of all; another pool needs its share.
+    pub(super) fn close_one(&self) {
+        let mut idle = self.idle();
+        if !idle.kept.is_empty() {
+            idle.kept.remove(0);
+        }
+    }
+
     fn idle(&self) -> MutexGuard<'_, Idle> {
         // Nothing panics while it is held.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
@@ -174,7 +221,7 @@ impl Inner {
     }
 
     /// A silent connection that gives a sign of life, or a new one.
-    async fn ready(&self, silent: Option<Live>) -> Result<Live, Error> {
+    async fn ready(self: &Arc<Self>, silent: Option<Live>) -> Result<Live, Error> {
         if let Some(mut live) = silent {
             // Half the time is left for a new one.
             let asked = timeout(self.acquire_timeout / 2, live.conn.ping());
@@ -186,10 +233,14 @@ impl Inner {
             let all = std::mem::take(&mut self.idle().kept);
             drop(all);
         }
+        if !std::mem::replace(&mut self.idle().listed, true) {
+            self.budget.list(Arc::downgrade(self));
+        }
+        let share = self.budget.share().await?;
         let mut pause = Duration::from_millis(10);
         loop {
             match self.connect.connect().await {
-                Ok(conn) => return Ok(Live::new(conn)),
+                Ok(conn) => return Ok(Live::new(conn, share)),
                 // It starts up, or has no place just now.
                 Err(Error::Database(error)) if error.is_transient_in_connect_phase() => {
                     sleep(pause).await;
@@ -202,7 +253,7 @@ impl Inner {
 
     fn keep(self: &Arc<Self>, live: Live) {
         let mut idle = self.idle();
-        if idle.closed || live.made.elapsed() > LIFETIME {
+        if idle.closed || live.made.elapsed() > LIFETIME || self.budget.is_wanted() {
             return;
         }
         if !idle.watched {
@@ -237,12 +288,13 @@ async fn watch(pool: Weak<Inner>, idle_timeout: Duration) {
 // === impl Live ===
 
 impl Live {
-    fn new(conn: PgConnection) -> Self {
+    fn new(conn: PgConnection, share: OwnedSemaphorePermit) -> Self {
         let now = Instant::now();
         Self {
             conn,
             made: now,
             heard: now,
+            _share: share,
         }
     }
 }

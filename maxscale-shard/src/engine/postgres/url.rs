@@ -22,6 +22,8 @@ pub(crate) enum Pooler {
 pub(super) fn connect_options(text: &str) -> Result<(PgConnectOptions, Pooler), String> {
     let mut url = Url::parse(text).map_err(|error| error.to_string())?;
     let pooler = take_pooler(&mut url)?;
+    // Where the server stands matters to its node, not to the connection.
+    take(&mut url, "region=");
     if url.fragment().is_some() {
         return Err("a # in it must be written %23".into());
     }
@@ -76,26 +78,34 @@ pub(super) fn connect_options(text: &str) -> Result<(PgConnectOptions, Pooler), 
     Ok((options, pooler))
 }
 
-/// Takes our own parameter out of the URL, as sqlx knows no such.
 fn take_pooler(url: &mut Url) -> Result<Pooler, String> {
+    let own = take(url, "pooler=");
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    match own.as_slice() {
+        [] | ["none"] => Ok(Pooler::None),
+        ["prepared"] => Ok(Pooler::Prepared),
+        ["unprepared"] => Ok(Pooler::Unprepared),
+        _ => Err("its pooler is none of none, prepared and unprepared".into()),
+    }
+}
+
+/// Takes a parameter of our own out of the URL, as sqlx knows no such.
+fn take(url: &mut Url, name: &str) -> Vec<String> {
     let query = url.query().unwrap_or_default();
-    let (own, others): (Vec<&str>, Vec<&str>) = query
-        .split('&')
-        .partition(|part| part.starts_with("pooler="));
-    let pooler = match own.as_slice() {
-        [] => return Ok(Pooler::None),
-        ["pooler=none"] => Pooler::None,
-        ["pooler=prepared"] => Pooler::Prepared,
-        ["pooler=unprepared"] => Pooler::Unprepared,
-        _ => return Err("its pooler is none of none, prepared and unprepared".into()),
-    };
-    let others = others.join("&");
-    url.set_query(Some(others.as_str()).filter(|others| !others.is_empty()));
-    Ok(pooler)
+    let (own, others): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|part| part.starts_with(name));
+    let own: Vec<String> = (own.iter())
+        .map(|part| part[name.len()..].to_owned())
+        .collect();
+    if !own.is_empty() {
+        let others = others.join("&");
+        url.set_query(Some(others.as_str()).filter(|others| !others.is_empty()));
+    }
+    own
 }
 
 /// What is read of a URL's query, and besides `options[...]`.
-const PARAMETERS: [&str; 19] = [
+const PARAMETERS: [&str; 20] = [
     "application_name",
     "dbname",
     "host",
@@ -104,6 +114,7 @@ const PARAMETERS: [&str; 19] = [
     "password",
     "pooler",
     "port",
+    "region",
     "ssl-ca",
     "ssl-cert",
     "ssl-key",
