@@ -43,6 +43,10 @@ pub struct Database {
     pool: Pool,
     options: DatabaseOptions,
     patience: Duration,
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "a file has connections enough for all")
+    )]
     lane: Lane,
 }
 
