@@ -61,7 +61,20 @@ fn with_file(folder: &Path, text: &str) -> ProcessBuilder {
     Service::builder(folder)
 }
 
-/// One case of the file beside this one.
+/// The cases in the files beside this one.
+fn cases() -> impl Iterator<Item = (&'static str, [&'static str; 4])> {
+    let of_the_feature = if cfg!(feature = "tls") {
+        include_str!("start_errors_with_tls.txt")
+    } else {
+        include_str!("start_errors_without_tls.txt")
+    };
+    let files = [include_str!("start_errors.txt"), of_the_feature];
+    files
+        .into_iter()
+        .flat_map(|file| file.split("\n\n").skip(1))
+        .map(case)
+}
+
 fn case(text: &str) -> (&str, [&str; 4]) {
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     let setting = lines.next().unwrap();
@@ -75,8 +88,7 @@ fn case(text: &str) -> (&str, [&str; 4]) {
 
 #[tokio::test]
 async fn mistake_in_a_setting_is_told_in_four_parts() {
-    let cases = include_str!("start_errors.txt").split("\n\n").skip(1);
-    for (setting, parts) in cases.map(case) {
+    for (setting, parts) in cases() {
         let folder = tempfile::tempdir().unwrap();
         let builder = Service::builder(folder.path());
         let text = filled(setting);
