@@ -5,7 +5,7 @@ use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::KeyRing;
-use maxscale_shard::{Claim, ClaimError, Claims, NodeId, Router, Row, ShardError, Sql};
+use maxscale_shard::{Claim, ClaimError, Claims, NodeId, Router, Row, Shard, ShardError, Sql};
 
 use crate::email::Email;
 use crate::error::AuthError;
@@ -16,8 +16,8 @@ use crate::token::SessionToken;
 
 /// Accounts by email and password. Cheap to clone.
 ///
-/// An account lies on the shard in its id; its email is a claim, so that one
-/// email never has two accounts, whatever crashes when.
+/// An account lies where the router says that its id does; its email is a claim,
+/// so that one email never has two accounts, whatever crashes when.
 #[derive(Clone, Debug)]
 pub struct Accounts(Arc<Inner>);
 
@@ -45,7 +45,7 @@ pub struct AccountsBuilder {
 /// An account, without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its id, which names its shard.
+    /// Its id, by which the router finds its shard.
     pub id: Id,
     /// The normalised email address.
     pub email: String,
@@ -226,8 +226,8 @@ impl Accounts {
             Some((user, _)) if right => {
                 let shard = self.0.router.shard(user.id)?;
                 let mut tx = shard.begin().await?;
-                let (token, session) = self.begin_session(user.id)?;
-                SqlSessions::insert(&mut tx, &session).await?;
+                let (token, session) = self.begin_session(&shard, user.id)?;
+                SqlSessions::insert(&mut tx, &shard, &session).await?;
                 tx.commit().await?;
                 Ok(LoggedIn {
                     token: token.text(&self.0.keys),
@@ -265,8 +265,9 @@ impl Accounts {
     /// Returns [`AuthError::Name`], or [`AuthError::Shard`] when its shard could not be asked.
     pub async fn rename(&self, id: Id, name: &str) -> Result<bool, AuthError> {
         let name = checked_name(name)?;
-        let statement = RENAME.statement().bind(id.shard()).bind(id).bind(name);
-        Ok(self.0.router.shard(id)?.execute(statement).await? == 1)
+        let shard = self.0.router.shard(id)?;
+        let statement = RENAME.statement().bind(shard.id()).bind(id).bind(name);
+        Ok(shard.execute(statement).await? == 1)
     }
 
     /// The sessions, for [`SessionLayer`](crate::SessionLayer).
@@ -290,7 +291,7 @@ impl Accounts {
 
     async fn insert(&self, user: &User, hash: &str) -> Result<SessionToken, AuthError> {
         let shard = self.0.router.shard(user.id)?;
-        let (token, session) = self.begin_session(user.id)?;
+        let (token, session) = self.begin_session(&shard, user.id)?;
         let row = INSERT
             .statement()
             .bind(shard.id())
@@ -301,15 +302,16 @@ impl Accounts {
             .bind(session.created_at);
         let mut tx = shard.begin().await?;
         tx.execute(row).await?;
-        SqlSessions::insert(&mut tx, &session).await?;
+        SqlSessions::insert(&mut tx, &shard, &session).await?;
         tx.commit().await?;
         Ok(token)
     }
 
     async fn forget(&self, id: Id) -> Result<(), AuthError> {
-        let mut tx = self.0.router.shard(id)?.begin().await?;
+        let shard = self.0.router.shard(id)?;
+        let mut tx = shard.begin().await?;
         for text in [FORGET_SESSIONS, FORGET] {
-            tx.execute(text.statement().bind(id.shard()).bind(id))
+            tx.execute(text.statement().bind(shard.id()).bind(id))
                 .await?;
         }
         tx.commit().await?;
@@ -331,8 +333,8 @@ impl Accounts {
         Ok(row.map(read).transpose()?)
     }
 
-    fn begin_session(&self, user: Id) -> Result<(SessionToken, Session), AuthError> {
-        let id = self.0.ids.draw(user.shard());
+    fn begin_session(&self, shard: &Shard, user: Id) -> Result<(SessionToken, Session), AuthError> {
+        let id = self.0.ids.draw(shard.id());
         let token = SessionToken::issue(user, id)?;
         let now: Timestamp = self.0.clock.now();
         let session = Session {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::IdGenerator;
-use maxscale_shard::{Node, Router, Tx};
+use maxscale_shard::{Key, Node, Router, Tx};
 use tokio::sync::watch;
 
 use crate::error::QueueError;
@@ -93,13 +93,29 @@ impl Queue {
         Ok(id)
     }
 
-    /// What is known about a job; `None` if there is no such job.
+    /// What is known about a job; `None` if there is no such job on the shard in its id.
     ///
     /// # Errors
     ///
     /// Returns [`QueueError::Shard`] when its shard cannot be asked.
     pub async fn status(&self, id: JobId) -> Result<Option<JobStatus>, QueueError> {
-        let shard = self.router().shard(id.as_id())?;
+        self.status_for(id.as_id(), id).await
+    }
+
+    /// What is known about a job that was enqueued on the shard of `key`.
+    ///
+    /// Of a key that an override puts on another node the job's id says nothing:
+    /// this finds its jobs there.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError::Shard`] when the key's shard cannot be asked.
+    pub async fn status_for<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        id: JobId,
+    ) -> Result<Option<JobStatus>, QueueError> {
+        let shard = self.router().shard(key)?;
         Ok(store::find(&shard, id).await?)
     }
 

@@ -13,7 +13,9 @@ use crate::track::Tracks;
 /// Measures one track.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measure {
-    /// The track's project, on whose shard both lie.
+    /// Who uploaded it, on whose shard all of it lies.
+    pub user: Uuid,
+    /// The track's project.
     pub project: Uuid,
     /// The track.
     pub track: Uuid,
@@ -49,9 +51,17 @@ impl Handler<Measure> for Measurer {
 
 impl Measurer {
     async fn measure(&self, job: &JobRequest<Measure>) -> Result<Outcome, maxscale_core::BoxError> {
-        let project = Id::from_uuid(job.job().project)?;
-        let id = Id::from_uuid(job.job().track)?;
-        let Some(track) = self.tracks.find(project, id).await? else {
+        let Measure {
+            user,
+            project,
+            track,
+        } = *job.job();
+        let (user, project, id) = (
+            Id::from_uuid(user)?,
+            Id::from_uuid(project)?,
+            Id::from_uuid(track)?,
+        );
+        let Some(track) = self.tracks.find(user, project, id).await? else {
             return Ok(Outcome::Dead("the track was deleted".into()));
         };
         // Also of a missing file another attempt is made: its folder may not be there yet.
@@ -64,8 +74,9 @@ impl Measurer {
             Err(error) => return Err(error.into()),
         };
         // The effect and the job's end are one commit: neither is there without the other.
-        let mut tx = self.router.shard(project)?.begin().await?;
-        Tracks::note(&mut tx, project, id, &found).await?;
+        let shard = self.router.shard(user)?;
+        let mut tx = shard.begin().await?;
+        Tracks::note(&mut tx, &shard, project, id, &found).await?;
         job.complete_in(&mut tx).await?;
         tx.commit().await?;
         Ok(Outcome::Done)

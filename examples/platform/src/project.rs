@@ -55,7 +55,7 @@ impl Projects {
     pub async fn create(&self, user: Id, title: &str) -> Result<Project, ShardError> {
         let shard = self.router.shard(user)?;
         let project = Project {
-            id: self.ids.draw(user.shard()),
+            id: self.ids.draw(shard.id()),
             title: title.to_owned(),
             created_at: self.clock.now(),
         };

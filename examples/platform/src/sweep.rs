@@ -21,8 +21,8 @@ pub const EVERY: Duration = Duration::from_secs(600);
 pub const OLDER_THAN: Duration = Duration::from_secs(3600);
 
 /// The key of a track's object.
-pub fn key(project: Id, track: Id) -> String {
-    format!("tracks/{project}/{track}.wav")
+pub fn key(user: Id, project: Id, track: Id) -> String {
+    format!("tracks/{user}/{project}/{track}.wav")
 }
 
 /// Looks through the objects now and every [`EVERY`], until dropped. `longest` is
@@ -71,18 +71,18 @@ async fn sweep(
     url: &str,
 ) -> Result<bool, maxscale_core::BoxError> {
     // What this program did not name is not its to remove.
-    let Some((project, track)) = ids(url) else {
+    let Some([user, project, track]) = ids(url) else {
         return Ok(false);
     };
-    if tracks.find(project, track).await?.is_some() {
+    if tracks.find(user, project, track).await?.is_some() {
         return Ok(false);
     }
     objects.delete(url).await?;
     Ok(true)
 }
 
-fn ids(url: &str) -> Option<(Id, Id)> {
+fn ids(url: &str) -> Option<[Id; 3]> {
     let rest = url.strip_prefix("file://tracks/")?.strip_suffix(".wav")?;
-    let (project, track) = rest.split_once('/')?;
-    Some((project.parse().ok()?, track.parse().ok()?))
+    let ids: Result<Vec<Id>, _> = rest.split('/').map(str::parse).collect();
+    ids.ok()?.try_into().ok()
 }

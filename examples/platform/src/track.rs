@@ -10,14 +10,14 @@ use maxscale_core::clock::Clock;
 use maxscale_core::fact::TraceId;
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_queue::{EnqueueOptions, JobId, Queue, QueueError};
-use maxscale_shard::{Router, Row, ShardError, Sql, Tx};
+use maxscale_shard::{Router, Row, Shard, ShardError, Sql, Tx};
 
 use crate::audio::Analysis;
 use crate::measure::Measure;
 use crate::objects::Stored;
 use crate::project::read_id;
 
-/// The tracks of all projects. Cheap to clone.
+/// The tracks of all projects, each on the shard of the user who owns it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tracks {
     router: Router,
@@ -29,7 +29,7 @@ pub struct Tracks {
 /// A track.
 #[derive(Clone, Debug)]
 pub struct Track {
-    /// Its id, on its project's shard.
+    /// Its id, drawn on its user's shard.
     pub id: Id,
     /// The name it was uploaded under.
     pub name: String,
@@ -84,28 +84,34 @@ impl Tracks {
         }
     }
 
-    /// Draws the id of a track of `project`, to name its object with.
-    pub fn draw(&self, project: Id) -> Id {
-        self.ids.draw(project.shard())
+    /// Draws the id of a track of `user`, to name its object with.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] for an id that is no user's.
+    pub fn draw(&self, user: Id) -> Result<Id, ShardError> {
+        Ok(self.ids.draw(self.router.route(user)?.virtual_shard()))
     }
 
-    /// Stores the row of an uploaded file and the job that will measure it.
+    /// Stores the row of a file that `user` uploaded and the job that will measure it.
     ///
     /// # Errors
     ///
     /// Returns [`QueueError`]; unless the database was unreachable, nothing is stored.
     pub async fn create(
         &self,
+        user: Id,
         project: Id,
         track: Id,
         name: &str,
         stored: &Stored,
         trace: Option<&TraceId>,
     ) -> Result<JobId, QueueError> {
-        let shard = self.router.shard(project)?;
+        let shard = self.router.shard(user)?;
         let mut tx = shard.begin().await?;
         let options = EnqueueOptions::default().trace_id(trace.cloned());
         let job = Measure {
+            user: user.as_uuid(),
             project: project.as_uuid(),
             track: track.as_uuid(),
         };
@@ -125,45 +131,52 @@ impl Tracks {
         Ok(job)
     }
 
-    /// The track, if it is there. Who may see it is the project's matter.
+    /// The track, if it is there. Whether `user` owns the project is not asked.
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError`] when the project's shard cannot be asked.
-    pub async fn find(&self, project: Id, track: Id) -> Result<Option<Track>, ShardError> {
-        let shard = self.router.shard(project)?;
+    /// Returns [`ShardError`] when the user's shard cannot be asked.
+    pub async fn find(
+        &self,
+        user: Id,
+        project: Id,
+        track: Id,
+    ) -> Result<Option<Track>, ShardError> {
+        let shard = self.router.shard(user)?;
         let statement = LOAD.statement().bind(shard.id()).bind(project).bind(track);
         let row = shard.fetch_optional(statement).await?;
         row.map(|row| Track::read(&row)).transpose()
     }
 
-    /// The 100 newest tracks of `project`.
+    /// The 100 newest tracks of `project`, which `user` owns.
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError`] when the project's shard cannot be asked.
-    pub async fn list(&self, project: Id) -> Result<Vec<Track>, ShardError> {
-        let shard = self.router.shard(project)?;
+    /// Returns [`ShardError`] when the user's shard cannot be asked.
+    pub async fn list(&self, user: Id, project: Id) -> Result<Vec<Track>, ShardError> {
+        let shard = self.router.shard(user)?;
         let rows = shard
             .fetch_all(LIST.statement().bind(shard.id()).bind(project))
             .await?;
         rows.iter().map(Track::read).collect()
     }
 
-    /// Notes in `tx` what was found; false if the track is gone.
+    /// Notes in `tx`, which was begun on `shard`, what was found; false if the
+    /// track is gone.
     ///
     /// # Errors
     ///
     /// Returns [`ShardError`] when the database refuses.
     pub async fn note(
         tx: &mut Tx,
+        shard: &Shard,
         project: Id,
         track: Id,
         found: &Analysis,
     ) -> Result<bool, ShardError> {
         let row = MEASURED
             .statement()
-            .bind(project.shard())
+            .bind(shard.id())
             .bind(project)
             .bind(track)
             .bind(found.duration_seconds())

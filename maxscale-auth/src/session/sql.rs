@@ -1,6 +1,6 @@
 use maxscale_core::clock::Timestamp;
 use maxscale_core::id::Id;
-use maxscale_shard::{Router, ShardError, Sql, Statement, Tx};
+use maxscale_shard::{Router, Shard, ShardError, Sql, Statement, Tx};
 
 use super::{Session, SessionStore};
 
@@ -34,8 +34,12 @@ impl SqlSessions {
     }
 
     /// Stores a new session in the transaction that creates or checks its user.
-    pub(crate) async fn insert(tx: &mut Tx, session: &Session) -> Result<(), ShardError> {
-        let row = keyed(INSERT, session.user, session.id)
+    pub(crate) async fn insert(
+        tx: &mut Tx,
+        shard: &Shard,
+        session: &Session,
+    ) -> Result<(), ShardError> {
+        let row = keyed(INSERT, shard, session.user, session.id)
             .bind(&session.secret_hash[..])
             .bind(session.created_at)
             .bind(session.last_seen);
@@ -43,8 +47,8 @@ impl SqlSessions {
     }
 }
 
-fn keyed(text: Sql, user: Id, session: Id) -> Statement {
-    text.statement().bind(user.shard()).bind(user).bind(session)
+fn keyed(text: Sql, shard: &Shard, user: Id, session: Id) -> Statement {
+    text.statement().bind(shard.id()).bind(user).bind(session)
 }
 
 impl SessionStore for SqlSessions {
@@ -52,7 +56,8 @@ impl SessionStore for SqlSessions {
 
     async fn load(&self, user: Id, session: Id) -> Result<Option<Session>, ShardError> {
         let shard = self.router.shard(user)?;
-        let Some(row) = shard.fetch_optional(keyed(LOAD, user, session)).await? else {
+        let statement = keyed(LOAD, &shard, user, session);
+        let Some(row) = shard.fetch_optional(statement).await? else {
             return Ok(None);
         };
         let hash: Vec<u8> = row.get("secret_hash")?;
@@ -68,12 +73,13 @@ impl SessionStore for SqlSessions {
 
     async fn touch(&self, user: Id, session: Id, now: Timestamp) -> Result<bool, ShardError> {
         let shard = self.router.shard(user)?;
-        let touched = shard.execute(keyed(TOUCH, user, session).bind(now)).await?;
-        Ok(touched == 1)
+        let statement = keyed(TOUCH, &shard, user, session).bind(now);
+        Ok(shard.execute(statement).await? == 1)
     }
 
     async fn revoke(&self, user: Id, session: Id) -> Result<bool, ShardError> {
         let shard = self.router.shard(user)?;
-        Ok(shard.execute(keyed(REVOKE, user, session)).await? == 1)
+        let statement = keyed(REVOKE, &shard, user, session);
+        Ok(shard.execute(statement).await? == 1)
     }
 }

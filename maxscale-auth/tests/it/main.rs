@@ -7,4 +7,5 @@ mod support;
 
 mod accounts;
 mod heals;
+mod overrides;
 mod sessions;

@@ -44,6 +44,8 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) struct Bench {
     pub(crate) fleet: Fleet,
+    pub(crate) nodes: Vec<NodeSpec>,
+    pub(crate) passwords: PasswordPool,
     pub(crate) accounts: Accounts,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) ids: Arc<IdGenerator>,
@@ -74,15 +76,16 @@ impl Bench {
                 }
             }
         }
-        let specs = (1..)
+        let nodes: Vec<NodeSpec> = (1..)
             .zip(&urls)
-            .map(|(at, url)| NodeSpec::parse(url, at).unwrap());
+            .map(|(at, url)| NodeSpec::parse(url, at).unwrap())
+            .collect();
         let mut options = DatabaseOptions::default();
         options.connections = 6;
         options.acquire_timeout = LIMIT;
         options.lock_timeout = LIMIT;
         options.statement_timeout = LIMIT;
-        let config = FleetConfig::new(specs.collect())
+        let config = FleetConfig::new(nodes.clone())
             .shards(16)
             .options(options)
             .migrations(MIGRATIONS);
@@ -97,12 +100,14 @@ impl Bench {
             IdGenerator::new(clock.clone(), KeyspaceTag::default()),
         );
         let ids = Arc::new(ids);
-        let accounts =
-            Accounts::builder(fleet.router().clone(), ids.clone(), keys.clone(), passwords)
-                .clock(clock.clone())
-                .build();
+        let router = fleet.router().clone();
+        let accounts = Accounts::builder(router, ids.clone(), keys.clone(), passwords.clone())
+            .clock(clock.clone())
+            .build();
         Self {
             fleet,
+            nodes,
+            passwords,
             accounts,
             keys,
             ids,

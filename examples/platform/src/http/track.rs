@@ -42,15 +42,17 @@ pub(super) async fn upload(
     let Query(query) = query.map_err(|rejection| query_error(&rejection))?;
     let name = checked_name(query.name.as_deref().unwrap_or("untitled.wav"))?;
     check_headers(&app, &request)?;
-    let project = owned(&app, principal.user(), &project).await?;
+    let user = principal.user();
+    let project = owned(&app, user, &project).await?;
 
     let trace = request.extensions().get::<TraceId>().cloned();
-    let track = app.tracks.draw(project.id);
+    let track = app.tracks.draw(user)?;
     // Stored first: a row never names a file that is not there.
-    let stored = store(&app, project.id, track, request.into_body()).await?;
+    let key = sweep::key(user, project.id, track);
+    let stored = store(&app, &key, request.into_body()).await?;
     let created = app
         .tracks
-        .create(project.id, track, &name, &stored, trace.as_ref());
+        .create(user, project.id, track, &name, &stored, trace.as_ref());
     let job = created.await?;
     let body = json!({ "track": {
         "id": track.to_string(),
@@ -67,15 +69,16 @@ pub(super) async fn read(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path((project, track)) = path.map_err(path_error)?;
-    let project = owned(&app, principal.user(), &project).await?;
+    let user = principal.user();
+    let project = owned(&app, user, &project).await?;
     let missing = || ApiError::not_found("track");
     let track: Id = track.parse().map_err(|_| missing())?;
     let track = app
         .tracks
-        .find(project.id, track)
+        .find(user, project.id, track)
         .await?
         .ok_or_else(missing)?;
-    Ok(Json(json!({ "track": shown(&app, &track).await? })))
+    Ok(Json(json!({ "track": shown(&app, user, &track).await? })))
 }
 
 pub(super) async fn list(
@@ -84,10 +87,11 @@ pub(super) async fn list(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(project) = path.map_err(path_error)?;
-    let project = owned(&app, principal.user(), &project).await?;
+    let user = principal.user();
+    let project = owned(&app, user, &project).await?;
     let mut tracks = Vec::new();
-    for track in app.tracks.list(project.id).await? {
-        tracks.push(shown(&app, &track).await?);
+    for track in app.tracks.list(user, project.id).await? {
+        tracks.push(shown(&app, user, &track).await?);
     }
     Ok(Json(json!({ "tracks": tracks })))
 }
@@ -120,7 +124,7 @@ fn check_headers(app: &App, request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn store(app: &App, project: Id, track: Id, body: Body) -> Result<Stored, ApiError> {
+async fn store(app: &App, key: &str, body: Body) -> Result<Stored, ApiError> {
     let mut body = body.into_data_stream();
     let mut start = BytesMut::new();
     while start.len() < SNIFF_BYTES {
@@ -131,17 +135,16 @@ async fn store(app: &App, project: Id, track: Id, body: Body) -> Result<Stored, 
     }
     audio::sniff(&start).map_err(|error: AudioError| ApiError::from(error))?;
     let start = stream::iter([Ok::<Bytes, axum::Error>(start.freeze())]);
-    let key = sweep::key(project, track);
     let stored = app
         .objects
-        .put(&key, start.chain(body), app.upload_limit)
+        .put(key, start.chain(body), app.upload_limit)
         .await?;
     Ok(stored)
 }
 
 const GAVE_UP: &str = "it could not be measured, and it was tried often";
 
-async fn shown(app: &App, track: &Track) -> Result<Value, ApiError> {
+async fn shown(app: &App, user: Id, track: &Track) -> Result<Value, ApiError> {
     let mut body = json!({ "id": track.id.to_string(), "name": track.name });
     if let Some(measured) = &track.measured {
         body["state"] = "done".into();
@@ -155,7 +158,7 @@ async fn shown(app: &App, track: &Track) -> Result<Value, ApiError> {
             .collect();
         return Ok(body);
     }
-    let job = app.queue.status(track.job.into()).await?;
+    let job = app.queue.status_for(user, track.job.into()).await?;
     let (state, reason) = match job {
         // What used up the last attempt was not the file: it tells of our insides.
         Some(job) if job.state == JobState::Dead && job.attempt >= Measure::MAX_ATTEMPTS => {

@@ -11,6 +11,7 @@ mod kill;
 mod load;
 mod main_job;
 mod node_down;
+mod overrides;
 mod prod;
 mod redis_down;
 mod redis_roles;

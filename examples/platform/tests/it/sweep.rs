@@ -15,8 +15,8 @@ use platform::sweep;
 
 use crate::client::PLUCK;
 
-/// A platform without workers, and a project in it.
-async fn platform(data: &Path, objects: &Path) -> (Platform, Id) {
+/// A platform without workers, and a user with a project in it.
+async fn platform(data: &Path, objects: &Path) -> (Platform, Id, Id) {
     let objects = format!("file://{}", objects.display());
     let set = [
         ("data.dir", data.to_str().unwrap()),
@@ -35,25 +35,27 @@ async fn platform(data: &Path, objects: &Path) -> (Platform, Id) {
         .sign_up(email, "correct horse battery staple", "Ada");
     let ada = ada.await.unwrap().user.id;
     let project = app.projects.create(ada, "Swept").await.unwrap().id;
-    (platform, project)
+    (platform, ada, project)
 }
 
 #[tokio::test]
 async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let objects = folder.path().join("objects");
-    let (platform, project) = platform(&folder.path().join("data"), &objects).await;
+    let (platform, user, project) = platform(&folder.path().join("data"), &objects).await;
     let app = &platform.app;
     let ours = std::fs::read_dir(&objects).unwrap().next().unwrap();
     let ours = ours.unwrap().path();
     // Stored as an upload does it; `with_row` as one that came to its end.
     let put = async |with_row: bool| {
-        let track = app.tracks.draw(project);
+        let track = app.tracks.draw(user).unwrap();
         let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(PLUCK))]);
-        let key = sweep::key(project, track);
+        let key = sweep::key(user, project, track);
         let stored = app.objects.put(&key, body, u64::MAX).await.unwrap();
         if with_row {
-            let created = app.tracks.create(project, track, "a.wav", &stored, None);
+            let created = app
+                .tracks
+                .create(user, project, track, "a.wav", &stored, None);
             created.await.unwrap();
         }
         (stored.url, ours.join(key))
@@ -100,12 +102,12 @@ async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
 async fn sweep_leaves_the_objects_of_other_databases_alone() {
     let folder = tempfile::tempdir().unwrap();
     let objects = folder.path().join("objects");
-    let (theirs, project) = platform(&folder.path().join("theirs"), &objects).await;
+    let (theirs, user, project) = platform(&folder.path().join("theirs"), &objects).await;
     let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(PLUCK))]);
-    let key = sweep::key(project, theirs.app.tracks.draw(project));
+    let key = sweep::key(user, project, theirs.app.tracks.draw(user).unwrap());
     let stored = theirs.app.objects.put(&key, body, u64::MAX).await.unwrap();
 
-    let (ours, _) = platform(&folder.path().join("ours"), &objects).await;
+    let (ours, _, _) = platform(&folder.path().join("ours"), &objects).await;
     let in_an_hour = Clock::system().now().after(Duration::from_secs(3600));
     let app = &ours.app;
     let (later, _time) = Clock::manual(in_an_hour);
