@@ -77,6 +77,10 @@ impl<'k> Key<'k> {
         matches!(self.name, Name::Text(text) if text.is_empty())
     }
 
+    pub(crate) const fn is_longer_than(&self, bytes: usize) -> bool {
+        matches!(self.name, Name::Text(text) if text.len() > bytes)
+    }
+
     /// The id that was given as one.
     pub(crate) const fn id(&self) -> Option<Id> {
         match self.name {

@@ -18,6 +18,7 @@ mod error;
 pub mod fleet;
 mod key;
 mod keyspace;
+pub mod layer;
 mod migrate;
 mod router;
 mod sql;

@@ -33,6 +33,7 @@ mod endpoints;
 mod fleet;
 mod hanging;
 mod keyspace;
+mod layer;
 mod lost_commits;
 mod migrations;
 mod pool;
