@@ -16,7 +16,7 @@ use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
 use maxscale_shard::fleet::{FleetError, Migrate, NodeSpec};
-use maxscale_shard::{Fleet, FleetConfig, sql};
+use maxscale_shard::{Fleet, FleetConfig, Router, sql};
 use tokio::task::JoinHandle;
 
 use crate::folder::DataFolder;
@@ -39,6 +39,8 @@ pub struct Platform {
     pub app: App,
     /// Recognises sessions.
     pub sessions: SessionLayer<SqlSessions>,
+    /// Finds the shard of a user.
+    pub router: Router,
     /// Limits, shared through Redis if there is one.
     pub limits: Limits,
     /// The limit of a user or an address.
@@ -94,7 +96,7 @@ impl Platform {
         let cookie = CookiePolicy::new(settings.tls);
         let app = App::new(Parts {
             profiles: Profiles::new(accounts.clone(), &hub),
-            projects: Projects::new(router, ids, clock.clone()),
+            projects: Projects::new(ids, clock.clone()),
             tracks: tracks.clone(),
             queue: queue.clone(),
             objects: objects.clone(),
@@ -114,6 +116,7 @@ impl Platform {
                 settings.upload_deadline(),
             )),
             app,
+            router,
             requests,
             logins,
             fleet,

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
-use maxscale_shard::{Router, Row, ShardError, Sql};
+use maxscale_shard::{Row, Shard, ShardError, Sql};
 use uuid::Uuid;
 
-/// The projects of all users. Cheap to clone.
+/// The projects of all users, each on the shard of its user. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Projects {
-    router: Router,
     ids: Arc<IdGenerator>,
     clock: Clock,
 }
@@ -42,18 +41,22 @@ const LIST: Sql = Sql::both(
 // === impl Projects ===
 
 impl Projects {
-    /// Projects on the router's nodes.
-    pub const fn new(router: Router, ids: Arc<IdGenerator>, clock: Clock) -> Self {
-        Self { router, ids, clock }
+    /// Projects with ids of `ids`.
+    pub const fn new(ids: Arc<IdGenerator>, clock: Clock) -> Self {
+        Self { ids, clock }
     }
 
-    /// Creates a project of `user`.
+    /// Creates a project of `user`, whose shard is `shard`.
     ///
     /// # Errors
     ///
     /// Returns [`ShardError`] when the user's shard cannot be asked.
-    pub async fn create(&self, user: Id, title: &str) -> Result<Project, ShardError> {
-        let shard = self.router.shard(user)?;
+    pub async fn create(
+        &self,
+        shard: &Shard,
+        user: Id,
+        title: &str,
+    ) -> Result<Project, ShardError> {
         let project = Project {
             id: self.ids.draw(shard.id()),
             title: title.to_owned(),
@@ -70,25 +73,28 @@ impl Projects {
         Ok(project)
     }
 
-    /// The project, if `user` owns it.
+    /// The project, if `user` owns it, whose shard is `shard`.
     ///
     /// # Errors
     ///
     /// Returns [`ShardError`] when the user's shard cannot be asked.
-    pub async fn find(&self, user: Id, project: Id) -> Result<Option<Project>, ShardError> {
-        let shard = self.router.shard(user)?;
+    pub async fn find(
+        &self,
+        shard: &Shard,
+        user: Id,
+        project: Id,
+    ) -> Result<Option<Project>, ShardError> {
         let statement = LOAD.statement().bind(shard.id()).bind(user).bind(project);
         let row = shard.fetch_optional(statement).await?;
         row.map(|row| Project::read(&row)).transpose()
     }
 
-    /// The 100 newest projects of `user`.
+    /// The 100 newest projects of `user`, whose shard is `shard`.
     ///
     /// # Errors
     ///
     /// Returns [`ShardError`] when the user's shard cannot be asked.
-    pub async fn list(&self, user: Id) -> Result<Vec<Project>, ShardError> {
-        let shard = self.router.shard(user)?;
+    pub async fn list(&self, shard: &Shard, user: Id) -> Result<Vec<Project>, ShardError> {
         let rows = shard
             .fetch_all(LIST.statement().bind(shard.id()).bind(user))
             .await?;

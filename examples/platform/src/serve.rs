@@ -19,6 +19,7 @@ use maxscale_core::limit::{ByClientIp, LimitKey as _, LimitLayer};
 use maxscale_core::resilience::DeadlineLayer;
 use maxscale_core::telemetry::Metrics;
 use maxscale_core::{health, telemetry};
+use maxscale_shard::layer::{BySubject, RouteLayer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -182,7 +183,9 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
             platform.requests.clone(),
             user_or_address,
             platform.limits.clone(),
-        ));
+        ))
+        // Who is not logged in has no shard; the handlers that need one say so.
+        .layer(RouteLayer::new(platform.router.clone(), BySubject::new()).optional());
     // Who asks is looked up in a database too, which may hang: within the deadline.
     let within = |deadline| (DeadlineLayer::new(deadline), sessions.clone());
     let quick = logins.merge(http::routes());

@@ -1,9 +1,10 @@
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
+use maxscale_shard::Shard;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,6 +23,7 @@ const MAX_TITLE: usize = 200;
 pub(super) async fn create(
     State(app): State<App>,
     User(principal): User,
+    Extension(shard): Extension<Shard>,
     Body(body): Body<Create>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let title = body.title.trim();
@@ -30,7 +32,7 @@ pub(super) async fn create(
             format!("the title must have 1 to {MAX_TITLE} characters and no control characters");
         return Err(ApiError::new(Refusal::of(Class::Unprocessable).detail(why)));
     }
-    let project = app.projects.create(principal.user(), title).await?;
+    let project = app.projects.create(&shard, principal.user(), title).await?;
     Ok((
         StatusCode::CREATED,
         Json(json!({ "project": shown(&project) })),
@@ -40,8 +42,9 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(app): State<App>,
     User(principal): User,
+    Extension(shard): Extension<Shard>,
 ) -> Result<Json<Value>, ApiError> {
-    let projects = app.projects.list(principal.user()).await?;
+    let projects = app.projects.list(&shard, principal.user()).await?;
     let projects: Vec<Value> = projects.iter().map(shown).collect();
     Ok(Json(json!({ "projects": projects })))
 }
@@ -49,18 +52,25 @@ pub(super) async fn list(
 pub(super) async fn read(
     State(app): State<App>,
     User(principal): User,
+    Extension(shard): Extension<Shard>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(id) = path.map_err(path_error)?;
-    let project = owned(&app, principal.user(), &id).await?;
+    let project = owned(&app, &shard, principal.user(), &id).await?;
     Ok(Json(json!({ "project": shown(&project) })))
 }
 
 /// The project that `id` names, if `user` owns it; 404 in any other case.
-pub(super) async fn owned(app: &App, user: Id, id: &str) -> Result<Project, ApiError> {
+pub(super) async fn owned(
+    app: &App,
+    shard: &Shard,
+    user: Id,
+    id: &str,
+) -> Result<Project, ApiError> {
     let missing = || ApiError::not_found("project");
     let id: Id = id.parse().map_err(|_| missing())?;
-    app.projects.find(user, id).await?.ok_or_else(missing)
+    let project = app.projects.find(shard, user, id).await?;
+    project.ok_or_else(missing)
 }
 
 fn shown(project: &Project) -> Value {

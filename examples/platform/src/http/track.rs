@@ -1,15 +1,16 @@
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use maxscale_core::fact::TraceId;
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
 use maxscale_queue::{Job as _, JobState};
+use maxscale_shard::Shard;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,6 +35,7 @@ const MAX_NAME: usize = 200;
 pub(super) async fn upload(
     State(app): State<App>,
     User(principal): User,
+    Extension(shard): Extension<Shard>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Upload>, QueryRejection>,
     request: Request,
@@ -43,7 +45,7 @@ pub(super) async fn upload(
     let name = checked_name(query.name.as_deref().unwrap_or("untitled.wav"))?;
     check_headers(&app, &request)?;
     let user = principal.user();
-    let project = owned(&app, user, &project).await?;
+    let project = owned(&app, &shard, user, &project).await?;
 
     let trace = request.extensions().get::<TraceId>().cloned();
     let track = app.tracks.draw(user)?;
@@ -66,11 +68,12 @@ pub(super) async fn upload(
 pub(super) async fn read(
     State(app): State<App>,
     User(principal): User,
+    Extension(shard): Extension<Shard>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path((project, track)) = path.map_err(path_error)?;
     let user = principal.user();
-    let project = owned(&app, user, &project).await?;
+    let project = owned(&app, &shard, user, &project).await?;
     let missing = || ApiError::not_found("track");
     let track: Id = track.parse().map_err(|_| missing())?;
     let track = app
@@ -84,11 +87,12 @@ pub(super) async fn read(
 pub(super) async fn list(
     State(app): State<App>,
     User(principal): User,
+    Extension(shard): Extension<Shard>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(project) = path.map_err(path_error)?;
     let user = principal.user();
-    let project = owned(&app, user, &project).await?;
+    let project = owned(&app, &shard, user, &project).await?;
     let mut tracks = Vec::new();
     for track in app.tracks.list(user, project.id).await? {
         tracks.push(shown(&app, user, &track).await?);

@@ -70,7 +70,7 @@ async fn places(to: impl Fn(&[NodeId]) -> Target) -> Vec<((usize, &'static str),
 
     let queue = Queue::new(router.clone(), ids.clone());
     let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
-    let projects = Projects::new(router.clone(), ids, clock.clone());
+    let projects = Projects::new(ids, clock.clone());
     let objects = objects(folder.path()).await;
     let measurer = Measurer {
         router: router.clone(),
@@ -80,9 +80,16 @@ async fn places(to: impl Fn(&[NodeId]) -> Target) -> Vec<((usize, &'static str),
     let worker = Worker::builder(queue.clone()).register(measurer).start();
     let worker = worker.unwrap();
 
-    let project = projects.create(user, "Moved").await.unwrap().id;
-    assert!(projects.find(user, project).await.unwrap().is_some());
-    assert_eq!(projects.list(user).await.unwrap().len(), 1);
+    let shard = router.shard(user).unwrap();
+    let project = projects.create(&shard, user, "Moved").await.unwrap().id;
+    assert!(
+        projects
+            .find(&shard, user, project)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(projects.list(&shard, user).await.unwrap().len(), 1);
     let track = upload(&tracks, &objects, user, project).await;
     // To the sweep, an object whose row is looked for elsewhere is an orphan.
     sweep::once(&objects, &tracks, &clock, Duration::ZERO).await;

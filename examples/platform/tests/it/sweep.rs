@@ -34,7 +34,8 @@ async fn platform(data: &Path, objects: &Path) -> (Platform, Id, Id) {
         .accounts
         .sign_up(email, "correct horse battery staple", "Ada");
     let ada = ada.await.unwrap().user.id;
-    let project = app.projects.create(ada, "Swept").await.unwrap().id;
+    let shard = platform.router.shard(ada).unwrap();
+    let project = app.projects.create(&shard, ada, "Swept").await.unwrap().id;
     (platform, ada, project)
 }
 
