@@ -99,7 +99,7 @@ macro_rules! taken {
     };
 }
 
-/// Node-wide: one claim for all virtual shards of a node.
+/// Node-wide, by `ms_job_due`: one claim for all virtual shards of a node.
 pub(super) const CLAIM: Sql = Sql::each(
     concat!(
         // Materialized, so that no more rows are locked than the limit says.
@@ -129,7 +129,7 @@ pub(super) const CLAIM: Sql = Sql::each(
     ),
 );
 
-/// Node-wide: all leases of a worker on a node at once.
+/// Node-wide, by the primary key: all leases of a worker on a node at once.
 ///
 /// A row that a handler's open transaction completes is passed over, or it
 /// would hold up the renewal of all others.
@@ -182,7 +182,8 @@ macro_rules! settle {
     };
 }
 
-/// Node-wide: the ends of many runs at once, each fenced by worker and token.
+/// Node-wide, by the primary key: the ends of many runs at once, each fenced by
+/// worker and token.
 pub(super) const SETTLE: Sql = Sql::each(
     settle!(
         pg_now!(),
