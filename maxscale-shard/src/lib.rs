@@ -38,7 +38,8 @@ pub use sql::{
     TxOptions, Value, Watermark, Work, sql,
 };
 pub use topology::{
-    Epoch, NodeId, Override, SlotMove, SlotState, Target, Topology, TopologyBuilder, TopologyError,
+    Epoch, MapTextError, NodeId, Override, SlotMove, SlotState, Target, Topology, TopologyBuilder,
+    TopologyError,
 };
 #[cfg(feature = "toml")]
 pub use topology::{MapFile, MapFileError};

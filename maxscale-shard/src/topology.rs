@@ -4,6 +4,7 @@ mod error;
 mod file;
 mod overrides;
 mod plan;
+mod text;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use error::TopologyError;
 pub use file::{MapFile, MapFileError};
 pub use overrides::{Override, Target};
 pub use plan::SlotMove;
+pub use text::MapTextError;
 
 pub(crate) use overrides::Instead;
 use overrides::Overrides;
