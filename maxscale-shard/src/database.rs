@@ -1,3 +1,5 @@
+mod announce;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;

@@ -270,11 +270,6 @@ impl Topology {
         self.overrides.find(key)
     }
 
-    /// The place of each slot's node, as the catalog stores it.
-    pub(crate) fn places(&self) -> impl Iterator<Item = u16> {
-        self.slots.iter().map(|slot| slot.node)
-    }
-
     /// Whether this can be a map of `keyspace`.
     ///
     /// # Errors

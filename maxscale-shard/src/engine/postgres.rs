@@ -1,6 +1,7 @@
 //! PostgreSQL: connections whose every setting comes from the URL.
 
 mod budget;
+mod listen;
 mod plain;
 mod pool;
 mod url;
@@ -18,6 +19,7 @@ use crate::error::ShardError;
 use crate::sql::{Row, Statement, Watermark};
 
 pub(crate) use budget::Budget;
+pub(crate) use listen::Announcements;
 pub(crate) use plain::{begin, commit, depth, nest, rollback, run_script};
 
 pub(crate) use pool::{Left, Pool, Pooled};

@@ -22,17 +22,13 @@ pub(super) async fn ready(
     let (report, mut reports) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let nodes = router.nodes();
-    for (at, node) in nodes.iter().cloned().enumerate() {
-        let late = Late {
-            node,
-            at,
-            keyspace: router.whole_keyspace().clone(),
-            sets: config.node_sets.clone(),
-            mode: config.migrate,
-            cluster,
-        };
+    for (at, node) in nodes.iter().enumerate() {
+        let late = Late::new(node, router, config, cluster);
         let report = report.clone();
-        tasks.spawn(late.run(report));
+        tasks.spawn(late.run(move |tried| {
+            // Nobody listens once the start is over; the log has it.
+            let _ = report.send((at, tried));
+        }));
     }
     drop(report);
 
@@ -60,10 +56,20 @@ pub(super) async fn ready(
     Ok(tasks)
 }
 
+/// Readies one node that a new map brought.
+pub(super) fn tend(
+    tasks: &mut JoinSet<()>,
+    node: &Node,
+    router: &Router,
+    config: &FleetConfig,
+    cluster: Uuid,
+) {
+    tasks.spawn(Late::new(node, router, config, cluster).run(drop));
+}
+
 /// One node on its way to being ready.
 struct Late {
     node: Node,
-    at: usize,
     keyspace: Keyspace,
     sets: Vec<MigrationSet>,
     mode: Migrate,
@@ -71,7 +77,17 @@ struct Late {
 }
 
 impl Late {
-    async fn run(self, report: mpsc::UnboundedSender<(usize, Result<(), FleetError>)>) {
+    fn new(node: &Node, router: &Router, config: &FleetConfig, cluster: Uuid) -> Self {
+        Self {
+            node: node.clone(),
+            keyspace: router.whole_keyspace().clone(),
+            sets: config.node_sets.clone(),
+            mode: config.migrate,
+            cluster,
+        }
+    }
+
+    async fn run(self, report: impl Fn(Result<(), FleetError>)) {
         let node = self.node.id();
         let (mut told, mut patience) = (None, Patience::without_end());
         loop {
@@ -89,8 +105,7 @@ impl Late {
                     }
                 }
             }
-            // Nobody listens once the start is over; the log has it.
-            let _ = report.send((self.at, tried));
+            report(tried);
             if done {
                 return;
             }

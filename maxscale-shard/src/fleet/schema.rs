@@ -54,6 +54,12 @@ pub(super) const CATALOG: MigrationSet = MigrationSet {
             ALTER TABLE ms_keyspace ADD COLUMN tag integer NOT NULL DEFAULT 0;
             ALTER TABLE ms_keyspace ADD COLUMN vindex text NOT NULL DEFAULT 'id'",
         },
+        Migration {
+            version: 3,
+            name: "maps as text, with their nodes, states and overrides",
+            postgres: "ALTER TABLE ms_map ADD COLUMN body text",
+            sqlite: "ALTER TABLE ms_map ADD COLUMN body TEXT",
+        },
     ],
 };
 

@@ -59,6 +59,16 @@ impl Router {
         Ok(Self::over(keyspace, map, opener, true))
     }
 
+    /// Whether [`reload`](Self::reload) would open the nodes of `topology`.
+    pub(crate) fn check(&self, topology: &Topology, nodes: &[NodeSpec]) -> Result<(), ReloadError> {
+        topology.fits(&self.0.keyspace)?;
+        let listed = |id: &&NodeId| nodes.iter().any(|node| node.id() == *id);
+        match topology.nodes().iter().find(|id| !listed(id)) {
+            Some(id) => Err(ReloadError::NoEntry(id.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Swaps the map, of this router and all its clones.
     ///
     /// A server whose node and URL are unchanged keeps its connections; one that

@@ -78,7 +78,7 @@ mod tests {
 
     fn held(map: &Topology, count: usize) -> Vec<usize> {
         let mut held = vec![0; count];
-        for place in map.places() {
+        for place in map.slots.iter().map(|slot| slot.node) {
             held[usize::from(place)] += 1;
         }
         held

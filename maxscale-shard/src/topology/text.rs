@@ -10,7 +10,8 @@
 //!  override shard 17 - acme
 //! ```
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::str::FromStr;
 
 use maxscale_core::fact::{RegionId, VirtualShard};
 
@@ -31,34 +32,37 @@ pub enum MapTextError {
 
 // === impl Topology ===
 
-impl Topology {
-    /// The map as text. Equal maps have equal texts.
-    pub(crate) fn to_text(&self) -> String {
-        let mut text = format!("epoch {}\nshards {}\n", self.epoch, self.shards());
-        // Writing into a String cannot fail.
+/// The map as its catalog stores it. Equal maps have equal texts.
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "epoch {}\nshards {}", self.epoch, self.shards())?;
         for node in &self.nodes {
-            let _ = writeln!(text, "node {node}");
+            writeln!(f, "node {node}")?;
         }
         let mut first = 0;
         for run in self.slots.chunk_by(|a, b| a == b) {
             let (slot, next) = (run[0], first + run.len());
             let (state, node) = (slot.state, &self.nodes[usize::from(slot.node)]);
-            let _ = writeln!(text, "slots {first} {} {state} {node}", next - 1);
+            writeln!(f, "slots {first} {} {state} {node}", next - 1)?;
             first = next;
         }
         for over in self.overrides() {
             let region = over.region().map_or("-", RegionId::as_str);
             let key = escaped(over.key());
-            let _ = match over.to() {
-                Target::Shard(shard) => writeln!(text, "override shard {shard} {region} {key}"),
-                Target::Node(node) => writeln!(text, "override node {node} {region} {key}"),
-            };
+            match over.to() {
+                Target::Shard(shard) => writeln!(f, "override shard {shard} {region} {key}")?,
+                Target::Node(node) => writeln!(f, "override node {node} {region} {key}")?,
+            }
         }
-        text
+        Ok(())
     }
+}
 
-    /// Reads what [`to_text`](Self::to_text) wrote.
-    pub(crate) fn from_text(text: &str) -> Result<Self, MapTextError> {
+impl FromStr for Topology {
+    type Err = MapTextError;
+
+    /// Reads a map from the text that it is displayed as.
+    fn from_str(text: &str) -> Result<Self, MapTextError> {
         let (mut epoch, mut shards, mut nodes) = (None, None, Vec::new());
         let (mut slots, mut overrides) = (Vec::new(), Vec::new());
         for (line, told) in (1..).zip(text.lines()) {
@@ -203,20 +207,20 @@ mod tests {
                 map = map.divert(if *regional { key.within(&region) } else { key }, to);
             }
             let map = map.build().unwrap();
-            let text = map.to_text();
-            prop_assert_eq!(Topology::from_text(&text).unwrap(), map);
+            let text = map.to_string();
+            prop_assert_eq!(text.parse::<Topology>().unwrap(), map);
         }
 
         #[test]
         fn any_other_text_is_refused_and_not_a_fault(text in "(epoch [0-9]{1,3}\n)?(shards [0-9]{1,9}\n)?(node [a-z]{0,3}\n){0,3}(slots [0-9 ]{0,8} serving [a-z]{1,2}\n){0,3}\\PC{0,20}") {
-            let _ = Topology::from_text(&text);
+            let _ = text.parse::<Topology>();
         }
     }
 
     #[test]
     fn text_with_a_gap_an_unknown_word_or_a_bad_number_is_refused() {
         let good = "epoch 7\nshards 4\nnode a\nslots 0 3 serving a\noverride shard 1 - x%0ay\n";
-        let map = Topology::from_text(good).unwrap();
+        let map = good.parse::<Topology>().unwrap();
         assert_eq!(map.overrides().next().unwrap().key(), "x\ny");
         for (part, instead) in [
             ("slots 0 3", "slots 0 2"),
@@ -232,7 +236,7 @@ mod tests {
             (" - x%0ay", ""),
         ] {
             let bad = good.replace(part, instead);
-            assert!(Topology::from_text(&bad).is_err(), "{bad}");
+            assert!(bad.parse::<Topology>().is_err(), "{bad}");
         }
     }
 }

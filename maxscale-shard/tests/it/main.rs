@@ -35,6 +35,7 @@ mod hanging;
 mod keyspace;
 mod layer;
 mod lost_commits;
+mod maps;
 mod migrations;
 mod pool;
 mod routing;

@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::Pooler;
 use super::budget::Budget;
+use super::{Announcements, Pooler};
 use crate::database::{DatabaseOptions, Lane};
 
 /// A connection that was silent for longer is asked for a sign of life before it is used.
@@ -146,6 +146,18 @@ impl Pool {
         let connected = async { self.0.connect.connect().await?.close().await };
         let done = timeout(self.0.acquire_timeout, connected).await;
         done.unwrap_or(Err(Error::PoolTimedOut))
+    }
+
+    /// What is announced on `channel`; None where a pooler stands in between.
+    pub(crate) async fn announcements(
+        &self,
+        channel: &str,
+    ) -> Result<Option<Announcements>, Error> {
+        if self.0.pooler != Pooler::None {
+            return Ok(None);
+        }
+        let on = Announcements::on(channel, self.0.connect.clone());
+        on.await.map(Some)
     }
 
     /// Refuses everybody from now on; returns once every connection is back and closed.
