@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::fact::VirtualShard;
+use tokio::sync::OnceCell;
 
+use crate::engine::capabilities::Capabilities;
 use crate::error::ShardError;
 use crate::sql::{Conn, Engine, Row, Statement, Tx, TxOptions, conn::RawConn};
 
@@ -45,6 +47,7 @@ pub struct Database {
     pool: Pool,
     options: DatabaseOptions,
     patience: Duration,
+    capabilities: Arc<OnceCell<Capabilities>>,
     #[cfg_attr(
         not(feature = "postgres"),
         expect(dead_code, reason = "a file has connections enough for all")
@@ -139,6 +142,7 @@ impl Opener {
             pool,
             options: *options,
             patience: patience.unwrap_or(Duration::MAX),
+            capabilities: Arc::default(),
             lane: Lane::Requests,
         })
     }
@@ -201,6 +205,31 @@ impl Database {
             Pool::Postgres(_) => Engine::Postgres,
             #[cfg(feature = "sqlite")]
             Pool::Sqlite(_) => Engine::Sqlite,
+            Pool::Never(never) => crate::engine::never(never),
+        }
+    }
+
+    /// What the database can do on this way to it, asked in one statement by the
+    /// first caller and known from then on: a server that is given other
+    /// settings is told of when the process starts anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch_all`](Self::fetch_all); the next caller asks again.
+    pub async fn capabilities(&self) -> Result<Capabilities, ShardError> {
+        let asked = (self.capabilities).get_or_try_init(|| self.ask_capabilities());
+        asked.await.copied()
+    }
+
+    async fn ask_capabilities(&self) -> Result<Capabilities, ShardError> {
+        match &self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(pool) => {
+                let (name, patience) = (&self.name, self.patience);
+                crate::engine::postgres::capabilities::ask(name, pool, self.lane, patience).await
+            }
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(_) => Ok(Capabilities::SQLITE),
             Pool::Never(never) => crate::engine::never(never),
         }
     }

@@ -1,5 +1,6 @@
 //! The two engines: how each is opened and spoken to.
 
+pub(crate) mod capabilities;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod driver;
 #[cfg(feature = "postgres")]

@@ -27,6 +27,7 @@ mod vindex;
 
 pub use claim::{Claim, ClaimError, Claims};
 pub use database::{Database, DatabaseOptions};
+pub use engine::capabilities::{Capabilities, Product};
 pub use error::ShardError;
 pub use fleet::{Fleet, FleetConfig};
 pub use key::{Key, KeyError};

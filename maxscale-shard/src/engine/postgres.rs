@@ -1,6 +1,7 @@
 //! PostgreSQL: connections whose every setting comes from the URL.
 
 mod budget;
+pub(crate) mod capabilities;
 mod listen;
 mod plain;
 mod pool;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use maxscale_core::fact::RegionId;
 
 use crate::database::{Database, Opener};
+use crate::engine::capabilities::Capabilities;
 use crate::error::ShardError;
 use crate::fleet::{EndpointSpec, NodeSpec};
 use crate::topology::NodeId;
@@ -162,6 +163,16 @@ impl Endpoint {
     /// The way past a pooler, if there is one besides.
     pub(crate) const fn direct(&self) -> Option<&Database> {
         self.direct.as_ref()
+    }
+
+    /// What the server can do, for whoever takes the way past a pooler if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::capabilities`].
+    pub async fn capabilities(&self) -> Result<Capabilities, ShardError> {
+        let way = self.direct.as_ref().unwrap_or(&self.database);
+        way.capabilities().await
     }
 
     /// Where it stands, if somebody said so.

@@ -25,6 +25,7 @@ macro_rules! on_both {
 
 mod support;
 
+mod capabilities;
 mod claims;
 mod closures;
 mod degraded;
