@@ -189,6 +189,10 @@ fn statement_without_a_shard_is_found_however_it_is_written() {
             "names no",
         ),
         (
+            r#"fn f() { sql("INSERT INTO t (shard_id, id) SELECT shard_id, id FROM u WHERE shard_id = $1") }"#,
+            "names no shard_id of t",
+        ),
+        (
             r#"fn f() { sql("SELECT 1 FROM t JOIN u ON u.id = t.id WHERE t.shard_id = $1") }"#,
             "names no shard_id of u",
         ),
