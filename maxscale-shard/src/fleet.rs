@@ -25,6 +25,7 @@ mod follow;
 mod home;
 mod identity;
 mod limits;
+mod memory;
 mod patience;
 mod ready;
 mod schema;
@@ -52,6 +53,7 @@ pub use status::{MapProblem, MapStatus};
 
 use error::names;
 use follow::Follower;
+use memory::Remembered;
 use settle::Charter;
 
 /// All databases of a service, open. Dropping it ends the tries for nodes that
@@ -64,6 +66,7 @@ pub struct Fleet {
     catalog: Node,
     /// Rung when this process changed the map.
     hint: Arc<Notify>,
+    memory: Remembered,
     status: watch::Receiver<MapStatus>,
     // Held so that dropping the fleet aborts it.
     _follower: JoinSet<()>,
@@ -97,11 +100,12 @@ impl Fleet {
         let router = Router::new(keyspace, found.topology, ordered, opener);
         let late = ready::ready(&router, &charter.config, found.cluster, start).await?;
         let hint = Arc::new(Notify::new());
+        let memory = Remembered::new(found.memory, hint.clone());
         let (follower, status) = Follower::new(
             router.clone(),
             charter.clone(),
             (found.catalog.clone(), found.cluster),
-            hint.clone(),
+            (hint.clone(), memory.clone()),
             found.problem,
         );
         let mut following = JoinSet::new();
@@ -111,6 +115,7 @@ impl Fleet {
             charter,
             catalog: found.catalog,
             hint,
+            memory,
             status,
             _follower: following,
         })
@@ -131,23 +136,30 @@ impl Fleet {
         self.status.borrow().clone()
     }
 
-    /// Stores `value` under `name` in the catalog unless something is stored
-    /// there; gives what is stored.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ShardError`] when the catalog cannot be asked.
-    pub async fn remember(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, ShardError> {
-        catalog::remember(&self.catalog(), name, value).await
+    /// What is known of the map, as it changes.
+    pub fn watch_map(&self) -> watch::Receiver<MapStatus> {
+        self.status.clone()
     }
 
-    /// What is stored under `name` in the catalog.
+    /// Stores `value` under `name` in the catalog unless something is stored
+    /// there, for ever; gives what is stored. What is known already, also from a
+    /// [copy](FleetConfig::map_copy), is not asked for again.
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError`] when the catalog cannot be asked.
+    /// Returns [`ShardError`] when the catalog has to be asked and cannot.
+    pub async fn remember(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, ShardError> {
+        self.memory.remember(&self.catalog(), name, value).await
+    }
+
+    /// What is stored under `name` in the catalog. What is known already is not
+    /// asked for again.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the catalog has to be asked and cannot.
     pub async fn recall(&self, name: &str) -> Result<Option<Vec<u8>>, ShardError> {
-        catalog::recall(&self.catalog(), name).await
+        self.memory.recall(&self.catalog(), name).await
     }
 
     /// Closes every connection.

@@ -15,7 +15,7 @@ use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
 use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
-use maxscale_shard::fleet::{FleetError, Migrate, NodeSpec};
+use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec};
 use maxscale_shard::{Fleet, FleetConfig, Router, sql};
 use tokio::task::JoinHandle;
 
@@ -165,6 +165,40 @@ pub async fn migrate(settings: &Settings) -> Result<(), StartError> {
     }
 }
 
+/// What an operator may do about the shard map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the program names each")]
+pub enum MapCommand {
+    /// Nothing but look.
+    Show,
+    /// Put the map in use into the catalog again, above every epoch.
+    Lift,
+}
+
+/// Does what `command` says; gives the map in use as text, and what the catalog
+/// says of it.
+///
+/// # Errors
+///
+/// Returns [`StartError`].
+pub async fn map(settings: &Settings, command: MapCommand) -> Result<String, StartError> {
+    let (_folder, fleet) = open_fleet(settings, Migrate::Check).await?;
+    if command == MapCommand::Lift {
+        let lifted = fleet.lift().await;
+        lifted.map_err(|error| match error {
+            ChangeError::Fleet(error) => StartError::Fleet(error),
+            error => StartError::Assemble(error.into()),
+        })?;
+    }
+    let problem = fleet.map_status().problem;
+    let map = fleet.router().topology();
+    fleet.close().await;
+    Ok(match problem.filter(|_| command == MapCommand::Show) {
+        Some(problem) => format!("{map}not confirmed: {problem}"),
+        None => format!("{map}confirmed by the catalog"),
+    })
+}
+
 async fn open_fleet(
     settings: &Settings,
     migrate: Migrate,
@@ -199,6 +233,9 @@ async fn open_fleet(
         .migrations(crate::schema::MIGRATIONS);
     if let Some(url) = catalog {
         config = config.catalog(url);
+    }
+    if let Some(path) = &settings.map_copy {
+        config = config.map_copy(path);
     }
     Ok((folder, Fleet::open(config).await?))
 }
@@ -318,6 +355,12 @@ fn health(fleet: &Fleet, redis: &RedisHandles, clock: &Clock) -> Health {
         };
         health.register(node.id().as_str(), Importance::Degrading, check);
     }
+    let map = fleet.watch_map();
+    let confirmed = move || {
+        let problem = map.borrow().problem.clone();
+        async move { problem.map_or(Ok(()), |problem| Err(problem.into())) }
+    };
+    health.register("shard map", Importance::Degrading, confirmed);
     redis::register(redis, &health);
     health
 }

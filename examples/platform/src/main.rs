@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use maxscale_core::config::Explanation;
 use maxscale_core::telemetry::{self, Format, Metrics, TelemetryConfig};
-use platform::assembly::{self, Platform};
+use platform::assembly::{self, MapCommand, Platform};
 use platform::banner::Banner;
 use platform::serve::{Listeners, serve};
 use platform::settings::{self, Settings};
@@ -38,11 +38,23 @@ enum Command {
     Serve,
     /// Runs pending migrations and ends.
     Migrate,
+    /// Prints the shard map in use, and whether the catalog confirms it.
+    Map {
+        #[command(subcommand)]
+        what: Option<MapChange>,
+    },
     /// Prints every effective setting and where it came from.
     Config {
         #[command(subcommand)]
         what: Option<Listing>,
     },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum MapChange {
+    /// Puts the map in use into the catalog again, above every epoch: for a
+    /// catalog that was restored from a backup.
+    Lift,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -111,6 +123,16 @@ fn run(args: Args, command: Command) -> Result<(), String> {
     let done = runtime.block_on(async {
         match command {
             Command::Migrate => assembly::migrate(&settings).await,
+            Command::Map { what } => {
+                let command = match what {
+                    Some(MapChange::Lift) => MapCommand::Lift,
+                    None => MapCommand::Show,
+                };
+                let told = assembly::map(&settings, command).await?;
+                // A closed standard output is nobody who would read it.
+                let _ = print(&told);
+                Ok(())
+            }
             _ => start(&settings).await,
         }
     });

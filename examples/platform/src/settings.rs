@@ -5,7 +5,7 @@ mod schema;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub nodes: Option<Vec<String>>,
     /// Replicas of the nodes, each with its node's name.
     pub replicas: Option<Vec<String>>,
+    /// Where the last good map is kept.
+    pub map_copy: Option<PathBuf>,
     /// The number of virtual shards.
     pub shards: u32,
     /// The catalog's URL, if it is a database of its own.
@@ -73,6 +75,15 @@ pub struct Settings {
     pub log_format: String,
     /// Whether logs on a terminal have colours.
     pub log_color: bool,
+}
+
+/// Where the last good map is kept: in prod only in a folder that somebody chose.
+fn map_copy(config: &Config, data: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    if let Some(path) = config.get::<Option<String>>("shards.map_copy")? {
+        return Ok(Some(path.into()));
+    }
+    let chosen = config.profile() == Profile::Dev || config.is_configured("data.dir");
+    Ok(chosen.then(|| data.join("shard-map")))
 }
 
 impl fmt::Debug for Settings {
@@ -110,6 +121,7 @@ impl Settings {
             deadline: config.get("http.deadline")?,
             upload_limit: config.get("http.upload_limit")?,
             objects: objects.unwrap_or_else(|| format!("file://{}/objects", data.display())),
+            map_copy: map_copy(config, &data)?,
             data,
             nodes: config.get("shards.nodes")?,
             replicas: config.get("shards.replicas")?,

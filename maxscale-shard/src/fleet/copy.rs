@@ -1,7 +1,9 @@
-//! The last good map, kept in a file: a start without the catalog goes on from it.
+//! The last good map and what else a start asks the catalog for, kept in a file:
+//! a start without the catalog goes on from it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -17,8 +19,13 @@ use crate::topology::{NodeId, Topology};
 pub(super) struct MapCopy {
     pub(super) cluster: Uuid,
     pub(super) home: Home,
+    /// What the catalog remembers, as far as it was asked for.
+    pub(super) memory: Memory,
     pub(super) topology: Topology,
 }
+
+/// Values by their names. What is stored under a name is never changed.
+pub(super) type Memory = BTreeMap<String, Vec<u8>>;
 
 /// Where the catalog is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +71,14 @@ impl MapCopy {
             Home::Apart => "apart".to_owned(),
             Home::Node(node) => format!("on {node}"),
         };
-        let mut text = format!(
-            "{TITLE}\ncluster {}\nkeyspace {}\ncatalog {home}\n{}",
-            self.cluster,
-            identity(keyspace),
-            self.topology
-        );
-        let sum = sum(&text);
+        let (cluster, identity) = (self.cluster, identity(keyspace));
+        let mut text = format!("{TITLE}\ncluster {cluster}\nkeyspace {identity}\ncatalog {home}\n");
         // Writing into a String cannot fail.
+        for (name, value) in &self.memory {
+            let _ = writeln!(text, "memory {} {name}", hex(value));
+        }
+        let _ = write!(text, "map\n{}", self.topology);
+        let sum = sum(&text);
         let _ = writeln!(text, "sha256 {sum}");
         text
     }
@@ -83,7 +90,8 @@ impl MapCopy {
         if last.strip_prefix("sha256 ")? != sum(body) {
             return None;
         }
-        let mut lines = body.splitn(5, '\n');
+        let (told, map) = body.split_once("\nmap\n")?;
+        let mut lines = told.lines();
         if lines.next()? != TITLE {
             return None;
         }
@@ -95,11 +103,17 @@ impl MapCopy {
             "apart" => Home::Apart,
             on => Home::Node(NodeId::new(on.strip_prefix("on ")?).ok()?),
         };
-        let topology: Topology = lines.next()?.parse().ok()?;
+        let mut memory = Memory::new();
+        for line in lines {
+            let (value, name) = line.strip_prefix("memory ")?.split_once(' ')?;
+            memory.insert(name.to_owned(), unhex(value)?);
+        }
+        let topology: Topology = map.parse().ok()?;
         topology.fits(keyspace).ok()?;
         Some(Self {
             cluster,
             home,
+            memory,
             topology,
         })
     }
@@ -115,12 +129,23 @@ fn identity(keyspace: &Keyspace) -> String {
 }
 
 fn sum(text: &str) -> String {
-    let mut hex = String::new();
-    for byte in Sha256::digest(text.as_bytes()) {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         // Writing into a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
+        let _ = write!(text, "{byte:02x}");
     }
-    hex
+    text
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    let pairs = text.as_bytes().chunks_exact(2);
+    let whole = pairs.remainder().is_empty();
+    whole.then(|| pairs.map(byte).collect())?
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
@@ -132,12 +157,17 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     }
     // Several processes may keep theirs in one place.
     let fresh = path.with_added_extension(Uuid::new_v4().simple().to_string());
-    let written = File::create_new(&fresh).and_then(|mut file| {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    // A key may be among what is remembered.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&fresh).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&fresh, path)?;
         // The rename itself is on disk only with its folder.
-        folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        folder.map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
     });
     if written.is_err() {
         let _ = fs::remove_file(&fresh);
@@ -161,6 +191,10 @@ mod tests {
         MapCopy {
             cluster: Uuid::from_u128(7),
             home,
+            memory: Memory::from([
+                ("key-1".to_owned(), vec![0, 10, 255]),
+                ("with spaces in it".to_owned(), Vec::new()),
+            ]),
             topology: Topology::even(nodes.into(), 16).unwrap(),
         }
     }

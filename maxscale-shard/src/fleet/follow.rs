@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::copy::{Home, MapCopy};
+use super::memory::Remembered;
 use super::patience::jitter;
 use super::settle::Charter;
 use super::{FleetError, MapProblem, MapStatus, NodeSpec, catalog, ready};
@@ -30,7 +31,8 @@ pub(super) struct Follower {
     hint: Arc<Notify>,
     status: watch::Sender<MapStatus>,
     /// What the copy on disk holds.
-    kept: Option<Arc<Topology>>,
+    kept: Option<(Arc<Topology>, usize)>,
+    memory: Remembered,
     /// Nodes that somebody makes ready.
     tended: HashSet<NodeId>,
 }
@@ -46,7 +48,7 @@ impl Follower {
         router: Router,
         charter: Charter,
         (catalog, cluster): (Node, Uuid),
-        hint: Arc<Notify>,
+        (hint, memory): (Arc<Notify>, Remembered),
         problem: Option<MapProblem>,
     ) -> (Self, watch::Receiver<MapStatus>) {
         let settled = problem.is_none();
@@ -66,6 +68,7 @@ impl Follower {
             hint,
             status,
             kept: None,
+            memory,
             tended: nodes.iter().map(|node| node.id().clone()).collect(),
         };
         (follower, told)
@@ -111,12 +114,13 @@ impl Follower {
     async fn ask(&mut self) -> Result<(), MapProblem> {
         // Taken before the catalog is asked, so that it is not the newer one.
         let used = self.router.topology();
-        let (cluster, stored) = self.stored().await.map_err(|error| match error {
+        let stored = self.stored().await.map_err(|error| match error {
             FleetError::Shard(error) if error.may_pass() => {
                 MapProblem::Away(Chain(&error).to_string())
             }
             error => MapProblem::Refused(Chain(&error).to_string()),
         })?;
+        let (cluster, stored) = stored.ok_or(MapProblem::Gone)?;
         if cluster != self.cluster {
             return Err(MapProblem::Foreign);
         }
@@ -135,13 +139,15 @@ impl Follower {
         Ok(())
     }
 
-    async fn stored(&mut self) -> Result<(Uuid, Topology), FleetError> {
+    async fn stored(&mut self) -> Result<Option<(Uuid, Topology)>, FleetError> {
         if !self.settled {
-            self.charter.settle(&self.catalog).await?;
-            self.settled = true;
+            let again = self.charter.settle_again(&self.catalog).await?;
+            self.settled = again.is_some();
+            return Ok(again);
         }
         let catalog = self.catalog.database().background().called("catalog");
-        catalog::newest(&catalog, &self.charter.keyspace).await
+        let newest = catalog::newest(&catalog, &self.charter.keyspace);
+        newest.await.map(Some)
     }
 
     /// Keeps the map in use on disk.
@@ -149,7 +155,9 @@ impl Follower {
         let Some(path) = self.charter.config.copy.clone() else {
             return;
         };
-        let used = self.router.topology();
+        let memory = self.memory.all();
+        // Nothing that was remembered is ever changed, so their number says enough.
+        let used = (self.router.topology(), memory.len());
         if self.kept.as_ref() == Some(&used) {
             return;
         }
@@ -159,7 +167,8 @@ impl Follower {
                 Some(_) => Home::Apart,
                 None => Home::Node(self.catalog.id().clone()),
             },
-            topology: Topology::clone(&used),
+            memory,
+            topology: Topology::clone(&used.0),
         };
         match copy.write(path.clone(), &self.charter.keyspace).await {
             Ok(()) => self.kept = Some(used),

@@ -34,6 +34,11 @@ pub(super) fn apart(url: &str, opener: &Opener) -> Result<Node, ShardError> {
     Node::open(&spec, opener, None)
 }
 
+/// Whether the catalog is there, and not only a database to make one in.
+pub(super) async fn holds(node: &Node) -> Result<bool, ShardError> {
+    Ok(look(node.database()).await? == Holds::Catalog)
+}
+
 /// Finds the database that holds the catalog: the one `apart` if there is one,
 /// else a node, by its place in the list.
 ///

@@ -6,11 +6,12 @@ use maxscale_core::Chain;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::copy::{Home, MapCopy};
+use super::copy::{Home, MapCopy, Memory};
 use super::patience::Patience;
 use super::ways::{Mark, Ways};
 use super::{FleetConfig, FleetError, MapProblem, NodeSpec, catalog, home, schema};
 use crate::database::Opener;
+use crate::error::ShardError;
 use crate::keyspace::Keyspace;
 use crate::router::Node;
 use crate::topology::{NodeId, Topology};
@@ -31,6 +32,8 @@ pub(super) struct Found {
     pub(super) catalog: Node,
     pub(super) cluster: Uuid,
     pub(super) topology: Topology,
+    /// What the catalog remembers, as far as a copy tells.
+    pub(super) memory: Memory,
     pub(super) problem: Option<MapProblem>,
 }
 
@@ -67,32 +70,56 @@ impl Charter {
         let listed = &nodes[..self.config.nodes.len()];
         if let Some(copy) = self.copy().await
             && let Some(catalog) = copy.home.among(apart.as_ref(), nodes)
+            && let Some(found) = self.beside(copy, catalog, start).await?
         {
-            return self.beside_copy(copy, catalog, start).await;
+            return Ok(found);
         }
         let home = home::find(listed, apart.as_ref(), &self.config, start).await?;
         let catalog = apart.unwrap_or_else(|| listed[home].clone());
         let waited = self.config.wait;
-        match self.ask(&catalog, start + waited).await? {
-            Ok((cluster, topology)) => Ok(Found {
-                catalog,
-                cluster,
-                topology,
-                problem: None,
-            }),
-            Err(source) => Err(FleetError::NoCatalog { waited, source }),
-        }
+        let mut patience = Patience::until(start + waited);
+        let (cluster, topology) = loop {
+            match self.settle(&catalog).await {
+                Err(FleetError::Shard(source)) if source.may_pass() => {
+                    if !another(&mut patience, &source).await {
+                        return Err(FleetError::NoCatalog { waited, source });
+                    }
+                }
+                settled => break settled?,
+            }
+        };
+        Ok(Found {
+            catalog,
+            cluster,
+            topology,
+            memory: Memory::new(),
+            problem: None,
+        })
     }
 
-    async fn beside_copy(
+    /// What the catalog and a copy of its map say together. None if the catalog is
+    /// gone for good: only a first start makes one.
+    async fn beside(
         &self,
         copy: MapCopy,
         catalog: Node,
         start: Instant,
-    ) -> Result<Found, FleetError> {
-        let end = start + self.config.wait.min(WITH_A_COPY);
-        let (cluster, topology, problem) = match self.ask(&catalog, end).await? {
-            Ok((cluster, stored)) if cluster == copy.cluster => {
+    ) -> Result<Option<Found>, FleetError> {
+        let mut patience = Patience::until(start + self.config.wait.min(WITH_A_COPY));
+        let settled = loop {
+            match self.settle_again(&catalog).await {
+                Err(FleetError::Shard(source)) if source.may_pass() => {
+                    if !another(&mut patience, &source).await {
+                        break Err(source);
+                    }
+                }
+                settled => break Ok(settled?),
+            }
+        };
+        let mut memory = copy.memory;
+        let (cluster, topology, problem) = match settled {
+            Ok(None) => return Ok(None),
+            Ok(Some((cluster, stored))) if cluster == copy.cluster => {
                 match MapProblem::between(&copy.topology, &stored) {
                     // What runs elsewhere is at least as new as what ran here.
                     Some(problem) => (cluster, copy.topology, Some(problem)),
@@ -100,7 +127,10 @@ impl Charter {
                 }
             }
             // What was here before is gone: each node says whose it is.
-            Ok((cluster, stored)) => (cluster, stored, None),
+            Ok(Some((cluster, stored))) => {
+                memory.clear();
+                (cluster, stored, None)
+            }
             Err(source) => {
                 self.compare(&copy.topology)?;
                 tracing::warn!(
@@ -111,12 +141,13 @@ impl Charter {
                 (copy.cluster, copy.topology, Some(away))
             }
         };
-        Ok(Found {
+        Ok(Some(Found {
             catalog,
             cluster,
             topology,
+            memory,
             problem,
-        })
+        }))
     }
 
     async fn copy(&self) -> Option<MapCopy> {
@@ -124,28 +155,20 @@ impl Charter {
         MapCopy::read(path, &self.keyspace).await
     }
 
-    /// Asks the catalog until it answers or the time is over; then the last error.
-    async fn ask(
+    /// As [`settle`](Self::settle), of a catalog that was there before; None if it is not.
+    pub(super) async fn settle_again(
         &self,
         catalog: &Node,
-        end: Instant,
-    ) -> Result<Result<(Uuid, Topology), crate::error::ShardError>, FleetError> {
-        let mut patience = Patience::until(end);
-        loop {
-            match self.settle(catalog).await {
-                Err(FleetError::Shard(source)) if source.may_pass() => {
-                    tracing::info!(error = %Chain(&source), "waiting for the catalog");
-                    if !patience.pause().await {
-                        return Ok(Err(source));
-                    }
-                }
-                settled => return settled.map(Ok),
-            }
+    ) -> Result<Option<(Uuid, Topology)>, FleetError> {
+        if home::holds(catalog).await? {
+            self.settle(catalog).await.map(Some)
+        } else {
+            Ok(None)
         }
     }
 
     /// Migrates the catalog; gives what it remembers, which is what is configured.
-    pub(super) async fn settle(&self, catalog: &Node) -> Result<(Uuid, Topology), FleetError> {
+    async fn settle(&self, catalog: &Node) -> Result<(Uuid, Topology), FleetError> {
         let catalog = Ways::to(catalog).called("catalog");
         let sets = &[schema::CATALOG];
         let mode = self.config.migrate;
@@ -176,6 +199,12 @@ impl Home {
             _ => None,
         }
     }
+}
+
+/// Waits for another attempt at the catalog. False if there is none.
+async fn another(patience: &mut Patience, failed: &ShardError) -> bool {
+    tracing::info!(error = %Chain(failed), "waiting for the catalog");
+    patience.pause().await
 }
 
 /// Two nodes in one database would write over each other's name at the first start.

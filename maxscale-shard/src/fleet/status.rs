@@ -36,6 +36,9 @@ pub enum MapProblem {
     /// and changed again.
     #[error("the catalog has another map of epoch {0} than the one in use")]
     Other(Epoch),
+    /// Where it was there is nothing.
+    #[error("the catalog is gone: its database holds nothing of a fleet")]
+    Gone,
     /// It is that of another fleet.
     #[error("the catalog is that of another fleet")]
     Foreign,

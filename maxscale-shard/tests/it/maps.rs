@@ -24,6 +24,7 @@ on_both!(
     another_map_of_the_same_epoch_is_refused_and_reported,
     start_prefers_the_copy_to_an_older_catalog,
     copy_of_another_fleet_is_passed_by,
+    copy_of_a_fleet_that_is_gone_makes_no_catalog,
     every_map_is_kept,
     map_that_was_stored_before_bodies_is_read,
 );
@@ -252,6 +253,37 @@ async fn copy_of_another_fleet_is_passed_by(engine: Engine) {
     kept(&copy_in(&folder), 1).await;
 }
 
+/// Its home is empty, and another node belongs to the fleet that is there now.
+async fn copy_of_a_fleet_that_is_gone_makes_no_catalog(engine: Engine) {
+    let folder = TempDir::new().unwrap();
+    let (gone, there) = (Nodes::fresh(engine, 2).await, Nodes::fresh(engine, 2).await);
+    let fresh = Nodes::fresh(engine, 1).await;
+    let named = |first: &str, second: &str| {
+        crate::support::config(&[&format!("node-1={first}"), &format!("node-2={second}")])
+    };
+    let old = named(&gone.urls[0], &gone.urls[1]).map_copy(copy_in(&folder));
+    let fleet = open(old).await;
+    kept(&copy_in(&folder), 1).await;
+    fleet.close().await;
+    open(named(&there.urls[0], &there.urls[1]))
+        .await
+        .close()
+        .await;
+
+    let mixed = named(&fresh.urls[0], &there.urls[1]).map_copy(copy_in(&folder));
+    let refused = Fleet::open(mixed).await.unwrap_err();
+    assert!(
+        matches!(refused, FleetError::WrongNode { .. }),
+        "{refused:?}"
+    );
+    let row = fresh
+        .database()
+        .await
+        .fetch_all(sql("SELECT 1 AS one FROM ms_keyspace"))
+        .await;
+    assert!(row.is_err());
+}
+
 async fn every_map_is_kept(engine: Engine) {
     let nodes = Nodes::fresh(engine, 1).await;
     let fleet = open(nodes.config()).await;
@@ -328,7 +360,13 @@ async fn routing_goes_on_without_the_catalog_and_so_does_a_start() {
     let apart = Apart::new().await;
     let fleet = open(apart.config()).await;
     fleet.change(diverted(&fleet, "a")).await.unwrap();
+    fleet.remember("colour", b"blue").await.unwrap();
     kept(&copy_in(&apart.folder), 2).await;
+    eventually(LIMIT, async || {
+        let text = std::fs::read_to_string(copy_in(&apart.folder)).unwrap();
+        text.contains("memory 626c7565 colour\n")
+    })
+    .await;
     apart.proxy.refuse().await;
     apart.proxy.cut(Cut::Close).await;
     let away = |fleet: &Fleet| matches!(fleet.map_status().problem, Some(MapProblem::Away(_)));
@@ -340,6 +378,9 @@ async fn routing_goes_on_without_the_catalog_and_so_does_a_start() {
     assert!(away(&again));
     assert_eq!(again.map_status().confirmed, None);
     Apart::writes(&again, 2).await;
+    let colour = again.remember("colour", b"red").await.unwrap();
+    assert_eq!(colour, b"blue");
+    assert!(again.recall("shape").await.unwrap_err().is_unreachable());
     let refused = again.change(diverted(&again, "b")).await.unwrap_err();
     assert!(matches!(refused, ChangeError::Fleet(_)), "{refused:?}");
 

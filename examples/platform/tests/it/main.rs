@@ -3,6 +3,7 @@
 
 mod ask;
 mod bad_input;
+mod catalog_down;
 mod client;
 mod documented;
 mod first_steps;
