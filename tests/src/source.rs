@@ -86,29 +86,36 @@ pub(crate) static REDIS: Service = Service {
     found: OnceLock::new(),
 };
 
-pub(crate) static PGBOUNCER: Service = Service {
-    name: "PgBouncer",
-    key: "pgbouncer",
-    variable: None,
-    programs: &["pgbouncer"],
-    // The first that knows prepared statements in transaction mode.
-    least: &[1, 21],
-    folders: &[
-        ("/usr", "sbin", ""),
-        ("/opt/homebrew/opt", "pgbouncer", "bin"),
-        ("/usr/local/opt", "pgbouncer", "bin"),
-    ],
-    refuses_root: true,
-    // The others wait, for transactions or for clients.
-    stop: Signal::QUIT,
-    last: (Signal::KILL, "KILL"),
-    in_compose: false,
-    fixes: (
-        "sudo apt-get install -y pgbouncer",
-        "brew install pgbouncer",
-    ),
-    found: OnceLock::new(),
-};
+/// The first version that knows prepared statements in transaction mode.
+pub(crate) static PGBOUNCER: Service = pgbouncer("pgbouncer", &[1, 21]);
+
+/// Whatever the distribution has, which may be older than that.
+pub(crate) static PGBOUNCER_OF_ANY_AGE: Service = pgbouncer("pgbouncer-of-any-age", &[1]);
+
+const fn pgbouncer(key: &'static str, least: &'static [u32]) -> Service {
+    Service {
+        name: "PgBouncer",
+        key,
+        variable: None,
+        programs: &["pgbouncer"],
+        least,
+        folders: &[
+            ("/usr", "sbin", ""),
+            ("/opt/homebrew/opt", "pgbouncer", "bin"),
+            ("/usr/local/opt", "pgbouncer", "bin"),
+        ],
+        refuses_root: true,
+        // The others wait, for transactions or for clients.
+        stop: Signal::QUIT,
+        last: (Signal::KILL, "KILL"),
+        in_compose: false,
+        fixes: (
+            "sudo apt-get install -y pgbouncer",
+            "brew install pgbouncer",
+        ),
+        found: OnceLock::new(),
+    }
+}
 
 /// Programs ready to run, or a container.
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
-//! The same tests once more, with PgBouncer in transaction mode before every database.
+//! The same tests once more, with PgBouncer in transaction mode before every
+//! database. (`--test unprepared`: with one that knows no prepared statements.)
 //!
 //! Not run so, because they need the server itself:
 //!

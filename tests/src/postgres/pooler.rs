@@ -8,14 +8,14 @@ use tokio::task::spawn_blocking;
 use super::{Database, PostgresServer, cluster::server_folder, resume, with_database};
 use crate::{
     daemon::{Daemon, End, Local},
-    source::{self, PGBOUNCER, Source},
+    source::{self, PGBOUNCER, PGBOUNCER_OF_ANY_AGE, Service, Source, is_new_enough},
     wait::free_port,
 };
 
 const CONFIG: &str = "pgbouncer.ini";
 
-/// PgBouncer in transaction mode, with prepared statements: a client has a
-/// connection to the server for one transaction at a time.
+/// PgBouncer in transaction mode: a client has a connection to the server for
+/// one transaction at a time.
 ///
 /// It keeps at most [`POOL`](Self::POOL) connections to the server per
 /// database. It listens on 127.0.0.1, on a port that stays the same when it is
@@ -38,9 +38,19 @@ impl PgBouncer {
     /// How many connections to the server it has per database.
     pub const POOL: u32 = 5;
 
-    /// Starts one in front of a server, which need not run.
+    /// Starts one with prepared statements in front of a server, which need not run.
     pub async fn start(server: &PostgresServer) -> Self {
-        let source = spawn_blocking(|| source::source(&PGBOUNCER))
+        Self::launch(&PGBOUNCER, server).await
+    }
+
+    /// Starts one that knows no prepared statements: the distribution's own if
+    /// that is older than 1.21, else one in which they are turned off.
+    pub async fn start_unprepared(server: &PostgresServer) -> Self {
+        Self::launch(&PGBOUNCER_OF_ANY_AGE, server).await
+    }
+
+    async fn launch(service: &'static Service, server: &PostgresServer) -> Self {
+        let source = spawn_blocking(|| source::source(service))
             .await
             .unwrap_or_else(|error| resume(error));
         let mut last = String::new();
@@ -49,7 +59,7 @@ impl PgBouncer {
             let port = free_port();
             let this = Self {
                 url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-                daemon: daemon(source.clone(), port, &server.url),
+                daemon: daemon(service, source.clone(), port, &server.url),
             };
             match this.run().await {
                 Ok(()) => return this,
@@ -116,9 +126,15 @@ impl PgBouncer {
     }
 }
 
-fn daemon(source: Source, port: u16, server: &str) -> Daemon {
+fn daemon(service: &'static Service, source: Source, port: u16, server: &str) -> Daemon {
     let Source::Programs(programs) = source else {
-        panic!("{}", source::programs_only(&PGBOUNCER));
+        panic!("{}", source::programs_only(service));
+    };
+    let prepared = match (is_new_enough(&PGBOUNCER, &programs.version), service.key) {
+        // It would not know the setting.
+        (false, _) => "",
+        (true, key) if key == PGBOUNCER.key => "max_prepared_statements = 100\n",
+        (true, _) => "max_prepared_statements = 0\n",
     };
     let folder = server_folder("pgbouncer").expect("the run's folder is ours");
     let address = server
@@ -138,7 +154,7 @@ fn daemon(source: Source, port: u16, server: &str) -> Daemon {
          unix_socket_dir =\n\
          auth_type = any\n\
          pool_mode = transaction\n\
-         max_prepared_statements = 100\n\
+         {prepared}\
          default_pool_size = {}\n\
          max_client_conn = 1000\n\
          server_login_retry = 1\n\
@@ -147,7 +163,7 @@ fn daemon(source: Source, port: u16, server: &str) -> Daemon {
     );
     fs::write(&config, text).expect("the server's folder can be written to");
     let arguments = vec![OsString::from(config)];
-    Daemon::Local(Local::new(&PGBOUNCER, programs, arguments, folder))
+    Daemon::Local(Local::new(service, programs, arguments, folder))
 }
 
 /// Whether it answers, and is the one we mean.

@@ -113,8 +113,8 @@ fn fetch(service: &Service, root: &Path) -> Result<(), Reason> {
 
 /// The packages to begin with; their libraries follow as they are missed.
 fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
-    match service.key {
-        "redis" => return Ok(["redis-server", "redis-tools"].map(str::to_owned).to_vec()),
+    match service.programs[0] {
+        "redis-server" => return Ok(["redis-server", "redis-tools"].map(str::to_owned).to_vec()),
         "pgbouncer" => return Ok(vec!["pgbouncer".to_owned()]),
         _ => {}
     }
@@ -157,7 +157,7 @@ fn inside(service: &Service, root: &Path) -> Result<(PathBuf, std::ffi::OsString
             .and_then(|mut entries| entries.next()?.ok())
             .map(|entry| entry.path().join("bin"))
             .ok_or_else(|| format!("{} is empty", versions.display()))?
-    } else if service.key == "pgbouncer" {
+    } else if service.programs == ["pgbouncer"] {
         root.join("usr/sbin")
     } else {
         root.join("usr/bin")

@@ -1,5 +1,5 @@
 use maxscale_tests::{PgBouncer, PostgresServer};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, Row};
 
 /// The server's process that one client talks to at the moment.
 async fn backend(client: &mut PgConnection) -> i32 {
@@ -54,6 +54,30 @@ async fn a_prepared_statement_goes_on_at_another_backend() {
     let after = backend(&mut one).await;
 
     assert_ne!(after, before);
+}
+
+/// Which is why a client of such a one has to know.
+#[tokio::test]
+async fn an_unprepared_pooler_knows_no_statement_of_another_backend() {
+    let server = PostgresServer::shared().await;
+    let (database, pooler) = (
+        server.database().await,
+        PgBouncer::start_unprepared(server).await,
+    );
+    let url = pooler.url_of(&database);
+    let (mut one, mut two) = (connect(&url).await, connect(&url).await);
+    // Prepared under a name, and kept.
+    let before = backend(&mut one).await;
+
+    let mut other = two.begin().await.unwrap();
+    let taken = sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(&mut *other);
+    let taken: i32 = taken.await.unwrap().get(0);
+    assert_eq!(taken, before);
+    let asked = sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()").fetch_one(&mut one);
+
+    let lost = asked.await.unwrap_err();
+    let code = lost.as_database_error().and_then(|error| error.code());
+    assert_eq!(code.as_deref(), Some("26000"), "{lost}");
 }
 
 #[tokio::test]
