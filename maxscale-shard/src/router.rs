@@ -1,6 +1,7 @@
 mod explain;
 mod node;
 mod reload;
+mod rerun;
 mod route;
 mod shard;
 

@@ -8,6 +8,7 @@ pub(crate) mod row;
 mod statement;
 mod tx;
 
+pub(crate) use closure::{Attempt, attempt};
 pub use closure::{Committed, Work};
 pub use conn::Conn;
 pub use options::{Isolation, TxOptions};

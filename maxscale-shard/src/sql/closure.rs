@@ -51,6 +51,40 @@ impl<T, E> fmt::Debug for Work<'_, '_, T, E> {
     }
 }
 
+/// How one run of a closure ended.
+pub(crate) enum Attempt<T, E> {
+    Committed(Committed<T>),
+    /// Undone because of another transaction.
+    Raced(E),
+    /// Undone, or nobody knows.
+    Failed(E),
+}
+
+/// Runs `work` once in `tx`, and ends it.
+pub(crate) async fn attempt<'w, T, E: From<ShardError>>(
+    mut tx: Tx,
+    work: &mut impl for<'t> FnMut(&'t mut Tx) -> Work<'w, 't, T, E>,
+) -> Attempt<T, E> {
+    let done = work(&mut tx).future.await;
+    let raced = tx.raced();
+    let (raced, error) = match done {
+        Ok(value) => match tx.commit().await {
+            Ok(watermark) => return Attempt::Committed(Committed { value, watermark }),
+            Err(error) => (raced || verdict::lost_race(&error), error.into()),
+        },
+        Err(error) => {
+            // Undone in any case; this keeps the connection.
+            let _ = tx.rollback().await;
+            (raced, error)
+        }
+    };
+    if raced {
+        Attempt::Raced(error)
+    } else {
+        Attempt::Failed(error)
+    }
+}
+
 impl Database {
     /// Runs `work` in a transaction that only reads, and gives what it gives.
     ///
@@ -97,23 +131,11 @@ impl Database {
     ) -> Result<Committed<T>, E> {
         let mut reruns = options.most_reruns();
         loop {
-            let mut tx = self.begin_as(shard, &options, read_only).await?;
-            let done = work(&mut tx).future.await;
-            let raced = tx.raced();
-            let failed = match done {
-                Ok(value) => match tx.commit().await {
-                    Ok(watermark) => return Ok(Committed { value, watermark }),
-                    Err(error) => (raced || verdict::lost_race(&error), error.into()),
-                },
-                Err(error) => {
-                    // Undone in any case; this keeps the connection.
-                    let _ = tx.rollback().await;
-                    (raced, error)
-                }
-            };
-            match failed {
-                (true, _) if reruns > 0 => reruns -= 1,
-                (_, error) => return Err(error),
+            let tx = self.begin_as(shard, &options, read_only).await?;
+            match attempt(tx, &mut work).await {
+                Attempt::Committed(committed) => return Ok(committed),
+                Attempt::Raced(_) if reruns > 0 => reruns -= 1,
+                Attempt::Raced(error) | Attempt::Failed(error) => return Err(error),
             }
         }
     }

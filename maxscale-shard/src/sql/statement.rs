@@ -139,6 +139,13 @@ impl From<maxscale_core::fact::VirtualShard> for Value {
     }
 }
 
+/// No shard is NULL, which no row's `shard_id` equals.
+impl From<Option<maxscale_core::fact::VirtualShard>> for Value {
+    fn from(shard: Option<maxscale_core::fact::VirtualShard>) -> Self {
+        Self::I64(shard.map(maxscale_core::fact::VirtualShard::as_i64))
+    }
+}
+
 impl From<maxscale_core::clock::Timestamp> for Value {
     fn from(time: maxscale_core::clock::Timestamp) -> Self {
         Self::I64(Some(time.as_micros()))

@@ -38,6 +38,7 @@ mod layer;
 mod lost_commits;
 mod maps;
 mod migrations;
+mod moving;
 mod pool;
 mod routing;
 mod sqlite;
