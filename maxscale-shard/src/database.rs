@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use crate::engine::capabilities::Capabilities;
 use crate::error::ShardError;
 use crate::sql::{Conn, Engine, Row, Statement, Tx, TxOptions, conn::RawConn};
+use crate::telemetry::{Counts, Instruments, LoadOptions, Telemetry};
 
 /// How a [`Database`] is connected to.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +49,8 @@ pub struct Database {
     options: DatabaseOptions,
     patience: Duration,
     capabilities: Arc<OnceCell<Capabilities>>,
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "a file has connections enough for all")
-    )]
     lane: Lane,
+    counts: Counts,
 }
 
 /// Whose places a connection takes.
@@ -66,12 +64,23 @@ pub(crate) enum Lane {
 #[derive(Clone)]
 pub(crate) struct Opener {
     options: DatabaseOptions,
+    instruments: Option<Arc<Instruments>>,
+    load: Option<LoadOptions>,
     #[cfg(feature = "postgres")]
     budget: crate::engine::postgres::Budget,
 }
 
+/// How a pool is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    pub(crate) used: u32,
+    /// Told of one pool where several share what idles.
+    pub(crate) idle: Option<u32>,
+    pub(crate) most: u32,
+}
+
 #[derive(Clone, Debug)]
-enum Pool {
+pub(crate) enum Pool {
     #[cfg(feature = "postgres")]
     Postgres(crate::engine::postgres::Pool),
     #[cfg(feature = "sqlite")]
@@ -111,9 +120,32 @@ impl Opener {
     pub(crate) fn new(options: DatabaseOptions) -> Self {
         Self {
             options,
+            instruments: None,
+            load: None,
             #[cfg(feature = "postgres")]
             budget: crate::engine::postgres::Budget::new(options.budget),
         }
+    }
+
+    /// Measures what it opens as `telemetry` says.
+    pub(crate) fn telling(mut self, telemetry: &Telemetry) -> Self {
+        let meter = telemetry.meter.as_ref();
+        self.instruments = meter.map(|meter| Arc::new(Instruments::new(meter)));
+        self.load = telemetry.load.clone();
+        self
+    }
+
+    /// One whose databases are not measured, for ways to what is measured already.
+    pub(crate) fn unmeasured(&self) -> Self {
+        Self {
+            instruments: None,
+            ..self.clone()
+        }
+    }
+
+    /// How the load of a router over what it opens is measured, if at all.
+    pub(crate) const fn load(&self) -> Option<&LoadOptions> {
+        self.load.as_ref()
     }
 
     /// The database at `url`, called `name` in errors.
@@ -137,7 +169,12 @@ impl Opener {
         // SQLite waits for nobody far away; PostgreSQL takes zero as no limit.
         let bounded = scheme != "sqlite" && !options.statement_timeout.is_zero();
         let patience = bounded.then_some(options.statement_timeout.saturating_add(GRACE));
+        let count = |instruments| Counts::of(instruments, pool.engine(), &name, &pool);
         Ok(Database {
+            counts: self
+                .instruments
+                .as_ref()
+                .map_or_else(Counts::default, count),
             name,
             pool,
             options: *options,
@@ -200,13 +237,7 @@ impl Database {
 
     /// The engine behind it.
     pub fn engine(&self) -> Engine {
-        match &self.pool {
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(_) => Engine::Postgres,
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(_) => Engine::Sqlite,
-            Pool::Never(never) => crate::engine::never(never),
-        }
+        self.pool.engine()
     }
 
     /// What the database can do on this way to it, asked in one statement by the
@@ -298,7 +329,8 @@ impl Database {
         let limits = self.limits_in_transactions();
         let statement_timeout = self.options.statement_timeout;
         let begin = options.begin(self.engine(), read_only, &limits, statement_timeout);
-        Tx::begin(self.acquire(!read_only).await?, shard, begin, options).await
+        let conn = self.acquire(!read_only).await?;
+        Tx::begin(conn, shard, begin, options).await
     }
 
     /// The server's limits that each transaction has to set for itself, since
@@ -363,14 +395,8 @@ impl Database {
         }
     }
 
-    #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(
-            unused_variables,
-            reason = "only SQLite tells writers and readers apart"
-        )
-    )]
     async fn acquire(&self, write: bool) -> Result<Conn, ShardError> {
+        let began = self.counts.begin();
         let raw: Result<RawConn, ShardError> = match &self.pool {
             #[cfg(feature = "postgres")]
             Pool::Postgres(pool) => (pool.acquire(self.lane).await)
@@ -385,6 +411,41 @@ impl Database {
             }
             Pool::Never(never) => crate::engine::never(never),
         };
-        Ok(Conn::new(raw?, self.name.clone(), self.patience))
+        let place = match self.engine() {
+            Engine::Postgres => self.lane as usize,
+            Engine::Sqlite => usize::from(!write),
+        };
+        self.counts.waited(began, place, raw.as_ref().err());
+        let (name, counts) = (self.name.clone(), self.counts.clone());
+        Ok(Conn::new(raw?, name, self.patience, counts))
+    }
+}
+
+// === impl Pool ===
+
+impl Pool {
+    fn engine(&self) -> Engine {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Engine::Postgres,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Never(never) => crate::engine::never(never),
+        }
+    }
+
+    /// How its part `at` is used: of requests and of background work, or the
+    /// writer and the readers.
+    pub(crate) fn usage(&self, at: usize) -> Usage {
+        let _ = at;
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(pool) => pool.usage([Lane::Requests, Lane::Background][at]),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(pools) => {
+                crate::engine::sqlite::usage([&pools.writer, &pools.readers][at])
+            }
+            Self::Never(never) => crate::engine::never(never),
+        }
     }
 }

@@ -22,6 +22,7 @@ pub mod layer;
 mod migrate;
 mod router;
 mod sql;
+pub mod telemetry;
 mod topology;
 mod vindex;
 

@@ -15,6 +15,7 @@ use crate::database::Opener;
 use crate::error::ShardError;
 use crate::key::Key;
 use crate::keyspace::Keyspace;
+use crate::telemetry::Load;
 use crate::topology::Topology;
 use crate::vindex::sha256;
 
@@ -38,6 +39,7 @@ struct Inner {
     /// Held by who makes the next map; never by who reads one.
     reloading: Mutex<()>,
     opener: Opener,
+    load: Option<Load>,
     /// Whether a node is ready at once, as nobody will look at it.
     trusting: bool,
 }
@@ -64,7 +66,10 @@ impl Router {
     }
 
     fn over(keyspace: Keyspace, map: Map, opener: Opener, trusting: bool) -> Self {
+        let load = opener.load();
+        let load = load.map(|options| Load::new(keyspace.shards(), options));
         Self(Arc::new(Inner {
+            load,
             keyspace,
             map: ArcSwap::from_pointee(map),
             reloading: Mutex::new(()),
@@ -89,7 +94,18 @@ impl Router {
     ///
     /// As [`Keyspace::shard`].
     pub fn route<'k>(&self, key: impl Into<Key<'k>>) -> Result<Route, ShardError> {
-        Route::of(&self.0.keyspace, &self.0.map.load(), key.into())
+        let key = key.into();
+        let route = Route::of(&self.0.keyspace, &self.0.map.load(), key)?;
+        if let Some(load) = &self.0.load {
+            load.note(route.virtual_shard(), key);
+        }
+        Ok(route)
+    }
+
+    /// What each virtual shard is asked, and the hottest keys; `None` unless
+    /// [`Telemetry::load`](crate::telemetry::Telemetry::load) asked for it.
+    pub fn load(&self) -> Option<Load> {
+        self.0.load.clone()
     }
 
     /// Where `key` lies and why, for a person to read.

@@ -7,6 +7,7 @@ use maxscale_core::clock::Clock;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
 use maxscale_measure::{Bar, Op, Plan, Report};
+use maxscale_shard::telemetry::{LoadOptions, Telemetry};
 use maxscale_shard::{DatabaseOptions, Keyspace, Router, Target, Vindex};
 use md5::{Digest, Md5};
 
@@ -19,7 +20,13 @@ const KEYS: usize = 4_096;
 pub(crate) fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     let options = DatabaseOptions::default();
     let keyspace = Keyspace::new(KeyspaceTag::default(), 1024, Vindex::Md5)?;
-    let router = Router::open(keyspace, even(NODES)?, &entries(NODES)?, options)?;
+    let open = |telemetry| {
+        let (keyspace, entries) = (keyspace.clone(), entries(NODES)?);
+        let opened = Router::open_with(keyspace, even(NODES)?, &entries, options, &telemetry);
+        Ok::<_, BoxError>(opened?)
+    };
+    let router = open(Telemetry::new())?;
+    let told = open(Telemetry::new().load(LoadOptions::new()))?;
     let ids = IdGenerator::new(Clock::system(), router.keyspace());
     let ids: Vec<Id> = (0..KEYS)
         .map(|_| ids.draw_anywhere(router.shards()))
@@ -31,21 +38,21 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
         router.shard(text)?;
     }
 
-    by_id(plan, report, &router, &ids);
+    by_id(plan, report, "shard.route_id_ns", &router, &ids);
+    by_id(plan, report, "shard.route_id_load_ns", &told, &ids);
     by_md5(plan, report, &router, &texts);
-    allocations(report, &router, &ids, &texts)
+    allocations(report, "shard.route_allocs", &router, &ids, &texts)?;
+    allocations(report, "shard.route_load_allocs", &told, &ids, &texts)
 }
 
-fn by_id(plan: &Plan, report: &mut Report, router: &Router, ids: &[Id]) {
+fn by_id(plan: &Plan, report: &mut Report, name: &'static str, router: &Router, ids: &[Id]) {
     let route = |n: usize| router.shard(black_box(ids[n % KEYS])).is_ok();
     let map = router.topology();
     let bare = |n: usize| map.locate(black_box(ids[n % KEYS]).shard());
     let (ours, bare) = plan.best_of(route, bare);
-    report.note(&format!(
-        "shard.route_id_ns: bare lookup in the map {bare:.1} ns"
-    ));
+    report.note(&format!("{name}: bare lookup in the map {bare:.1} ns"));
     report.bar(Bar {
-        name: "shard.route_id_ns",
+        name,
         measured: ours,
         op: Op::AtMost,
         target: 100.0,
@@ -70,6 +77,7 @@ fn by_md5(plan: &Plan, report: &mut Report, router: &Router, texts: &[String]) {
 /// Keys of every kind, with a map that has overrides, so that every way is gone.
 fn allocations(
     report: &mut Report,
+    name: &'static str,
     router: &Router,
     ids: &[Id],
     texts: &[String],
@@ -97,7 +105,7 @@ fn allocations(
     }
     #[expect(clippy::cast_precision_loss, reason = "a few, if any")]
     report.bar(Bar {
-        name: "shard.route_allocs",
+        name,
         measured: counted as f64,
         op: Op::Exactly,
         target: 0.0,

@@ -11,8 +11,10 @@ use std::time::Duration;
 use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::{Id, IdGenerator};
+use maxscale_core::telemetry::Metrics;
 use maxscale_measure::{Bar, Median, Op, Plan, Report};
 use maxscale_shard::fleet::NodeSpec;
+use maxscale_shard::telemetry::{LoadOptions, Telemetry};
 use maxscale_shard::{DatabaseOptions, Fleet, FleetConfig, Migration, MigrationSet, Router, sql};
 use maxscale_tests::PostgresServer;
 use sqlx::Row as _;
@@ -104,9 +106,14 @@ fn same_options(url: &str) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(connect))
 }
 
-async fn open(url: &str) -> Result<Fleet, BoxError> {
+/// Told of as in production: sqlx's side has nothing of the kind to pay for.
+async fn open(url: &str, metrics: &Metrics) -> Result<Fleet, BoxError> {
     let node = NodeSpec::parse(url, 1)?;
-    Ok(Fleet::open(FleetConfig::new(vec![node]).migrations(TABLE)).await?)
+    let telemetry = Telemetry::new().meter(&metrics.meter("bench"));
+    let config = FleetConfig::new(vec![node])
+        .telemetry(telemetry.load(LoadOptions::new()))
+        .migrations(TABLE);
+    Ok(Fleet::open(config).await?)
 }
 
 // === impl Rows ===
@@ -114,7 +121,7 @@ async fn open(url: &str) -> Result<Fleet, BoxError> {
 impl Rows {
     /// Fills the table on the shards of fresh ids.
     async fn fill(url: String) -> Result<Self, BoxError> {
-        let fleet = open(&url).await?;
+        let fleet = open(&url, &Metrics::new()).await?;
         let router = fleet.router();
         let ids = IdGenerator::new(Clock::system(), router.keyspace());
         let ids: Arc<[Id]> = (0..ROWS)
@@ -138,7 +145,8 @@ impl Rows {
     ) -> Result<Median, BoxError> {
         let mut rounds = plan.compare();
         while !rounds.are_enough() {
-            let (fleet, pool) = (open(&self.url).await?, pool(&self.url)?);
+            let metrics = Metrics::new();
+            let (fleet, pool) = (open(&self.url, &metrics).await?, pool(&self.url)?);
             let ids = || self.ids.clone();
             let ours = |count| routed(fleet.router().clone(), ids(), verb, count);
             let theirs = |count| bare(pool.clone(), ids(), verb, count);

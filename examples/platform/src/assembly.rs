@@ -16,6 +16,7 @@ use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
 use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec};
+use maxscale_shard::telemetry::Telemetry;
 use maxscale_shard::{Fleet, FleetConfig, Router, sql};
 use tokio::task::JoinHandle;
 
@@ -78,7 +79,8 @@ impl Platform {
         )?;
         let redis = redis::table(settings)?;
 
-        let (folder, fleet) = open_fleet(settings, migrate_mode(settings)).await?;
+        let telemetry = Telemetry::new().meter(meter);
+        let (folder, fleet) = open_fleet(settings, migrate_mode(settings), &telemetry).await?;
         let keys = Arc::new(keyring.open(&fleet).await?);
         let redis = redis.open(&redis::ROLES);
         let router = fleet.router().clone();
@@ -150,7 +152,7 @@ impl Platform {
 ///
 /// Returns [`StartError`].
 pub async fn migrate(settings: &Settings) -> Result<(), StartError> {
-    let (_folder, fleet) = open_fleet(settings, Migrate::Auto).await?;
+    let (_folder, fleet) = open_fleet(settings, Migrate::Auto, &Telemetry::new()).await?;
     let late: Vec<String> = (fleet.router().nodes().iter())
         .filter(|node| !node.is_ready())
         .map(|node| node.id().to_string())
@@ -182,7 +184,7 @@ pub enum MapCommand {
 ///
 /// Returns [`StartError`].
 pub async fn map(settings: &Settings, command: MapCommand) -> Result<String, StartError> {
-    let (_folder, fleet) = open_fleet(settings, Migrate::Check).await?;
+    let (_folder, fleet) = open_fleet(settings, Migrate::Check, &Telemetry::new()).await?;
     if command == MapCommand::Lift {
         let lifted = fleet.lift().await;
         lifted.map_err(|error| match error {
@@ -202,6 +204,7 @@ pub async fn map(settings: &Settings, command: MapCommand) -> Result<String, Sta
 async fn open_fleet(
     settings: &Settings,
     migrate: Migrate,
+    telemetry: &Telemetry,
 ) -> Result<(Option<DataFolder>, Fleet), StartError> {
     let mut folder = None;
     let (mut specs, mut catalog) = (Vec::new(), settings.catalog.clone());
@@ -228,6 +231,7 @@ async fn open_fleet(
         .shards(settings.shards)
         .migrate(migrate)
         .wait(settings.wait)
+        .telemetry(telemetry.clone())
         .migrations(maxscale_auth::MIGRATIONS)
         .migrations(maxscale_queue::MIGRATIONS)
         .migrations(crate::schema::MIGRATIONS);

@@ -15,7 +15,7 @@ use sqlx::sqlite::{
 use sqlx_core::transaction::TransactionManager;
 
 use super::driver::{self, bound, verbs};
-use crate::database::DatabaseOptions;
+use crate::database::{DatabaseOptions, Usage};
 use crate::error::ShardError;
 use crate::sql::row::{RawRow, Row};
 use crate::sql::{Engine, Statement, Watermark};
@@ -84,6 +84,16 @@ pub(crate) fn pools(
         readers: pool(READERS).connect_lazy_with(reader),
         path,
     })
+}
+
+/// How one of the pools is used.
+pub(crate) fn usage(pool: &SqlitePool) -> Usage {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    Usage {
+        used: pool.size().saturating_sub(idle),
+        idle: Some(idle),
+        most: pool.options().get_max_connections(),
+    }
 }
 
 /// Creates the file and turns WAL on, one process at a time.

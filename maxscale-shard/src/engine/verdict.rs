@@ -27,6 +27,16 @@ pub(crate) fn of_commit(tx: Option<&TxId>, error: ShardError) -> ShardError {
     }
 }
 
+/// Whether there was no place for a connection, or none was made in time.
+pub(crate) fn no_connection_in_time(error: &ShardError) -> bool {
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    if let ShardError::Connect { source, .. } = error {
+        return matches!(source.downcast_ref(), Some(sqlx::Error::PoolTimedOut));
+    }
+    let _ = error;
+    false
+}
+
 /// Whether a transaction was in another one's way, and may go well the next time.
 pub(crate) fn lost_race(error: &ShardError) -> bool {
     let ShardError::Busy { source, .. } = error else {

@@ -7,6 +7,7 @@ use super::{NodeSpec, schema};
 use crate::database::DatabaseOptions;
 use crate::keyspace::Keyspace;
 use crate::migrate::MigrationSet;
+use crate::telemetry::Telemetry;
 use crate::vindex::Vindex;
 
 /// What to do about pending migrations at the start.
@@ -34,6 +35,7 @@ pub struct FleetConfig {
     pub(super) migrate: Migrate,
     pub(super) wait: Duration,
     pub(super) options: DatabaseOptions,
+    pub(super) telemetry: Telemetry,
     pub(super) node_sets: Vec<MigrationSet>,
     pub(super) spares: Vec<NodeSpec>,
     pub(super) copy: Option<PathBuf>,
@@ -75,6 +77,7 @@ impl FleetConfig {
             migrate: Migrate::Auto,
             wait: Self::DEFAULT_WAIT,
             options: DatabaseOptions::default(),
+            telemetry: Telemetry::new(),
             node_sets: vec![schema::NODE],
             spares: Vec::new(),
             copy: None,
@@ -123,6 +126,12 @@ impl FleetConfig {
     /// Sets how each database is connected to.
     pub const fn options(mut self, options: DatabaseOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Sets what is measured. Default: nothing.
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
         self
     }
 

@@ -146,7 +146,7 @@ impl Endpoint {
             1 => node.shared(),
             _ => format!("{node}#{at}").into(),
         };
-        let direct = spec.direct().map(|url| opener.open(name.clone(), url));
+        let direct = (spec.direct()).map(|url| opener.unmeasured().open(name.clone(), url));
         Ok(Self {
             spec: spec.clone(),
             database: opener.open(name, &spec.way())?,

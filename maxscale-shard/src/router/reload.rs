@@ -7,6 +7,7 @@ use crate::database::{DatabaseOptions, Opener};
 use crate::error::ShardError;
 use crate::fleet::NodeSpec;
 use crate::keyspace::Keyspace;
+use crate::telemetry::Telemetry;
 use crate::topology::{Epoch, NodeId, Topology, TopologyError};
 
 /// A map that a router does not take. It goes on with the one it has.
@@ -52,8 +53,23 @@ impl Router {
         nodes: &[NodeSpec],
         options: DatabaseOptions,
     ) -> Result<Self, ReloadError> {
+        Self::open_with(keyspace, topology, nodes, options, &Telemetry::new())
+    }
+
+    /// A router as [`open`](Self::open) makes one, which tells of itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        keyspace: Keyspace,
+        topology: Topology,
+        nodes: &[NodeSpec],
+        options: DatabaseOptions,
+        telemetry: &Telemetry,
+    ) -> Result<Self, ReloadError> {
         topology.fits(&keyspace)?;
-        let opener = Opener::new(options);
+        let opener = Opener::new(options).telling(telemetry);
         let nodes = open(&topology, nodes, &opener, &[], true)?;
         let map = Map::new(topology, nodes);
         Ok(Self::over(keyspace, map, opener, true))

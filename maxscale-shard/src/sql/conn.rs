@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use maxscale_core::fact::Deadline;
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span, field};
 
 use crate::engine::verdict;
 use crate::error::ShardError;
 use crate::sql::{Engine, Row, Statement, Watermark};
+use crate::telemetry::{self, Counts};
 
 /// A connection to either engine: the one place where a statement is dispatched.
 ///
@@ -25,6 +27,7 @@ use crate::sql::{Engine, Row, Statement, Watermark};
 pub struct Conn {
     pub(crate) raw: RawConn,
     pub(crate) database: Arc<str>,
+    pub(super) counts: Counts,
     // PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK and no error.
     // Also true while a statement runs: if it is dropped, nobody knows whether it failed.
     pub(super) failed: bool,
@@ -76,24 +79,38 @@ macro_rules! answered {
     ($self:expr, $method:ident $(, $arg:expr)*) => {{
         $self.spent = true;
         let (patience, in_time) = $self.patience();
+        let (began, operation) = ($self.counts.begin(), telemetry::operation(stringify!($method)));
+        let span = $self.span(operation);
         let answer = timeout(patience, async { dispatch!($self, $method $(, $arg)*) });
-        match answer.await {
+        let answer = match answer.instrument(span.clone()).await {
             Ok(answer) => {
                 $self.answered(&answer);
                 answer
             }
             Err(_) => Err($self.unanswered(patience, in_time)),
+        };
+        let error = answer.as_ref().err();
+        if let Some(error) = error {
+            span.record("error.type", telemetry::error_type(error));
         }
+        $self.counts.operated(began, operation, error);
+        answer
     }};
 }
 
 // === impl Conn ===
 
 impl Conn {
-    pub(crate) const fn new(raw: RawConn, database: Arc<str>, patience: Duration) -> Self {
+    pub(crate) const fn new(
+        raw: RawConn,
+        database: Arc<str>,
+        patience: Duration,
+        counts: Counts,
+    ) -> Self {
         Self {
             raw,
             database,
+            counts,
             failed: false,
             handed_out: false,
             patience,
@@ -118,6 +135,18 @@ impl Conn {
             Some(left) if left < self.patience => (left, false),
             _ => (self.patience, true),
         }
+    }
+
+    /// The span around one call of the database.
+    fn span(&self, operation: &'static str) -> Span {
+        tracing::debug_span!(
+            "sql",
+            otel.kind = "client",
+            db.system.name = telemetry::system(self.engine()),
+            maxscale.node = &*self.database,
+            db.operation.name = operation,
+            error.type = field::Empty,
+        )
     }
 
     /// Takes note of an answer.

@@ -7,6 +7,7 @@ use maxscale_core::fact::VirtualShard;
 use crate::engine::verdict;
 use crate::error::ShardError;
 use crate::sql::{Conn, Engine, TxId, TxOptions, Watermark, Work, outcome};
+use crate::telemetry::{Began, End};
 
 /// A transaction that dropping never harms.
 ///
@@ -26,6 +27,8 @@ pub struct Tx {
     id: Option<TxId>,
     watermark: bool,
     open: bool,
+    began: Began,
+    end: End,
     after_commit: Vec<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -50,11 +53,13 @@ impl Tx {
         }
         // The guard stands before BEGIN is sent, so a drop in between closes the connection.
         let mut tx = Self {
+            began: conn.counts.begin(),
             conn,
             shard,
             id: None,
             watermark: options.wants_watermark(),
             open: true,
+            end: End::Dropped,
             after_commit: Vec::new(),
         };
         tx.conn.begin(begin).await?;
@@ -121,10 +126,17 @@ impl Tx {
     /// Returns [`ShardError::OutcomeUnknown`] when the answer was lost; after
     /// any other error nothing is stored.
     pub async fn commit(mut self) -> Result<Option<Watermark>, ShardError> {
+        self.end = End::Aborted;
         self.conn.stands().await?;
+        self.end = End::Unknown;
         let done = self.conn.commit(self.watermark).await;
-        let mark = done.map_err(|error| verdict::of_commit(self.id.as_ref(), error))?;
+        let done = done.map_err(|error| verdict::of_commit(self.id.as_ref(), error));
+        if !matches!(done, Ok(_) | Err(ShardError::OutcomeUnknown { .. })) {
+            self.end = End::Aborted;
+        }
+        let mark = done?;
         self.open = false;
+        self.end = End::Committed;
         for hook in self.after_commit.drain(..) {
             hook();
         }
@@ -137,6 +149,7 @@ impl Tx {
     ///
     /// Returns [`ShardError`]; the effects are undone all the same.
     pub async fn rollback(mut self) -> Result<(), ShardError> {
+        self.end = End::RolledBack;
         self.conn.rollback().await?;
         self.open = false;
         Ok(())
@@ -167,6 +180,7 @@ impl Drop for Tx {
         if self.open {
             self.conn.close_on_drop();
         }
+        self.conn.counts.ended(self.began, self.end);
     }
 }
 

@@ -43,6 +43,7 @@ mod pool;
 mod routing;
 mod sqlite;
 mod standby;
+mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;
 mod transactions;

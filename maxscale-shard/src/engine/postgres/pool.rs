@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budget::Budget;
 use super::{Announcements, Pooler};
-use crate::database::{DatabaseOptions, Lane};
+use crate::database::{DatabaseOptions, Lane, Usage};
 
 /// A connection that was silent for longer is asked for a sign of life before it is used.
 /// No server is started anew in less.
@@ -139,6 +139,18 @@ impl Pool {
             place: Some(place),
             pool: self.0.clone(),
         })
+    }
+
+    /// How the places of `lane` are used. What idles serves both, and is told of requests.
+    pub(crate) fn usage(&self, lane: Lane) -> Usage {
+        let places = self.0.places(lane);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let idle = || count(self.0.idle().kept.len());
+        Usage {
+            used: (places.size).saturating_sub(count(places.free.available_permits())),
+            idle: (lane == Lane::Requests).then(idle),
+            most: places.size,
+        }
     }
 
     /// Connects once and leaves; says why it could not.
