@@ -1,5 +1,6 @@
 //! The router: what finding a shard costs, and a statement against bare sqlx.
 
+mod endpoints;
 mod reload;
 mod route;
 mod statement;
@@ -8,6 +9,7 @@ use maxscale_core::BoxError;
 use maxscale_measure::{Plan, Report};
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
+    endpoints::run(plan, report).await?;
     route::run(plan, report)?;
     reload::run(plan, report)?;
     statement::run(plan, report).await
