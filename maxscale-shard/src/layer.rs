@@ -2,7 +2,7 @@
 //!
 //! [`RouteLayer`] takes a key out of a request and asks a [`Router`] where it
 //! lies. The answer, a [`VirtualShard`](maxscale_core::fact::VirtualShard) and a
-//! [`Shard`](crate::Shard), goes into the request's extensions. It opens no
+//! [`Shard`], goes into the request's extensions. It opens no
 //! connection and awaits nothing: a handler further in runs its statements on
 //! the shard that it finds there.
 //!
@@ -19,7 +19,7 @@
 //! # Examples: how does a handler get at its shard?
 //!
 //! In axum by `Extension`, in tonic by `request.extensions().get()`, in a job by
-//! [`Facts::fact`](maxscale_core::fact::Facts::fact):
+//! [`Facts::fact`]:
 //!
 //! ```no_run
 //! use axum::{Extension, Router, routing::get};

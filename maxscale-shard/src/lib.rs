@@ -46,3 +46,8 @@ pub use topology::{
 #[cfg(feature = "toml")]
 pub use topology::{MapFile, MapFileError};
 pub use vindex::{RegionRange, Regions, RegionsError, Vindex, VindexError};
+
+/// The README's example, which needs files for nodes.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
