@@ -1,4 +1,10 @@
 mod announce;
+mod health;
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "only PostgreSQL is far away")
+)]
+pub(crate) mod pulse;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,6 +18,9 @@ use crate::engine::capabilities::Capabilities;
 use crate::error::ShardError;
 use crate::sql::{Conn, Engine, Row, Statement, Tx, TxOptions, conn::RawConn};
 use crate::telemetry::{Counts, Instruments, LoadOptions, Telemetry};
+use pulse::Pulse;
+
+pub use health::{Failure, Health, KnownDown};
 
 /// How a [`Database`] is connected to.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +45,11 @@ pub struct DatabaseOptions {
     pub lock_timeout: Duration,
     /// The longest a transaction may idle.
     pub idle_in_transaction: Duration,
+    /// How long a server may take to accept a connection and answer on it, when it
+    /// is checked because a call waits; PostgreSQL. After three failed checks in a
+    /// row, calls are refused at once until it answers. Far away, with TLS and a
+    /// password, that takes seven times the way there and back.
+    pub check_timeout: Duration,
 }
 
 /// One database: connections to it, opened when first used. Cheap to clone.
@@ -99,7 +113,8 @@ const GRACE: Duration = Duration::from_secs(1);
 // === impl DatabaseOptions ===
 
 impl Default for DatabaseOptions {
-    /// 16 connections, 4 for background work, 256 to all databases; 1 s to get one, 5 s per statement, 2 s per lock, 10 s idle in a transaction.
+    /// 16 connections, 4 for background work, 256 to all databases; 1 s to get one,
+    /// 5 s per statement, 2 s per lock, 10 s idle in a transaction, 1 s per check.
     fn default() -> Self {
         Self {
             connections: 16,
@@ -110,6 +125,7 @@ impl Default for DatabaseOptions {
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             idle_in_transaction: Duration::from_secs(10),
+            check_timeout: Duration::from_secs(1),
         }
     }
 }
@@ -381,6 +397,21 @@ impl Database {
         self.reader().await?.fetch_optional(statement).await
     }
 
+    /// Whether its server answers, as calls and checks found. A SQLite file always does.
+    pub fn health(&self) -> Health {
+        self.pulse().map(|pulse| pulse.health()).unwrap_or_default()
+    }
+
+    fn pulse(&self) -> Option<&Arc<Pulse>> {
+        match &self.pool {
+            #[cfg(feature = "postgres")]
+            Pool::Postgres(pool) => Some(pool.pulse()),
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(_) => None,
+            Pool::Never(never) => crate::engine::never(never),
+        }
+    }
+
     /// Closes every connection; later calls fail.
     pub async fn close(&self) {
         match &self.pool {
@@ -399,9 +430,9 @@ impl Database {
         let began = self.counts.begin();
         let raw: Result<RawConn, ShardError> = match &self.pool {
             #[cfg(feature = "postgres")]
-            Pool::Postgres(pool) => (pool.acquire(self.lane).await)
-                .map(RawConn::Postgres)
-                .map_err(|e| crate::engine::driver::error(&self.name, e)),
+            Pool::Postgres(pool) => crate::engine::postgres::acquire(&self.name, pool, self.lane)
+                .await
+                .map(RawConn::Postgres),
             #[cfg(feature = "sqlite")]
             Pool::Sqlite(pools) => {
                 let pool = if write { &pools.writer } else { &pools.readers };
@@ -417,7 +448,8 @@ impl Database {
         };
         self.counts.waited(began, place, raw.as_ref().err());
         let (name, counts) = (self.name.clone(), self.counts.clone());
-        Ok(Conn::new(raw?, name, self.patience, counts))
+        let pulse = self.pulse().cloned();
+        Ok(Conn::new(raw?, name, self.patience, counts, pulse))
     }
 }
 

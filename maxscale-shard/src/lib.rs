@@ -27,7 +27,7 @@ mod topology;
 mod vindex;
 
 pub use claim::{Claim, ClaimError, Claims};
-pub use database::{Database, DatabaseOptions};
+pub use database::{Database, DatabaseOptions, Failure, Health, KnownDown};
 pub use engine::capabilities::{Capabilities, Product};
 pub use error::ShardError;
 pub use fleet::{Fleet, FleetConfig};

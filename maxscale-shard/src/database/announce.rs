@@ -1,4 +1,6 @@
 use std::convert::Infallible;
+#[cfg(feature = "postgres")]
+use std::sync::Arc;
 
 use super::{Database, Pool};
 use crate::error::ShardError;
@@ -7,7 +9,7 @@ use crate::error::ShardError;
 #[derive(Debug)]
 pub(crate) enum Announcements {
     #[cfg(feature = "postgres")]
-    Postgres(Box<crate::engine::postgres::Announcements>, Database),
+    Postgres(Box<crate::engine::postgres::Announcements>, Arc<str>),
     /// Keeps matches exhaustive without any engine.
     #[allow(
         dead_code,
@@ -30,7 +32,7 @@ impl Database {
             Pool::Postgres(pool) => {
                 let on = pool.announcements(channel).await;
                 let on = on.map_err(|e| crate::engine::driver::error(&self.name, e))?;
-                Ok(on.map(|on| Announcements::Postgres(Box::new(on), self.clone())))
+                Ok(on.map(|on| Announcements::Postgres(Box::new(on), self.name.clone())))
             }
             #[cfg(feature = "sqlite")]
             Pool::Sqlite(_) => Ok(None),
@@ -52,7 +54,7 @@ impl Announcements {
             #[cfg(feature = "postgres")]
             Self::Postgres(on, database) => {
                 let next = on.next().await;
-                next.map_err(|e| crate::engine::driver::error(&database.name, e))
+                next.map_err(|e| crate::engine::driver::error(database, e))
             }
             Self::Never(never) => crate::engine::never(never),
         }

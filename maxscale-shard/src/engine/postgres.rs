@@ -2,6 +2,7 @@
 
 mod budget;
 pub(crate) mod capabilities;
+mod check;
 mod listen;
 mod plain;
 mod pool;
@@ -16,10 +17,12 @@ use sqlx_core::transaction::TransactionManager;
 
 use super::driver;
 use crate::database::DatabaseOptions;
+use crate::database::pulse::Pulse;
 use crate::error::ShardError;
 use crate::sql::{Row, Statement, Watermark};
 
 pub(crate) use budget::Budget;
+pub(crate) use check::{acquire, note};
 pub(crate) use listen::Announcements;
 pub(crate) use plain::{begin, commit, depth, nest, rollback, run_script};
 
@@ -43,7 +46,9 @@ pub(crate) fn pool(
         // What a client wants at the start of its session, a pooler cannot give.
         Pooler::Prepared | Pooler::Unprepared => connect,
     };
-    Ok(Pool::new(connect, pooler, options, budget))
+    let check = check::of(connect.clone(), options.check_timeout);
+    let pulse = Pulse::new(database.clone(), check);
+    Ok(Pool::new(connect, pooler, options, budget, pulse))
 }
 
 /// The server's own limits, as it names and writes them.

@@ -1,12 +1,14 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::fact::Deadline;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
+use crate::database::pulse::{Pulse, answer_within};
 use crate::engine::verdict;
 use crate::error::ShardError;
 use crate::sql::{Engine, Row, Statement, Watermark};
@@ -36,6 +38,8 @@ pub struct Conn {
     // How long a statement may stay without an answer, and until when.
     patience: Duration,
     deadline: Option<Deadline>,
+    // Whether the server answers; none for a file.
+    pulse: Option<Arc<Pulse>>,
     // A statement failed because of another transaction.
     pub(super) raced: bool,
     // Something waits to be sent or read.
@@ -81,13 +85,17 @@ macro_rules! answered {
         let (patience, in_time) = $self.patience();
         let (began, operation) = ($self.counts.begin(), telemetry::operation(stringify!($method)));
         let span = $self.span(operation);
-        let answer = timeout(patience, async { dispatch!($self, $method $(, $arg)*) });
-        let answer = match answer.instrument(span.clone()).await {
-            Ok(answer) => {
+        let answer = {
+            let answer = pin!(async { dispatch!($self, $method $(, $arg)*) });
+            let answer = answer_within($self.pulse.as_ref(), patience, answer);
+            answer.instrument(span.clone()).await
+        };
+        let answer = match answer {
+            Some(answer) => {
                 $self.answered(&answer);
                 answer
             }
-            Err(_) => Err($self.unanswered(patience, in_time)),
+            None => Err($self.unanswered(patience, in_time)),
         };
         let error = answer.as_ref().err();
         if let Some(error) = error {
@@ -106,6 +114,7 @@ impl Conn {
         database: Arc<str>,
         patience: Duration,
         counts: Counts,
+        pulse: Option<Arc<Pulse>>,
     ) -> Self {
         Self {
             raw,
@@ -115,6 +124,7 @@ impl Conn {
             handed_out: false,
             patience,
             deadline: None,
+            pulse,
             raced: false,
             unsure: false,
             spent: false,
@@ -158,6 +168,10 @@ impl Conn {
         #[cfg(feature = "postgres")]
         if let RawConn::Postgres(conn) = &mut self.raw {
             conn.hear();
+        }
+        #[cfg(feature = "postgres")]
+        if let Some(pulse) = &self.pulse {
+            crate::engine::postgres::note(pulse, answer);
         }
     }
 

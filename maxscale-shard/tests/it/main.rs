@@ -33,6 +33,7 @@ mod dropped;
 mod endpoints;
 mod fleet;
 mod hanging;
+mod health;
 mod keyspace;
 mod layer;
 mod lost_commits;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budget::Budget;
 use super::{Announcements, Pooler};
+use crate::database::pulse::Pulse;
 use crate::database::{DatabaseOptions, Lane, Usage};
 
 /// A connection that was silent for longer is asked for a sign of life before it is used.
@@ -45,6 +46,7 @@ pub(super) struct Inner {
     background: Places,
     idle: Mutex<Idle>,
     budget: Budget,
+    pulse: Arc<Pulse>,
 }
 
 struct Places {
@@ -99,6 +101,7 @@ impl Pool {
         pooler: Pooler,
         options: &DatabaseOptions,
         budget: Budget,
+        pulse: Arc<Pulse>,
     ) -> Self {
         Self(Arc::new(Inner {
             connect,
@@ -109,12 +112,18 @@ impl Pool {
             background: Places::new(options.background),
             idle: Mutex::default(),
             budget,
+            pulse,
         }))
     }
 
     /// What stands before the server.
     pub(crate) fn pooler(&self) -> Pooler {
         self.0.pooler
+    }
+
+    /// Whether the server answers.
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.0.pulse
     }
 
     /// A connection that has just been made, or heard of.
@@ -174,6 +183,7 @@ impl Pool {
 
     /// Refuses everybody from now on; returns once every connection is back and closed.
     pub(crate) async fn close(&self) {
+        self.0.pulse.close();
         let kept = {
             let mut idle = self.0.idle();
             idle.closed = true;
