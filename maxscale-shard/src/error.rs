@@ -131,6 +131,14 @@ pub enum ShardError {
         database: Arc<str>,
     },
 
+    /// The rows of a scatter did not come in the order that was asked for: the
+    /// database has another idea of a type, or of its values.
+    #[error("{database} gave its rows in another order")]
+    Unordered {
+        /// The database.
+        database: Arc<str>,
+    },
+
     /// A column is absent or of another type.
     #[error("cannot read column {column}")]
     Column {

@@ -15,6 +15,7 @@ use crate::database::Opener;
 use crate::error::ShardError;
 use crate::key::Key;
 use crate::keyspace::Keyspace;
+use crate::scatter::{Gate, ScatterLimits};
 use crate::telemetry::Load;
 use crate::topology::Topology;
 use crate::vindex::sha256;
@@ -30,7 +31,7 @@ pub use shard::Shard;
 /// All clones share one map, which [`reload`](Self::reload) swaps while they are
 /// used: nobody waits for that, and an answer is of one map, the old or the new.
 #[derive(Clone, Debug)]
-pub struct Router(Arc<Inner>);
+pub struct Router(Arc<Inner>, Arc<Gate>);
 
 #[derive(Debug)]
 struct Inner {
@@ -68,14 +69,40 @@ impl Router {
     fn over(keyspace: Keyspace, map: Map, opener: Opener, trusting: bool) -> Self {
         let load = opener.load();
         let load = load.map(|options| Load::new(keyspace.shards(), options));
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             load,
             keyspace,
             map: ArcSwap::from_pointee(map),
             reloading: Mutex::new(()),
             opener,
             trusting,
-        }))
+        });
+        Self(inner, Arc::new(Gate::new(ScatterLimits::default(), false)))
+    }
+
+    /// The same router with other bounds for [scatters](Self::scatter), which
+    /// its clones share from here on.
+    #[must_use]
+    pub fn scatter_limits(&self, limits: ScatterLimits) -> Self {
+        Self(self.0.clone(), Arc::new(Gate::new(limits, false)))
+    }
+
+    /// The same router, under which a [scatter](Self::scatter) is refused: for
+    /// paths that must never ask all nodes.
+    #[must_use]
+    pub fn deny_scatter(&self) -> Self {
+        let gate = Gate::new(ScatterLimits::default(), true);
+        Self(self.0.clone(), Arc::new(gate))
+    }
+
+    pub(crate) const fn gate(&self) -> &Arc<Gate> {
+        &self.1
+    }
+
+    /// The map and its nodes, of one epoch.
+    pub(crate) fn snapshot(&self) -> (Arc<Topology>, Arc<[Node]>) {
+        let map = self.0.map.load();
+        (map.topology.clone(), map.nodes.clone())
     }
 
     /// The shard of `key`: an id, or text where the keyspace's vindex takes it.

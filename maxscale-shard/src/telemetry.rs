@@ -136,13 +136,15 @@ const BUCKETS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
 
-/// The label of an operation; scripts are of migrations, and take as long as they take.
+/// The label of an operation; scripts are of migrations, and take as long as they
+/// take, as do streams, whose rows somebody else takes.
 pub(crate) fn operation(method: &'static str) -> &'static str {
     match method {
         "begin" | "nest" => "begin",
         "commit" | "commit_marked" => "commit",
         "rollback" => "rollback",
         "run_script" => "script",
+        "pour" => "stream",
         _ => "statement",
     }
 }

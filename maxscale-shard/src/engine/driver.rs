@@ -58,7 +58,7 @@ pub(crate) fn text(text: Cow<'static, str>) -> SqlStr {
 /// Binds our values to a sqlx query of either engine.
 macro_rules! bound {
     ($statement:expr, $engine:expr) => {{
-        let mut query = sqlx::query($statement.text($engine));
+        let mut query = sqlx::query($statement.driven($engine));
         for value in $statement.values {
             query = match value {
                 crate::sql::Value::Uuid(v) => query.bind(v),
@@ -67,6 +67,7 @@ macro_rules! bound {
                 crate::sql::Value::Bool(v) => query.bind(v),
                 crate::sql::Value::Text(v) => query.bind(v),
                 crate::sql::Value::Bytes(v) => query.bind(v),
+                crate::sql::Value::Ints(v) => query.bind(ints(&v)),
             };
         }
         query
@@ -103,6 +104,17 @@ macro_rules! verbs {
             let rows = query(conn, statement).fetch_all(&mut **conn).await;
             let rows = rows.map_err(|e| driver::error(database, e))?;
             Ok(rows.into_iter().map(|r| Row(RawRow::$variant(r))).collect())
+        }
+
+        pub(crate) async fn pour<T: Send>(
+            conn: &mut $pooled,
+            database: &Arc<str>,
+            statement: Statement,
+            into: &mut crate::sql::conn::Pour<T>,
+        ) -> Result<bool, ShardError> {
+            let rows = query(conn, statement).fetch(&mut **conn);
+            into.take(database, rows, |row| Row(RawRow::$variant(row)))
+                .await
         }
 
         pub(crate) async fn run_script(

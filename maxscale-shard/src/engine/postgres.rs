@@ -24,7 +24,7 @@ use crate::sql::{Row, Statement, Watermark};
 pub(crate) use budget::Budget;
 pub(crate) use check::{acquire, note};
 pub(crate) use listen::Announcements;
-pub(crate) use plain::{begin, commit, depth, nest, rollback, run_script};
+pub(crate) use plain::{begin, commit, depth, nest, pour, rollback, run_script};
 
 pub(crate) use pool::{Left, Pool, Pooled};
 pub(crate) use url::Pooler;
@@ -42,7 +42,7 @@ pub(crate) fn pool(
     })?;
     let limits = limits(options);
     let connect = match pooler {
-        Pooler::None => connect.options(limits),
+        Pooler::None => connect.options(limits).options([LOOKS_FOR_CLIENT]),
         // What a client wants at the start of its session, a pooler cannot give.
         Pooler::Prepared | Pooler::Unprepared => connect,
     };
@@ -50,6 +50,9 @@ pub(crate) fn pool(
     let pulse = Pulse::new(database.clone(), check);
     Ok(Pool::new(connect, pooler, options, budget, pulse))
 }
+
+/// A statement whose client has gone ends within a second, not with its limit.
+pub(crate) const LOOKS_FOR_CLIENT: (&str, &str) = ("client_connection_check_interval", "1000");
 
 /// The server's own limits, as it names and writes them.
 pub(crate) fn limits(options: &DatabaseOptions) -> [(&'static str, String); 3] {

@@ -24,6 +24,11 @@ type Pooled = sqlx::pool::PoolConnection<sqlx::Sqlite>;
 
 verbs!(sqlx::Sqlite, Pooled, Engine::Sqlite, Sqlite, |_conn| true);
 
+/// What `json_each` takes apart.
+fn ints(values: &[i32]) -> String {
+    format!("{values:?}")
+}
+
 /// The driver's own stops at the row, and so before the commit that may fail.
 pub(crate) async fn fetch_optional(
     conn: &mut Pooled,

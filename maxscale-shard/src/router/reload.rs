@@ -107,7 +107,7 @@ impl Router {
         if given < current || (given == current && topology != *old.topology) {
             return Err(ReloadError::Stale { current, given });
         }
-        let Self(inner) = self;
+        let Self(inner, _) = self;
         let nodes = open(&topology, nodes, &inner.opener, &old.nodes, inner.trusting)?;
         inner.map.store(Arc::new(Map::new(topology, nodes)));
         Ok(())

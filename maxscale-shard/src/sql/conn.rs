@@ -106,6 +106,10 @@ macro_rules! answered {
     }};
 }
 
+mod pour;
+
+pub(crate) use pour::Pour;
+
 // === impl Conn ===
 
 impl Conn {
@@ -246,6 +250,22 @@ impl Conn {
         row.ok_or_else(|| ShardError::NoRow {
             database: self.database.clone(),
         })
+    }
+
+    /// Runs a statement and hands its rows on. False if nobody takes them any
+    /// more; then some wait to be read.
+    pub(crate) async fn pour<T: Send>(
+        &mut self,
+        statement: Statement,
+        into: &mut Pour<T>,
+    ) -> Result<bool, ShardError> {
+        let failed = std::mem::replace(&mut self.failed, true);
+        // Whoever takes the rows may be slow.
+        let patience = std::mem::replace(&mut self.patience, Duration::MAX);
+        let done: Result<bool, ShardError> = answered!(self, pour, statement, into);
+        self.patience = patience;
+        self.failed = failed || !matches!(done, Ok(true));
+        done
     }
 
     /// Runs several statements without parameters, separated by `;`, for as

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 /// A kind of database.
@@ -26,8 +28,15 @@ pub struct Sql {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Statement {
-    text: Sql,
+    text: Text,
     pub(crate) values: Vec<Value>,
+}
+
+#[derive(Clone, Debug)]
+enum Text {
+    Written(Sql),
+    /// Put together for one engine.
+    Composed(Arc<str>),
 }
 
 /// A parameter. Times are `i64` microseconds UTC.
@@ -46,6 +55,8 @@ pub enum Value {
     Text(Option<String>),
     /// `bytea`, BLOB in SQLite.
     Bytes(Option<Vec<u8>>),
+    /// `integer[]`, the text of a JSON array in SQLite.
+    Ints(Arc<[i32]>),
 }
 
 /// Starts a statement whose text serves both engines.
@@ -72,7 +83,7 @@ impl Sql {
     /// Starts a statement with this text.
     pub const fn statement(self) -> Statement {
         Statement {
-            text: self,
+            text: Text::Written(self),
             values: Vec::new(),
         }
     }
@@ -95,9 +106,32 @@ impl Statement {
         self
     }
 
+    /// A statement whose text is put together, for one engine.
+    pub(crate) fn composed(text: String, values: Vec<Value>) -> Self {
+        Self {
+            text: Text::Composed(text.into()),
+            values,
+        }
+    }
+
     /// The text for `engine`.
-    pub const fn text(&self, engine: Engine) -> &'static str {
-        self.text.text(engine)
+    pub fn text(&self, engine: Engine) -> &str {
+        match &self.text {
+            Text::Written(text) => text.text(engine),
+            Text::Composed(text) => text,
+        }
+    }
+
+    /// The text for `engine`, as the driver takes it.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn driven(&self, engine: Engine) -> sqlx::SqlStr {
+        use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+        match &self.text {
+            Text::Written(text) => text.text(engine).into_sql_str(),
+            // Put together by this crate, with values as parameters.
+            Text::Composed(text) => AssertSqlSafe(text.clone()).into_sql_str(),
+        }
     }
 }
 

@@ -42,6 +42,7 @@ mod migrations;
 mod moving;
 mod pool;
 mod routing;
+mod scatter;
 mod sqlite;
 mod standby;
 mod telemetry;

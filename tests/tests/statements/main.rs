@@ -224,12 +224,25 @@ fn statement_without_a_shard_is_found_however_it_is_written() {
 }
 
 #[test]
+fn scatter_has_its_shards_from_the_router() {
+    for text in [
+        "SELECT n FROM t WHERE shard_id = ANY($1)",
+        "SELECT n FROM t WHERE n = ANY($shards)",
+    ] {
+        let told = told(&format!("fn f() {{ sql({text:?}) }}"));
+        assert!(told.contains("names no shard_id of t"), "{text}: {told:?}");
+    }
+}
+
+#[test]
 fn statement_with_its_shard_passes() {
     for text in [
         "SELECT n FROM t WHERE shard_id = $1 AND (id = $2 OR n = $3)",
         "SELECT 1 FROM t AS a JOIN u AS b ON b.shard_id = a.shard_id WHERE $1 = a.shard_id",
         "INSERT INTO t (id, shard_id) VALUES ($1, $2) ON CONFLICT (shard_id, id) DO UPDATE SET n = 1",
         "SELECT 1 FROM pg_tables",
+        // Of a scatter, which names the shards of each node.
+        "SELECT n FROM t WHERE shard_id = ANY($shards) AND n > $1",
     ] {
         assert_eq!(told(&format!("fn f() {{ sql({text:?}) }}")), "");
     }

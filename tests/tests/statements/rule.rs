@@ -134,6 +134,16 @@ fn shard_id_of(expr: &Expr) -> Option<Option<String>> {
     }
 }
 
+fn is_shards(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_shards(inner),
+        Expr::Value(value) => {
+            matches!(&value.value, Value::Placeholder(name) if name == "$shards")
+        }
+        _ => false,
+    }
+}
+
 fn is_parameter(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
 }
@@ -196,6 +206,13 @@ impl Block {
             } => {
                 self.equal.push(((**left).clone(), (**right).clone()));
             }
+            // The leg of a scatter: the router names the shards.
+            Expr::AnyOp {
+                left,
+                compare_op: BinaryOperator::Eq,
+                right,
+                ..
+            } if is_shards(right) => self.equal.push(((**left).clone(), (**right).clone())),
             _ => {}
         }
     }

@@ -15,6 +15,10 @@ verbs!(sqlx::Postgres, Pooled, Engine::Postgres, Postgres, |conn| {
     conn.pooler() != Pooler::Unprepared
 });
 
+fn ints(values: &[i32]) -> Vec<i32> {
+    values.to_vec()
+}
+
 /// The driver reads the answer to its end, so an error after the row is seen.
 pub(crate) async fn fetch_optional(
     conn: &mut Pooled,

@@ -1,0 +1,11 @@
+//! Questions to all nodes: what they answer, and what happens when some do not.
+
+mod aggregates;
+mod cancelled;
+mod failures;
+mod fixture;
+mod merge;
+#[cfg(feature = "cursor")]
+mod pages;
+mod refused;
+mod statements;
