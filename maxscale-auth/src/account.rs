@@ -5,7 +5,7 @@ use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::KeyRing;
-use maxscale_shard::{Claim, ClaimError, Claims, NodeId, Router, Row, Shard, ShardError, Sql};
+use maxscale_shard::{Claim, Claims, NodeId, Router, Row, Shard, ShardError, Sql};
 
 use crate::email::Email;
 use crate::error::AuthError;
@@ -77,9 +77,6 @@ const LOAD: Sql = Sql::both(
     "SELECT email, name, password_hash FROM ms_user WHERE shard_id = $1 AND user_id = $2",
 );
 const RENAME: Sql = Sql::both("UPDATE ms_user SET name = $3 WHERE shard_id = $1 AND user_id = $2");
-const FORGET: Sql = Sql::both("DELETE FROM ms_user WHERE shard_id = $1 AND user_id = $2");
-const FORGET_SESSIONS: Sql =
-    Sql::both("DELETE FROM ms_session WHERE shard_id = $1 AND user_id = $2");
 
 const MAX_NAME: usize = 100;
 
@@ -156,13 +153,8 @@ impl Accounts {
                 token: token.text(&self.0.keys),
                 user,
             }),
-            Err(ClaimError::Lost) => {
-                // What stays is an orphan that no lookup finds.
-                if let Err(error) = self.forget(user.id).await {
-                    tracing::warn!(error = %Chain(&error), "an account without an email stays behind");
-                }
-                Err(AuthError::EmailTaken)
-            }
+            // The account is there, and its mark with it: whoever looks next for the
+            // email, or the reconciler, confirms it.
             Err(error) => Err(error.into()),
         }
     }
@@ -184,15 +176,25 @@ impl Accounts {
                 email: email.as_str().to_owned(),
                 name: name.to_owned(),
             };
-            let error = match self.insert(&user, hash).await {
+            let error = match self.insert(&user, hash, &claim).await {
                 Ok(token) => return Ok((claim, user, token)),
                 Err(error) => error,
             };
-            // Whoever tries again should not meet the own reservation. What may be
-            // stored all the same is an orphan that no lookup finds.
-            if let Err(kept) = self.0.emails.release(&claim).await {
-                tracing::debug!(error = %Chain(&kept), "the email stays reserved until its lease runs out");
-                return Err(error);
+            // Whoever tries again should not meet the own reservation. Only where
+            // nobody knows whether the account is stored, its shard has to say so.
+            let unknown = matches!(&error, AuthError::Shard(ShardError::OutcomeUnknown { .. }));
+            let freed = match unknown {
+                true => self.0.emails.resolve(&claim).await,
+                false => self.0.emails.release(&claim).await.map(|()| false),
+            };
+            match freed {
+                Ok(false) => {}
+                // Stored, with a session whose token is lost: logging in begins another.
+                Ok(true) => return Err(error),
+                Err(kept) => {
+                    tracing::debug!(error = %Chain(&kept), "the email stays reserved until its lease runs out");
+                    return Err(error);
+                }
             }
             match error {
                 AuthError::Shard(cause) if cause.is_unreachable() && away.len() < MAX_AWAY => {
@@ -270,6 +272,12 @@ impl Accounts {
         Ok(shard.execute(statement).await? == 1)
     }
 
+    /// Whose email is whose. What a crash left half-way there is ended by
+    /// [`Claims::tend`], which a service runs in the background.
+    pub fn emails(&self) -> &Claims {
+        &self.0.emails
+    }
+
     /// The sessions, for [`SessionLayer`](crate::SessionLayer).
     pub fn sessions(&self) -> SqlSessions {
         SqlSessions::new(self.0.router.clone())
@@ -289,7 +297,12 @@ impl Accounts {
         self.0.router.shard(id).map(|_| id)
     }
 
-    async fn insert(&self, user: &User, hash: &str) -> Result<SessionToken, AuthError> {
+    async fn insert(
+        &self,
+        user: &User,
+        hash: &str,
+        claim: &Claim,
+    ) -> Result<SessionToken, AuthError> {
         let shard = self.0.router.shard(user.id)?;
         let (token, session) = self.begin_session(&shard, user.id)?;
         let row = INSERT
@@ -303,19 +316,9 @@ impl Accounts {
         let mut tx = shard.begin().await?;
         tx.execute(row).await?;
         SqlSessions::insert(&mut tx, &shard, &session).await?;
+        self.0.emails.write_in(&mut tx, claim).await?;
         tx.commit().await?;
         Ok(token)
-    }
-
-    async fn forget(&self, id: Id) -> Result<(), AuthError> {
-        let shard = self.0.router.shard(id)?;
-        let mut tx = shard.begin().await?;
-        for text in [FORGET_SESSIONS, FORGET] {
-            tx.execute(text.statement().bind(shard.id()).bind(id))
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(())
     }
 
     async fn load(&self, id: Id) -> Result<Option<(User, String)>, AuthError> {

@@ -1,18 +1,38 @@
 //! Uniqueness across shards: who owns a value, decided by one row.
 //!
 //! The row lies in a directory sharded by the value, under a keyed hash of it,
-//! so no table holds the value itself. Whoever takes a value first *reserves*
-//! it under a lease, writes what should own it elsewhere, and then *confirms*.
+//! so no table holds the value itself.
 //!
-//! The owner is who the confirmed row names, and nobody else: a writer whose
-//! lease ran out, and whose value was taken over meanwhile, fails to confirm,
-//! and what it wrote is an orphan that no lookup finds. A crash between the
-//! steps leaves a lease that runs out.
+//! ```text
+//!  reserve            directory: the value, the owner, a token, a lease
+//!  write_in(tx)       owner's shard, in the transaction of the owner's row: a mark of the token
+//!  confirm            directory: held
+//! ```
+//!
+//! The owner is who the held row names, and nobody else. A reservation that ran
+//! out is taken over only after its owner's shard was asked: a mark says that
+//! the owner's row is there, and then the claim is confirmed for it; else a
+//! *cancelled* mark of the same token is put in its place, so that a slow
+//! writer's transaction fails on it, however late it comes. So a crash at any
+//! step leaves either nothing or an owner, and no row of an owner without the
+//! value. What was left half-way is found by whoever wants the value next, or by
+//! [`reconcile`](Claims::reconcile).
+//!
+//! Giving a value up goes the other way: [`release_in`](Claims::release_in) marks
+//! it in the transaction that changes the owner's row, [`release`](Claims::release)
+//! then frees it.
 //!
 //! A new key names other rows, so a reservation looks under every key of the
 //! ring. For one owner also while some processes sign with the old key and some
 //! with the new one, every process must know both: give the new key to all as
 //! one that only verifies, and let it sign afterwards.
+//!
+//! The protocol is the consistent lookup vindex of Vitess, with a lease and a
+//! token for the writer that is slow.
+
+mod reconcile;
+mod settle;
+mod statement;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +45,12 @@ use uuid::Uuid;
 
 use crate::error::ShardError;
 use crate::router::{Router, Shard};
-use crate::sql::Sql;
+use crate::sql::{Row, Sql, Statement, Tx};
+
+pub use reconcile::{ClaimCounts, Reconciled};
+
+use settle::State;
+use statement::{CONFIRM, FIND, LOOK, MARK, RELEASE, RESERVE};
 
 /// The directory of one kind of value, e.g. emails. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,12 +61,13 @@ pub struct Claims {
     lease: Duration,
 }
 
-/// A reserved value, to be confirmed or released.
+/// A value that is reserved or held: to be written, confirmed or released.
 #[derive(Clone, Debug)]
 #[must_use = "a reservation that is not confirmed runs out"]
 pub struct Claim {
     hash: Vec<u8>,
     owner: Id,
+    token: Uuid,
 }
 
 /// Why a value was not claimed.
@@ -52,60 +78,30 @@ pub enum ClaimError {
     #[error("already taken")]
     Taken,
 
-    /// The reservation ran out and somebody else has taken the value.
+    /// The reservation ran out, and the value is free or another's.
     #[error("the reservation ran out")]
     Lost,
 
-    /// The directory could not be asked.
+    /// The transaction is not one of the owner's shard, so a mark in it would not
+    /// be found.
+    #[error("the transaction is not on the shard of the value's owner")]
+    Elsewhere,
+
+    /// The directory, or the shard of an owner, could not be asked.
     #[error(transparent)]
     Shard(#[from] ShardError),
 }
 
-/// Takes a free value, or one whose reservation ran out; the database's clock decides.
-const RESERVE: Sql = Sql::each(
-    "INSERT INTO ms_claim (shard_id, kind, value_hash, owner, held, lease_until)
-     VALUES ($1, $2, $3, $4, false, (extract(epoch from clock_timestamp()) * 1000000)::bigint + $5)
-     ON CONFLICT (shard_id, kind, value_hash) DO UPDATE
-     SET owner = excluded.owner, lease_until = excluded.lease_until
-     WHERE NOT ms_claim.held AND (ms_claim.owner = excluded.owner
-       OR ms_claim.lease_until < (extract(epoch from clock_timestamp()) * 1000000)::bigint)",
-    "INSERT INTO ms_claim (shard_id, kind, value_hash, owner, held, lease_until)
-     VALUES ($1, $2, $3, $4, false, CAST(unixepoch('subsec') * 1000000 AS INTEGER) + $5)
-     ON CONFLICT (shard_id, kind, value_hash) DO UPDATE
-     SET owner = excluded.owner, lease_until = excluded.lease_until
-     WHERE NOT ms_claim.held AND (ms_claim.owner = excluded.owner
-       OR ms_claim.lease_until < CAST(unixepoch('subsec') * 1000000 AS INTEGER))",
-);
+/// What the directory says of a value.
+struct Standing {
+    owner: Id,
+    token: Uuid,
+    held: bool,
+    expired: bool,
+}
 
-/// Also true for who holds it already, so that a lost answer can be asked again.
-const CONFIRM: Sql = Sql::both(
-    "UPDATE ms_claim SET held = true
-     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND owner = $4",
-);
-
-const RELEASE: Sql = Sql::both(
-    "DELETE FROM ms_claim WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND owner = $4",
-);
-
-/// Ends a reservation that ran out, so that its late confirmation finds it lost.
-const EXPIRE: Sql = Sql::each(
-    "DELETE FROM ms_claim
-     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND NOT held
-       AND lease_until < (extract(epoch from clock_timestamp()) * 1000000)::bigint",
-    "DELETE FROM ms_claim
-     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND NOT held
-       AND lease_until < CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
-);
-
-const OTHER: Sql = Sql::both(
-    "SELECT 1 AS other FROM ms_claim
-     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND owner <> $4",
-);
-
-const FIND: Sql = Sql::both(
-    "SELECT owner FROM ms_claim
-     WHERE shard_id = $1 AND kind = $2 AND value_hash = $3 AND held",
-);
+/// How often a value that is set free under our eyes is tried again.
+const TRIES: usize = 3;
 
 // === impl Claims ===
 
@@ -134,19 +130,32 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// Returns [`ClaimError::Taken`] when it has an owner or a live reservation.
+    /// Returns [`ClaimError::Taken`] when it has an owner or a live reservation,
+    /// [`ClaimError::Shard`] also when a reservation ran out and the shard of its
+    /// owner cannot be asked what became of it.
     pub async fn reserve(&self, value: &str, owner: Id) -> Result<Claim, ClaimError> {
         let hash = self.hash(self.keys.version(), value);
         let shard = self.router.directory(&hash)?;
-        let lease = i64::try_from(self.lease.as_micros()).unwrap_or(i64::MAX / 2);
-        let statement = self.row(RESERVE, &shard, &hash).bind(owner).bind(lease);
-        if shard.execute(statement).await? == 0 {
-            return Err(ClaimError::Taken);
+        for _ in 0..TRIES {
+            let reserve = self.row(RESERVE, &shard, &hash).bind(owner);
+            let reserve = reserve.bind(micros(self.lease)).bind(Uuid::new_v4());
+            let database = shard.node().database();
+            if let [row, ..] = database.execute_returning(reserve).await?.as_slice() {
+                let token = row.get("token")?;
+                return self.first(value, Claim { hash, owner, token }).await;
+            }
+            if let Some(there) = self.standing(&shard, &hash).await? {
+                self.take_over(&hash, there).await?;
+            }
         }
-        let claim = Claim { hash, owner };
+        Err(ClaimError::Taken)
+    }
+
+    /// Looks whether another key names another owner.
+    async fn first(&self, value: &str, claim: Claim) -> Result<Claim, ClaimError> {
         // Written first, read second: of two that reserve under different keys,
         // at least one meets the other.
-        if let Err(error) = self.check_other_keys(value, owner).await {
+        if let Err(error) = self.check_other_keys(value, claim.owner).await {
             if let Err(kept) = self.release(&claim).await {
                 tracing::debug!(error = %Chain(&kept), "a refused reservation stays until it runs out");
             }
@@ -159,39 +168,81 @@ impl Claims {
         for version in self.keys.versions().skip(1) {
             let hash = self.hash(version, value);
             let shard = self.router.directory(&hash)?;
-            shard.execute(self.row(EXPIRE, &shard, &hash)).await?;
-            let other = self.row(OTHER, &shard, &hash).bind(owner);
-            if shard.fetch_optional(other).await?.is_some() {
-                return Err(ClaimError::Taken);
+            match self.standing(&shard, &hash).await? {
+                Some(there) if there.owner != owner => self.take_over(&hash, there).await?,
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Marks the claim as its owner's, in the transaction on the owner's shard that
+    /// writes what owns the value. Then either both are stored or neither.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClaimError::Lost`] when the reservation ran out and was cancelled
+    /// meanwhile, [`ClaimError::Elsewhere`] for a transaction of another shard.
+    /// The transaction is to be rolled back then.
+    pub async fn write_in(&self, tx: &mut Tx, claim: &Claim) -> Result<(), ClaimError> {
+        self.mark_in(tx, claim, State::Written).await
+    }
+
+    /// Marks the claim as given up, in the transaction on the owner's shard after
+    /// which it no longer owns the value. [`release`](Self::release) follows it,
+    /// or else [`reconcile`](Self::reconcile).
+    ///
+    /// # Errors
+    ///
+    /// As [`write_in`](Self::write_in).
+    pub async fn release_in(&self, tx: &mut Tx, claim: &Claim) -> Result<(), ClaimError> {
+        self.mark_in(tx, claim, State::Releasing).await
+    }
+
+    async fn mark_in(&self, tx: &mut Tx, claim: &Claim, state: State) -> Result<(), ClaimError> {
+        let own = self.router.route(claim.owner)?.virtual_shard();
+        if tx.shard() != Some(own) {
+            return Err(ClaimError::Elsewhere);
+        }
+        if state == State::Releasing {
+            // What was marked when the value was taken may still be there.
+            let unmark = statement::UNMARK.statement().bind(own).bind(claim.token);
+            tx.execute(unmark).await?;
+        }
+        let mark = self.mark(MARK, own, claim, state, self.lease);
+        match tx.execute(mark).await {
+            Ok(_) => Ok(()),
+            Err(ShardError::Unique { .. }) => Err(ClaimError::Lost),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes the reservation's owner the value's owner. May be repeated.
     ///
     /// # Errors
     ///
-    /// Returns [`ClaimError::Lost`] when somebody else has taken the value.
+    /// Returns [`ClaimError::Lost`] when the value is free or another's.
     pub async fn confirm(&self, claim: &Claim) -> Result<(), ClaimError> {
-        let shard = self.router.directory(&claim.hash)?;
-        let statement = self.row(CONFIRM, &shard, &claim.hash).bind(claim.owner);
-        match shard.execute(statement).await? {
+        match self.by_token(CONFIRM, claim).await? {
             0 => Err(ClaimError::Lost),
             _ => Ok(()),
         }
     }
 
-    /// Gives the value up, whether reserved or held.
+    /// Frees the value. Of a reservation only if what should own the value was
+    /// surely not written; where nobody knows, [`resolve`](Self::resolve) finds out.
     ///
     /// # Errors
     ///
     /// Returns [`ClaimError::Shard`] when the directory could not be asked.
     pub async fn release(&self, claim: &Claim) -> Result<(), ClaimError> {
+        self.by_token(RELEASE, claim).await.map(drop)
+    }
+
+    async fn by_token(&self, text: Sql, claim: &Claim) -> Result<u64, ClaimError> {
         let shard = self.router.directory(&claim.hash)?;
-        let statement = self.row(RELEASE, &shard, &claim.hash).bind(claim.owner);
-        shard.execute(statement).await?;
-        Ok(())
+        let statement = self.row(text, &shard, &claim.hash).bind(claim.token);
+        Ok(shard.execute(statement).await?)
     }
 
     /// The owner of `value`, if it has one.
@@ -201,28 +252,52 @@ impl Claims {
     /// Returns [`ClaimError::Shard`] when the directory could not be asked.
     pub async fn find(&self, value: &str) -> Result<Option<Id>, ClaimError> {
         for version in self.keys.versions() {
-            if let Some(owner) = self.find_under(version, value).await? {
-                return Ok(Some(owner));
+            let hash = self.hash(version, value);
+            let shard = self.router.directory(&hash)?;
+            let found = shard.fetch_optional(self.row(FIND, &shard, &hash)).await?;
+            if let Some(row) = found {
+                return Ok(Some(owner(&row)?));
             }
         }
         Ok(None)
     }
 
-    async fn find_under(&self, version: u8, value: &str) -> Result<Option<Id>, ClaimError> {
-        let hash = self.hash(version, value);
-        let shard = self.router.directory(&hash)?;
-        let Some(row) = shard.fetch_optional(self.row(FIND, &shard, &hash)).await? else {
-            return Ok(None);
-        };
-        let owner: Uuid = row.get("owner")?;
-        let owner = Id::from_uuid(owner).map_err(|source| ShardError::Column {
-            column: "owner".into(),
-            source: source.into(),
-        })?;
-        Ok(Some(owner))
+    /// The claim by which `owner` holds `value`, if it does: to give it up.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClaimError::Shard`] when the directory could not be asked.
+    pub async fn held(&self, value: &str, owner: Id) -> Result<Option<Claim>, ClaimError> {
+        for version in self.keys.versions() {
+            let hash = self.hash(version, value);
+            let shard = self.router.directory(&hash)?;
+            match self.standing(&shard, &hash).await? {
+                Some(there) if there.held && there.owner == owner => {
+                    let token = there.token;
+                    return Ok(Some(Claim { hash, owner, token }));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
-    fn row(&self, text: Sql, shard: &Shard, hash: &[u8]) -> crate::sql::Statement {
+    async fn standing(&self, shard: &Shard, hash: &[u8]) -> Result<Option<Standing>, ClaimError> {
+        // Asked of the writer: what was just committed must be seen.
+        let look = self.row(LOOK, shard, hash);
+        let mut conn = shard.node().database().writer().await?;
+        let Some(row) = conn.fetch_optional(look).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Standing {
+            owner: owner(&row)?,
+            token: row.get("token")?,
+            held: row.get("held")?,
+            expired: row.get("expired")?,
+        }))
+    }
+
+    fn row(&self, text: Sql, shard: &Shard, hash: &[u8]) -> Statement {
         text.statement().bind(shard.id()).bind(self.kind).bind(hash)
     }
 
@@ -236,10 +311,22 @@ impl Claims {
     }
 }
 
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2)
+}
+
+fn owner(row: &Row) -> Result<Id, ShardError> {
+    Id::from_uuid(row.get("owner")?).map_err(|source| ShardError::Column {
+        column: "owner".into(),
+        source: source.into(),
+    })
+}
+
 impl Classify for ClaimError {
     fn class(&self) -> Class {
         match self {
             Self::Taken | Self::Lost => Class::Conflict,
+            Self::Elsewhere => Class::Internal,
             Self::Shard(error) => error.class(),
         }
     }

@@ -27,7 +27,7 @@ pub mod telemetry;
 mod topology;
 mod vindex;
 
-pub use claim::{Claim, ClaimError, Claims};
+pub use claim::{Claim, ClaimCounts, ClaimError, Claims, Reconciled};
 pub use database::{Database, DatabaseOptions, Failure, Health, KnownDown};
 pub use engine::capabilities::{Capabilities, Product};
 pub use error::ShardError;

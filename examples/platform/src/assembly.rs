@@ -17,7 +17,7 @@ use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
 use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec};
 use maxscale_shard::telemetry::Telemetry;
-use maxscale_shard::{Fleet, FleetConfig, Router, sql};
+use maxscale_shard::{ClaimCounts, Claims, Fleet, FleetConfig, Router, sql};
 use tokio::task::JoinHandle;
 
 use crate::folder::DataFolder;
@@ -54,6 +54,7 @@ pub struct Platform {
     worker: Option<Worker>,
     redis: RedisHandles,
     sweeper: JoinHandle<()>,
+    tender: JoinHandle<()>,
     // Held to the end: another process may take the folder only then.
     folder: Option<DataFolder>,
 }
@@ -111,6 +112,7 @@ impl Platform {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
             limits: limits(&redis, &keys, clock.clone()),
             health: health(&fleet, &redis, &clock),
+            tender: tokio::spawn(tend(accounts.emails().clone(), meter)),
             sweeper: tokio::spawn(sweep::run(
                 objects,
                 tracks,
@@ -131,6 +133,7 @@ impl Platform {
     /// Hands jobs back, and closes what was opened.
     pub async fn close(mut self, grace: std::time::Duration) {
         self.sweeper.abort();
+        self.tender.abort();
         if let Some(worker) = self.worker.take() {
             worker.shutdown(grace).await;
         }
@@ -144,6 +147,12 @@ impl Platform {
     pub const fn take_worker(&mut self) -> Option<Worker> {
         self.worker.take()
     }
+}
+
+/// Ends what a crash left half-way of a sign-up, also if nobody asks for the email.
+fn tend(emails: Claims, meter: &Meter) -> impl Future<Output = ()> + use<> {
+    let counts = ClaimCounts::register(meter, "email");
+    async move { emails.tend(Claims::DEFAULT_LEASE, &counts).await }
 }
 
 /// Runs pending migrations and nothing else.

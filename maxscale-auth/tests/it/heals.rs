@@ -4,46 +4,46 @@ use std::time::Duration;
 
 use maxscale_auth::AuthError;
 use maxscale_core::fact::VirtualShard;
-use maxscale_shard::{Claims, Engine, Sql, Tx, sql};
+use maxscale_core::id::Id;
+use maxscale_shard::{Claims, Engine, Tx, sql};
 use maxscale_tests::eventually;
 
 use crate::support::{Bench, LIMIT, PASSWORD};
 
 on_both!(
-    crash_between_insert_and_confirm_heals,
+    crash_before_the_insert_leaves_the_email_free,
+    crash_between_insert_and_confirm_heals_for_the_account_that_is_there,
     email_is_free_at_once_when_the_insert_failed,
 );
 
 const EMAIL: &str = "ada@example.org";
 
-async fn crash_between_insert_and_confirm_heals(bench: Bench) {
-    // What a process left behind that was killed before it confirmed.
+/// What a process left behind that was killed after it reserved the email.
+async fn left_behind(bench: &Bench, written: bool) -> Id {
     let emails = Claims::new(bench.router().clone(), bench.keys.clone(), "email");
-    let orphan = bench.ids.draw(VirtualShard::new(3));
-    let brief = emails.lease(Duration::from_millis(300));
-    let _never_confirmed = brief.reserve(EMAIL, orphan).await.unwrap();
-    let row = sql(
-        "INSERT INTO ms_user (shard_id, user_id, email, name, password_hash, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    );
-    let row = row
-        .bind(orphan.shard())
-        .bind(orphan)
-        .bind(EMAIL)
-        .bind("Ada")
-        .bind("?")
-        .bind(0_i64);
-    bench
-        .router()
-        .shard(orphan)
-        .unwrap()
-        .execute(row)
-        .await
-        .unwrap();
-
+    let emails = emails.lease(Duration::from_millis(300));
+    let owner = bench.ids.draw(VirtualShard::new(3));
+    let claim = emails.reserve(EMAIL, owner).await.unwrap();
+    if written {
+        let row = sql(
+            "INSERT INTO ms_user (shard_id, user_id, email, name, password_hash, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        );
+        let row = row.bind(owner.shard()).bind(owner).bind(EMAIL);
+        let row = row.bind("Ada").bind("?").bind(0_i64);
+        let mut tx = bench.router().shard(owner).unwrap().begin().await.unwrap();
+        tx.execute(row).await.unwrap();
+        emails.write_in(&mut tx, &claim).await.unwrap();
+        tx.commit().await.unwrap();
+    }
     // While it may still come back, and be it only for a moment, the email is taken.
     let early = bench.accounts.log_in(EMAIL, PASSWORD).await;
     assert!(matches!(early, Err(AuthError::Credentials)), "{early:?}");
+    owner
+}
+
+async fn crash_before_the_insert_leaves_the_email_free(bench: Bench) {
+    let orphan = left_behind(&bench, false).await;
     let ada = eventually(LIMIT, async || {
         let tried = bench.accounts.sign_up(EMAIL, PASSWORD, "Ada").await;
         assert!(
@@ -59,6 +59,19 @@ async fn crash_between_insert_and_confirm_heals(bench: Bench) {
         bench.accounts.log_in(EMAIL, PASSWORD).await.unwrap().user,
         ada.user
     );
+}
+
+async fn crash_between_insert_and_confirm_heals_for_the_account_that_is_there(bench: Bench) {
+    let owner = left_behind(&bench, true).await;
+    let emails = Claims::new(bench.router().clone(), bench.keys.clone(), "email");
+    eventually(LIMIT, async || {
+        let tried = bench.accounts.sign_up(EMAIL, PASSWORD, "Ada").await;
+        assert!(matches!(tried, Err(AuthError::EmailTaken)), "{tried:?}");
+        emails.find(EMAIL).await.unwrap() == Some(owner)
+    })
+    .await;
+    let users = bench.counts("SELECT count(*) AS n FROM ms_user").await;
+    assert_eq!(users.iter().sum::<i64>(), 1);
 }
 
 async fn email_is_free_at_once_when_the_insert_failed(bench: Bench) {
@@ -98,21 +111,21 @@ async fn sign_up_that_lost_its_email_takes_its_rows_back() {
     let accounts = bench.accounts.clone();
     let slow = tokio::spawn(async move { accounts.sign_up(EMAIL, PASSWORD, "Slow").await });
 
-    // It has reserved and waits for the lock; meanwhile another one becomes the owner.
+    // It has reserved and waits for the lock; its lease runs out, and another one
+    // becomes the owner.
     let other = bench.ids.draw(VirtualShard::new(0));
-    let take = Sql::both("UPDATE ms_claim SET owner = $1, held = true");
+    let end = sql("UPDATE ms_claim SET lease_until = 0 WHERE NOT held");
     eventually(LIMIT, async || {
-        let mut taken = 0;
+        let mut ended = 0;
         for node in bench.router().nodes().iter() {
-            taken += node
-                .database()
-                .execute(take.statement().bind(other))
-                .await
-                .unwrap();
+            ended += node.database().execute(end.clone()).await.unwrap();
         }
-        taken == 1
+        ended == 1
     })
     .await;
+    let emails = Claims::new(bench.router().clone(), bench.keys.clone(), "email");
+    let claim = emails.reserve(EMAIL, other).await.unwrap();
+    emails.confirm(&claim).await.unwrap();
     for tx in locks {
         tx.rollback().await.unwrap();
     }

@@ -113,5 +113,39 @@ pub(super) const NODE: MigrationSet = MigrationSet {
             ALTER TABLE ms_node ADD COLUMN tag integer NOT NULL DEFAULT 0;
             ALTER TABLE ms_node ADD COLUMN vindex text NOT NULL DEFAULT 'id'",
         },
+        Migration {
+            version: 3,
+            name: "tokens of claims, and marks of them beside their owners",
+            postgres: "
+            ALTER TABLE ms_claim ADD COLUMN token uuid;
+            UPDATE ms_claim SET token = gen_random_uuid();
+            CREATE INDEX ms_claim_open ON ms_claim (kind, lease_until) WHERE NOT held;
+            CREATE TABLE ms_claim_mark (
+                shard_id integer NOT NULL,
+                token uuid NOT NULL,
+                kind text NOT NULL,
+                value_hash bytea NOT NULL,
+                owner uuid NOT NULL,
+                state integer NOT NULL,
+                due bigint NOT NULL,
+                PRIMARY KEY (shard_id, token)
+            );
+            CREATE INDEX ms_claim_mark_due ON ms_claim_mark (kind, due)",
+            sqlite: "
+            ALTER TABLE ms_claim ADD COLUMN token BLOB;
+            UPDATE ms_claim SET token = randomblob(16);
+            CREATE INDEX ms_claim_open ON ms_claim (kind, lease_until) WHERE NOT held;
+            CREATE TABLE ms_claim_mark (
+                shard_id INTEGER NOT NULL,
+                token BLOB NOT NULL,
+                kind TEXT NOT NULL,
+                value_hash BLOB NOT NULL,
+                owner BLOB NOT NULL,
+                state INTEGER NOT NULL,
+                due INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, token)
+            ) WITHOUT ROWID;
+            CREATE INDEX ms_claim_mark_due ON ms_claim_mark (kind, due)",
+        },
     ],
 };

@@ -5,11 +5,12 @@ use maxscale_core::clock::Clock;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
 use maxscale_core::keys::{KeyRing, Secret};
-use maxscale_shard::{Claim, ClaimError, Claims, Engine, Fleet};
+use maxscale_shard::{Claim, ClaimError, Claims, Engine, Fleet, sql};
 use maxscale_tests::eventually;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::support::{LIMIT, Nodes, open};
+use crate::support::{LIMIT, Nodes, note, open};
 
 on_both!(
     every_value_has_one_owner_after_a_race,
@@ -22,6 +23,13 @@ on_both!(
     reservation_that_ran_out_under_the_old_key_is_lost,
     processes_with_the_keys_in_another_order_agree_on_one_owner,
     kinds_do_not_meet,
+    reservation_whose_owner_was_written_is_confirmed_for_it,
+    slow_writer_fails_once_its_reservation_was_taken_over,
+    writer_that_is_not_done_is_waited_for,
+    unknown_outcome_is_resolved_to_what_the_owners_shard_says,
+    mark_belongs_on_the_shard_of_the_owner,
+    reconciler_ends_what_was_left_half_way,
+    value_that_was_given_up_is_freed_by_the_reconciler_and_no_sooner_taken,
 );
 
 struct Bench {
@@ -246,4 +254,188 @@ async fn kinds_do_not_meet(engine: Engine) {
 
     assert_eq!(names.find("v").await.unwrap(), None);
     take(&names, "v", bench.id()).await.unwrap();
+}
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// What owns a value, written with its mark.
+async fn write(bench: &Bench, claims: &Claims, claim: &Claim, owner: Id) -> Result<(), ClaimError> {
+    let shard = bench.fleet.router().shard(owner).unwrap();
+    let mut tx = shard.begin().await?;
+    let row = uuid::Uuid::new_v4().as_u128() & 0xffff_ffff;
+    tx.execute(note(1, i64::try_from(row).unwrap())).await?;
+    claims.write_in(&mut tx, claim).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// How many rows of owners there are, on all nodes.
+async fn written(bench: &Bench) -> i64 {
+    count(bench, "SELECT count(*) AS n FROM note").await
+}
+
+async fn count(bench: &Bench, text: &'static str) -> i64 {
+    let mut sum = 0;
+    for node in bench.fleet.router().nodes().iter() {
+        let row = node.database().fetch_optional(sql(text)).await.unwrap();
+        sum += row.unwrap().get::<i64>("n").unwrap();
+    }
+    sum
+}
+
+async fn reconciled(bench: &Bench, claims: &Claims) -> (u64, u64, u64, u64) {
+    let (mut confirmed, mut freed, mut released, mut forgotten) = (0, 0, 0, 0);
+    for node in bench.fleet.router().nodes().iter() {
+        let done = claims.reconcile(node).await.unwrap();
+        confirmed += done.confirmed;
+        freed += done.freed;
+        released += done.released;
+        forgotten += done.forgotten;
+    }
+    (confirmed, freed, released, forgotten)
+}
+
+async fn reservation_whose_owner_was_written_is_confirmed_for_it(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring()).lease(SHORT);
+    let owner = bench.id();
+    let claim = claims.reserve("v", owner).await.unwrap();
+    write(&bench, &claims, &claim, owner).await.unwrap();
+    // Killed before it confirmed. Who comes next finds out.
+    eventually(LIMIT, async || {
+        assert!(taken(&claims.reserve("v", bench.id()).await));
+        claims.find("v").await.unwrap() == Some(owner)
+    })
+    .await;
+}
+
+async fn slow_writer_fails_once_its_reservation_was_taken_over(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring()).lease(SHORT);
+    let (slow, quick) = (bench.id(), bench.ids.draw(VirtualShard::new(9)));
+    let late = claims.reserve("v", slow).await.unwrap();
+    let claim = take_over(&claims, "v", quick).await;
+
+    let lost = write(&bench, &claims, &late, slow).await;
+    assert!(matches!(lost, Err(ClaimError::Lost)), "{lost:?}");
+    assert_eq!(written(&bench).await, 0);
+    write(&bench, &claims, &claim, quick).await.unwrap();
+    claims.confirm(&claim).await.unwrap();
+    assert_eq!(claims.find("v").await.unwrap(), Some(quick));
+}
+
+async fn writer_that_is_not_done_is_waited_for(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring()).lease(Duration::from_millis(1));
+    let owner = bench.id();
+    let claim = claims.reserve("v", owner).await.unwrap();
+    let shard = bench.fleet.router().shard(owner).unwrap();
+    let mut tx = shard.begin().await.unwrap();
+    claims.write_in(&mut tx, &claim).await.unwrap();
+    let next = bench.id();
+    let mut waits = Box::pin(claims.reserve("v", next));
+    assert!(timeout(SHORT, &mut waits).await.is_err());
+    tx.commit().await.unwrap();
+
+    let refused = timeout(LIMIT, waits).await.unwrap();
+    assert!(taken(&refused), "{refused:?}");
+    assert_eq!(claims.find("v").await.unwrap(), Some(owner));
+}
+
+async fn unknown_outcome_is_resolved_to_what_the_owners_shard_says(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring());
+    let owner = bench.id();
+    let stored = claims.reserve("stored", owner).await.unwrap();
+    write(&bench, &claims, &stored, owner).await.unwrap();
+    assert!(claims.resolve(&stored).await.unwrap());
+    assert!(claims.resolve(&stored).await.unwrap());
+    assert_eq!(claims.find("stored").await.unwrap(), Some(owner));
+
+    let not = claims.reserve("not", owner).await.unwrap();
+    assert!(!claims.resolve(&not).await.unwrap());
+    take(&claims, "not", bench.id()).await.unwrap();
+    let late = write(&bench, &claims, &not, owner).await;
+    assert!(matches!(late, Err(ClaimError::Lost)), "{late:?}");
+}
+
+async fn mark_belongs_on_the_shard_of_the_owner(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring());
+    let claim = claims.reserve("v", bench.id()).await.unwrap();
+    let elsewhere = bench.fleet.router().virtual_shard(VirtualShard::new(4));
+    let mut tx = elsewhere.unwrap().begin().await.unwrap();
+    let refused = claims.write_in(&mut tx, &claim).await;
+    assert!(matches!(refused, Err(ClaimError::Elsewhere)), "{refused:?}");
+    tx.rollback().await.unwrap();
+    let mut nowhere = bench.fleet.catalog().begin().await.unwrap();
+    let refused = claims.write_in(&mut nowhere, &claim).await;
+    assert!(matches!(refused, Err(ClaimError::Elsewhere)), "{refused:?}");
+}
+
+async fn reconciler_ends_what_was_left_half_way(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring()).lease(SHORT);
+    let owner = bench.id();
+    let unwritten = claims.reserve("unwritten", owner).await.unwrap();
+    let unconfirmed = claims.reserve("unconfirmed", owner).await.unwrap();
+    write(&bench, &claims, &unconfirmed, owner).await.unwrap();
+    let other = bench.claims(ring()).reserve("fresh", owner).await.unwrap();
+    // Nothing is due yet.
+    let (mut confirmed, mut freed, mut forgotten) = (0, 0, 0);
+    eventually(LIMIT, async || {
+        let done = reconciled(&bench, &claims).await;
+        confirmed += done.0;
+        freed += done.1;
+        forgotten += done.3;
+        forgotten == 1 && freed == 1
+    })
+    .await;
+    // By its reservation or by its mark, whichever was due first.
+    assert!(confirmed <= 1);
+    assert_eq!(claims.find("unconfirmed").await.unwrap(), Some(owner));
+    assert!(matches!(
+        claims.confirm(&unwritten).await,
+        Err(ClaimError::Lost)
+    ));
+    claims.confirm(&other).await.unwrap();
+    assert_eq!(
+        count(&bench, "SELECT count(*) AS n FROM ms_claim WHERE NOT held").await,
+        0
+    );
+    // The tombstone outlasts every writer that could still come.
+    assert_eq!(
+        count(&bench, "SELECT count(*) AS n FROM ms_claim_mark").await,
+        1
+    );
+    assert_eq!(reconciled(&bench, &claims).await, (0, 0, 0, 0));
+}
+
+async fn value_that_was_given_up_is_freed_by_the_reconciler_and_no_sooner_taken(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring()).lease(SHORT);
+    let owner = bench.id();
+    let claim = claims.reserve("v", owner).await.unwrap();
+    write(&bench, &claims, &claim, owner).await.unwrap();
+    claims.confirm(&claim).await.unwrap();
+    assert!(claims.held("v", bench.id()).await.unwrap().is_none());
+
+    let held = claims.held("v", owner).await.unwrap().unwrap();
+    let mut tx = bench
+        .fleet
+        .router()
+        .shard(owner)
+        .unwrap()
+        .begin()
+        .await
+        .unwrap();
+    claims.release_in(&mut tx, &held).await.unwrap();
+    tx.commit().await.unwrap();
+    // Killed before it released.
+    assert!(taken(&claims.reserve("v", bench.id()).await));
+    eventually(LIMIT, async || reconciled(&bench, &claims).await.2 == 1).await;
+    take(&claims, "v", bench.id()).await.unwrap();
+    // Who released already has nothing more to release.
+    claims.release(&held).await.unwrap();
+    assert!(claims.find("v").await.unwrap().is_some());
 }

@@ -27,6 +27,7 @@ mod support;
 
 mod capabilities;
 mod claims;
+mod claims_killed;
 mod closures;
 mod degraded;
 mod dropped;

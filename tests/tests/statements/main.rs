@@ -27,7 +27,7 @@ use sqlparser::parser::Parser;
 /// The least number of statements in each, so that none is passed over.
 const AT_LEAST: &[(&str, usize)] = &[
     ("maxscale-shard/", 20),
-    ("maxscale-auth/", 8),
+    ("maxscale-auth/", 6),
     ("maxscale-queue/", 6),
     ("examples/platform/", 7),
 ];
