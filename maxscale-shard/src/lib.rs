@@ -21,6 +21,7 @@ mod keyspace;
 pub mod layer;
 mod migrate;
 mod router;
+pub mod saga;
 pub mod scatter;
 mod sql;
 pub mod telemetry;

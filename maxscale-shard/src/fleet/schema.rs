@@ -147,5 +147,71 @@ pub(super) const NODE: MigrationSet = MigrationSet {
             ) WITHOUT ROWID;
             CREATE INDEX ms_claim_mark_due ON ms_claim_mark (kind, due)",
         },
+        Migration {
+            version: 4,
+            name: "sagas, their effects, and decisions of two-phase commits",
+            postgres: "
+            CREATE TABLE ms_saga (
+                shard_id integer NOT NULL,
+                id uuid NOT NULL,
+                name text NOT NULL,
+                payload text NOT NULL,
+                phase text NOT NULL,
+                step bigint NOT NULL,
+                failed bigint NOT NULL,
+                counted bigint NOT NULL,
+                problem text,
+                token bigint NOT NULL,
+                due bigint NOT NULL,
+                PRIMARY KEY (shard_id, id)
+            );
+            CREATE INDEX ms_saga_due ON ms_saga (phase, due);
+            CREATE TABLE ms_saga_effect (
+                shard_id integer NOT NULL,
+                saga_id uuid NOT NULL,
+                step bigint NOT NULL,
+                state text NOT NULL,
+                PRIMARY KEY (shard_id, saga_id, step)
+            );
+            CREATE TABLE ms_decision (
+                shard_id integer NOT NULL,
+                id uuid NOT NULL,
+                finished boolean NOT NULL,
+                decided_at bigint NOT NULL,
+                PRIMARY KEY (shard_id, id)
+            );
+            CREATE INDEX ms_decision_age ON ms_decision (finished, decided_at)",
+            sqlite: "
+            CREATE TABLE ms_saga (
+                shard_id INTEGER NOT NULL,
+                id BLOB NOT NULL,
+                name TEXT NOT NULL,
+                payload TEXT NOT NULL,
+                phase TEXT NOT NULL,
+                step INTEGER NOT NULL,
+                failed INTEGER NOT NULL,
+                counted INTEGER NOT NULL,
+                problem TEXT,
+                token INTEGER NOT NULL,
+                due INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, id)
+            );
+            CREATE INDEX ms_saga_due ON ms_saga (phase, due);
+            CREATE TABLE ms_saga_effect (
+                shard_id INTEGER NOT NULL,
+                saga_id BLOB NOT NULL,
+                step INTEGER NOT NULL,
+                state TEXT NOT NULL,
+                PRIMARY KEY (shard_id, saga_id, step)
+            ) WITHOUT ROWID;
+            CREATE TABLE ms_decision (
+                shard_id INTEGER NOT NULL,
+                id BLOB NOT NULL,
+                finished INTEGER NOT NULL,
+                decided_at INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, id)
+            );
+            CREATE INDEX ms_decision_age ON ms_decision (finished, decided_at)",
+        },
     ],
 };

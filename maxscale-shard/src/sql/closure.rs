@@ -30,7 +30,7 @@ pub struct Committed<T> {
 /// well, but no future made with one can be sent to another thread.
 #[must_use = "nothing is done before it is returned"]
 pub struct Work<'w, 't, T, E> {
-    pub(super) future: Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>,
+    pub(crate) future: Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>,
     // Says that what is borrowed outlives the transaction.
     outlives: PhantomData<&'t &'w ()>,
 }

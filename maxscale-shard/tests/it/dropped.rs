@@ -43,12 +43,16 @@ fn kind_of(n: i64) -> Kind {
     KINDS[place_of(n)]
 }
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     Uuid::new_v4().as_u64_pair().1 >> 8
 }
 
 /// Drops `future` after so many polls: at once, or when its next answer has come.
-async fn cut<T>(polls: u64, at_once: bool, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn cut<T>(
+    polls: u64,
+    at_once: bool,
+    future: impl Future<Output = T>,
+) -> Option<T> {
     let (mut future, mut polled) = (Box::pin(future), 0);
     poll_fn(|cx| {
         if polled == polls {

@@ -43,6 +43,7 @@ mod migrations;
 mod moving;
 mod pool;
 mod routing;
+mod saga;
 mod scatter;
 mod sqlite;
 mod standby;

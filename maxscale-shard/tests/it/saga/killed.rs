@@ -1,0 +1,104 @@
+//! A driver that is killed (`kill -9`) at each of its awaits in turn.
+
+use std::env;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{self, Command};
+
+use maxscale_core::id::Id;
+use maxscale_shard::Engine;
+use maxscale_shard::saga::Phase;
+
+use super::purses::{Bench, PURSES, START, sagas};
+use crate::dropped::cut;
+use crate::support::{config, open};
+
+on_both!(saga_killed_at_any_await_is_recovered);
+
+const ORDER: &str = "MAXSCALE_TEST_SAGA";
+
+/// Kills this process as nothing can prevent.
+pub(crate) fn kill_self() -> ! {
+    let pid = process::id().to_string();
+    let _ = Command::new("kill").args(["-9", &pid]).status();
+    unreachable!("nobody survives that")
+}
+
+/// Runs `test` in a process of its own; true if it was killed, false if it ended well.
+pub(crate) async fn was_killed(test: &str, order: (&str, String)) -> bool {
+    let mut child = tokio::process::Command::new(env::current_exe().unwrap());
+    let child = child
+        .args(["--ignored", "--exact", test])
+        .env(order.0, order.1);
+    let ended = child.kill_on_drop(true).output().await.unwrap();
+    let killed = ended.status.signal() == Some(9);
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(killed || ended.status.success(), "{told}");
+    assert!(killed || told.contains("1 passed"), "{told}");
+    killed
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a test tells itself what to do"
+)]
+pub(crate) fn order(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the process that is killed; started by the tests of this module"]
+async fn worker() {
+    // Run by name with the other long ones, it has nothing to do.
+    let Some(order) = order(ORDER) else { return };
+    let (polls, id, from, first, second): (u64, String, String, String, String) =
+        serde_json::from_str(&order).unwrap();
+    let fleet = open(config(&[&first, &second]).migrations(PURSES)).await;
+    let from: Id = from.parse().unwrap();
+    let shard = fleet.router().shard(from).unwrap();
+    let sagas = sagas(&fleet);
+    let run = sagas.run(&shard, id.parse().unwrap());
+    if cut(polls, true, run).await.is_none() {
+        kill_self();
+    }
+}
+
+async fn saga_killed_at_any_await_is_recovered(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let sagas = sagas(&bench.fleet);
+    let (mut polls, mut given) = (0, 0);
+    loop {
+        polls += 1;
+        let mut gift = bench.gift(1);
+        let refused = polls % 2 == 0;
+        if refused {
+            gift.to = bench.ids.draw(gift.to.shard());
+        }
+        bench.begin(&gift).await;
+        let [first, second] = [0, 1].map(|at: usize| bench.nodes.urls[at].clone());
+        let order = (
+            polls,
+            gift.id.to_string(),
+            gift.from.to_string(),
+            first,
+            second,
+        );
+        let order = serde_json::to_string(&order).unwrap();
+        let killed = was_killed("saga::killed::worker", (ORDER, order)).await;
+
+        bench.recovered(&sagas).await;
+        let end = sagas.phase(&bench.home(&gift), gift.id).await.unwrap();
+        given += i64::from(!refused);
+        let expected = if refused {
+            Phase::Compensated
+        } else {
+            Phase::Done
+        };
+        assert_eq!(end, expected, "killed after {polls} polls");
+        if !killed && refused {
+            break;
+        }
+    }
+    assert!(polls > 10, "{polls}");
+    let held = bench.held(&bench.gift(0)).await;
+    assert_eq!(held, (START - given, START + given));
+}
