@@ -38,6 +38,7 @@ mod health;
 mod keyspace;
 mod layer;
 mod lost_commits;
+mod lost_node;
 mod maps;
 mod migrations;
 mod moving;
