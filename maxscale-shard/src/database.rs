@@ -50,6 +50,9 @@ pub struct DatabaseOptions {
     /// row, calls are refused at once until it answers. Far away, with TLS and a
     /// password, that takes seven times the way there and back.
     pub check_timeout: Duration,
+    /// How often the servers of a node that has several are asked which of them is
+    /// the primary, while the node is used.
+    pub check_every: Duration,
 }
 
 /// One database: connections to it, opened when first used. Cheap to clone.
@@ -114,7 +117,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 impl Default for DatabaseOptions {
     /// 16 connections, 4 for background work, 256 to all databases; 1 s to get one,
-    /// 5 s per statement, 2 s per lock, 10 s idle in a transaction, 1 s per check.
+    /// 5 s per statement, 2 s per lock, 10 s idle in a transaction, 1 s per check
+    /// and between checks.
     fn default() -> Self {
         Self {
             connections: 16,
@@ -126,6 +130,7 @@ impl Default for DatabaseOptions {
             lock_timeout: Duration::from_secs(2),
             idle_in_transaction: Duration::from_secs(10),
             check_timeout: Duration::from_secs(1),
+            check_every: Duration::from_secs(1),
         }
     }
 }
@@ -402,6 +407,36 @@ impl Database {
         self.pulse().map(|pulse| pulse.health()).unwrap_or_default()
     }
 
+    /// Refuses writes from now on, or takes them.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn refuse_writes(&self, why: Option<crate::router::WritesRefused>) {
+        if let Some(pulse) = self.pulse() {
+            pulse.refuse_writes(why);
+        }
+    }
+
+    /// Told when the server took no write, or is suspect.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn role_doubted(&self) -> Option<Arc<tokio::sync::Notify>> {
+        self.pulse().map(|pulse| pulse.role_doubted().clone())
+    }
+
+    /// Asks the server whether it takes writes; a file is not asked.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn lookout(&self) -> Option<crate::engine::postgres::Lookout> {
+        match &self.pool {
+            Pool::Postgres(pool) => Some(pool.lookout(self.options.check_timeout)),
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(_) => None,
+            Pool::Never(never) => crate::engine::never(never),
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) const fn check_every(&self) -> Duration {
+        self.options.check_every
+    }
+
     fn pulse(&self) -> Option<&Arc<Pulse>> {
         match &self.pool {
             #[cfg(feature = "postgres")]
@@ -427,6 +462,11 @@ impl Database {
     }
 
     async fn acquire(&self, write: bool) -> Result<Conn, ShardError> {
+        let refuses = |pulse: &Arc<Pulse>| pulse.refuses_writes();
+        if write && let Some(why) = self.pulse().and_then(refuses) {
+            let database = self.name.clone();
+            return Err(ShardError::WritesRefused { database, why });
+        }
         let began = self.counts.begin();
         let raw: Result<RawConn, ShardError> = match &self.pool {
             #[cfg(feature = "postgres")]

@@ -6,6 +6,7 @@ use maxscale_core::id::KeyspaceTag;
 use maxscale_core::refusal::{Class, Classify};
 
 use crate::key::KeyError;
+use crate::router::WritesRefused;
 use crate::sql::TxId;
 use crate::topology::{Epoch, NodeId};
 
@@ -68,6 +69,15 @@ pub enum ShardError {
         /// Why the driver gave none.
         #[source]
         source: BoxError,
+    },
+
+    /// Nothing is written to the node, though a server of it would take it. Reads go on.
+    #[error("{database} takes no writes: {why}")]
+    WritesRefused {
+        /// The database that was to be written to.
+        database: Arc<str>,
+        /// Why, and what ends it.
+        why: WritesRefused,
     },
 
     /// A row with the same key exists.
@@ -174,7 +184,10 @@ pub enum ShardError {
 impl ShardError {
     /// Whether the database could not be reached, as opposed to answering with an error.
     pub const fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::NotReady { .. })
+        matches!(
+            self,
+            Self::Connect { .. } | Self::NotReady { .. } | Self::WritesRefused { .. }
+        )
     }
 
     /// Whether the same may go well a little later.
@@ -190,6 +203,7 @@ impl Classify for ShardError {
             Self::NotReady { .. }
             | Self::Frozen { .. }
             | Self::Connect { .. }
+            | Self::WritesRefused { .. }
             | Self::Busy { .. }
             | Self::OutcomeUnknown { .. } => Class::Unavailable,
             Self::Deadline { .. } => Class::Timeout,

@@ -36,7 +36,9 @@ pub use fleet::{Fleet, FleetConfig};
 pub use key::{Key, KeyError};
 pub use keyspace::{Keyspace, KeyspaceError};
 pub use migrate::{Migration, MigrationSet};
-pub use router::{Endpoint, Explanation, Node, ReloadError, Role, Route, Router, Shard, Why};
+pub use router::{
+    Endpoint, Explanation, Node, ReloadError, Role, Route, Router, Shard, Why, WritesRefused,
+};
 pub use sql::{
     Committed, Conn, Engine, FromColumn, Isolation, Outcome, Row, Sql, Statement, Tx, TxId,
     TxOptions, Value, Watermark, Work, sql,

@@ -1,9 +1,16 @@
 mod explain;
 mod node;
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "only PostgreSQL has replicas")
+)]
+mod primary;
 mod reload;
 mod rerun;
 mod route;
 mod shard;
+#[cfg(feature = "postgres")]
+mod watch;
 
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +29,9 @@ use crate::vindex::sha256;
 
 pub use explain::Explanation;
 pub use node::{Endpoint, Node, Role};
+#[cfg(feature = "postgres")]
+pub(crate) use primary::Seen;
+pub use primary::WritesRefused;
 pub use reload::ReloadError;
 pub use route::{Route, Why};
 pub use shard::Shard;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::router::WritesRefused;
+
 /// Whether a database's server answers, as its calls and its checks found.
 ///
 /// It says nothing about SQL that fails: a server that refuses a statement is well.
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 pub struct Health {
     pub(super) suspect_since: Option<Instant>,
     pub(super) last_failure: Option<Failure>,
+    pub(super) writes_refused: Option<WritesRefused>,
 }
 
 /// A call or a check that did not reach the server.
@@ -48,6 +51,11 @@ impl Health {
     /// Since when calls are refused.
     pub const fn suspect_since(&self) -> Option<Instant> {
         self.suspect_since
+    }
+
+    /// Why nothing is written to its node, if nothing is.
+    pub const fn writes_refused(&self) -> Option<WritesRefused> {
+        self.writes_refused
     }
 
     /// The last failure there was, however long ago.

@@ -24,6 +24,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::router::WritesRefused;
+
 use super::health::{Failure, Health, KnownDown};
 
 /// A call that waits for longer has the server checked.
@@ -45,6 +47,9 @@ mod state {
     pub(super) const SUSPECT: u8 = 2;
 }
 
+/// Writes are taken.
+const WRITES: u8 = 0;
+
 /// What a check finds: None if the server answered, whatever it said.
 pub(crate) type Found = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
@@ -60,6 +65,10 @@ pub(crate) struct Pulse {
     known: Mutex<Known>,
     /// Tells those who wait that the server became suspect.
     suspected: Notify,
+    /// Tells who watches the node that it may have another primary.
+    role_doubted: Arc<Notify>,
+    /// Why nothing is written to the server, or [`WRITES`].
+    refuses: AtomicU8,
 }
 
 struct Known {
@@ -117,6 +126,8 @@ impl Pulse {
             state: AtomicU8::new(state::WELL),
             known: Mutex::new(known),
             suspected: Notify::new(),
+            role_doubted: Arc::default(),
+            refuses: AtomicU8::new(WRITES),
         })
     }
 
@@ -126,6 +137,7 @@ impl Pulse {
         Health {
             suspect_since: known.suspect_since,
             last_failure: known.last_failure.clone(),
+            writes_refused: self.refuses_writes(),
         }
     }
 
@@ -225,6 +237,7 @@ impl Pulse {
             "server is suspect; calls are refused until it answers"
         );
         self.suspected.notify_waiters();
+        self.role_doubted.notify_one();
     }
 
     /// The server says nothing, which may have many reasons: it is checked.
@@ -233,6 +246,30 @@ impl Pulse {
         let lately = (known.checked).is_some_and(|checked| checked.elapsed() < CHECK_EVERY);
         if !lately {
             self.begin_to_check(known);
+        }
+    }
+
+    /// Told when the server took no write, or is suspect.
+    pub(crate) fn role_doubted(&self) -> &Arc<Notify> {
+        &self.role_doubted
+    }
+
+    /// Refuses writes from now on, or takes them.
+    pub(crate) fn refuse_writes(&self, why: Option<WritesRefused>) {
+        let why = match why {
+            None => WRITES,
+            Some(WritesRefused::TwoPrimaries) => 1,
+            Some(WritesRefused::FormerPrimary) => 2,
+        };
+        self.refuses.store(why, Ordering::Release);
+    }
+
+    /// Why writes are refused, if they are.
+    pub(crate) fn refuses_writes(&self) -> Option<WritesRefused> {
+        match self.refuses.load(Ordering::Acquire) {
+            WRITES => None,
+            1 => Some(WritesRefused::TwoPrimaries),
+            _ => Some(WritesRefused::FormerPrimary),
         }
     }
 

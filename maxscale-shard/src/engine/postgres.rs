@@ -4,6 +4,7 @@ mod budget;
 pub(crate) mod capabilities;
 mod check;
 mod listen;
+mod look;
 mod plain;
 mod pool;
 mod url;
@@ -24,6 +25,7 @@ use crate::sql::{Row, Statement, Watermark};
 pub(crate) use budget::Budget;
 pub(crate) use check::{acquire, note};
 pub(crate) use listen::Announcements;
+pub(crate) use look::Lookout;
 pub(crate) use plain::{begin, commit, depth, nest, pour, rollback, run_script};
 
 pub(crate) use pool::{Left, Pool, Pooled};

@@ -78,8 +78,8 @@ impl NodeSpec {
     /// Reads entry number `position` (from 1) of a list of replicas, `name=url` or
     /// `name=url|direct-url`, and adds it to the node of that name.
     ///
-    /// A replica may be promoted at any time; then it is the primary, and the
-    /// former one must be gone.
+    /// A replica may be promoted at any time, and is the primary then. As long as the
+    /// former one takes writes too, nothing is written to the node.
     ///
     /// # Errors
     ///

@@ -15,12 +15,14 @@ use crate::topology::NodeId;
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
-struct Inner {
-    id: NodeId,
-    endpoints: Vec<Endpoint>,
+pub(super) struct Inner {
+    pub(super) id: NodeId,
+    pub(super) endpoints: Vec<Endpoint>,
     /// The place of the primary, as far as is known.
-    primary: AtomicUsize,
+    pub(super) primary: AtomicUsize,
     ready: AtomicBool,
+    #[cfg(feature = "postgres")]
+    pub(super) watch: super::watch::Watch,
 }
 
 /// One server of a node, its primary or a replica of it.
@@ -62,10 +64,25 @@ impl Node {
                 None => Endpoint::open(&spec.id, at, endpoint, opener)?,
             });
         }
+        // What was found out of the servers holds for another list of them.
+        let primary = old.and_then(|old| {
+            let primary = &old.0.endpoints[old.0.primary.load(Ordering::Acquire)];
+            endpoints.iter().position(|e| e.spec == primary.spec)
+        });
+        #[cfg(feature = "postgres")]
+        let known = super::primary::Known {
+            primary: primary.unwrap_or(0),
+            ..(old.filter(|_| primary.is_some()))
+                .map(|old| old.0.watch.known())
+                .unwrap_or_default()
+        };
+        let primary = primary.unwrap_or(0);
         Ok(Self(Arc::new(Inner {
             id: spec.id.clone(),
+            #[cfg(feature = "postgres")]
+            watch: super::watch::Watch::of(&endpoints, known),
             endpoints,
-            primary: AtomicUsize::new(0),
+            primary: AtomicUsize::new(primary),
             ready: AtomicBool::new(false),
         })))
     }
@@ -81,7 +98,15 @@ impl Node {
     }
 
     /// The server that takes writes, as far as is known.
+    ///
+    /// A promotion is followed while the node is used: its servers are asked every
+    /// second ([`DatabaseOptions::check_every`](crate::DatabaseOptions::check_every))
+    /// which of them takes writes. None is ever promoted.
     pub fn primary(&self) -> &Endpoint {
+        #[cfg(feature = "postgres")]
+        if self.0.endpoints.len() > 1 {
+            self.0.watch.touch(|| Arc::downgrade(&self.0));
+        }
         &self.0.endpoints[self.0.primary.load(Ordering::Acquire)]
     }
 

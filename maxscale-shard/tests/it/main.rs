@@ -43,6 +43,7 @@ mod maps;
 mod migrations;
 mod moving;
 mod pool;
+mod promoted;
 mod routing;
 mod saga;
 mod scatter;

@@ -14,6 +14,7 @@ use super::driver;
 use super::pool::{Pool, Pooled};
 use crate::database::Lane;
 use crate::database::pulse::{Check, Pulse};
+use crate::engine::verdict;
 use crate::error::ShardError;
 
 /// What an error says of the server.
@@ -88,6 +89,9 @@ pub(crate) fn note<T>(pulse: &Arc<Pulse>, answer: &Result<T, ShardError>) {
         ShardError::Unique { .. } | ShardError::Busy { .. } => return pulse.heard(),
         _ => return,
     };
+    if verdict::code(source).is_some_and(|code| code == "25006") {
+        pulse.role_doubted().notify_one();
+    }
     match source.downcast_ref().map_or(Sign::None, sign) {
         Sign::Well => pulse.heard(),
         Sign::None => {}

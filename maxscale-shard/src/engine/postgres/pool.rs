@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budget::Budget;
-use super::{Announcements, Pooler};
+use super::{Announcements, Lookout, Pooler};
 use crate::database::pulse::Pulse;
 use crate::database::{DatabaseOptions, Lane, Usage};
 
@@ -167,6 +167,11 @@ impl Pool {
         let connected = async { self.0.connect.connect().await?.close().await };
         let done = timeout(self.0.acquire_timeout, connected).await;
         done.unwrap_or(Err(Error::PoolTimedOut))
+    }
+
+    /// Looks at the server, past this pool.
+    pub(crate) fn lookout(&self, limit: Duration) -> Lookout {
+        Lookout::new(self.0.connect.clone(), limit)
     }
 
     /// What is announced on `channel`; None where a pooler stands in between.

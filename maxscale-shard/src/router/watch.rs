@@ -1,0 +1,163 @@
+//! Follows a promotion: looks at all servers of a node while it is used.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::node::{Endpoint, Inner};
+use super::primary::{Known, Seen, Verdict};
+use crate::engine::postgres::Lookout;
+
+/// After so many looks without a use, nobody looks any more until the next one.
+const IDLE_LOOKS: u32 = 60;
+
+/// However many writes a standby refuses, the servers are not looked at more often.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Whether a node is watched, and what that found.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    used: AtomicBool,
+    running: AtomicBool,
+    known: Mutex<Known>,
+}
+
+/// The one task that watches a node. It keeps nothing alive but its connections.
+struct Watching(Weak<Inner>);
+
+// === impl Watch ===
+
+impl Watch {
+    /// Of a node whose servers are `endpoints`; goes on from what is `known`.
+    pub(super) fn of(endpoints: &[Endpoint], known: Known) -> Self {
+        if let [only] = endpoints {
+            // Nobody would take this back.
+            only.database().refuse_writes(None);
+        }
+        Self {
+            known: Mutex::new(known),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn known(&self) -> Known {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing panics while it is held.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node is used: it is watched for a while.
+    pub(super) fn touch(&self, node: impl FnOnce() -> Weak<Inner>) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        if self.running.load(Ordering::Relaxed) {
+            return;
+        }
+        // Outside a runtime, a later use begins.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if !self.running.swap(true, Ordering::Relaxed) {
+            runtime.spawn(Watching(node()).run());
+        }
+    }
+}
+
+// === impl Watching ===
+
+impl Watching {
+    async fn run(self) {
+        let Some(mut lookouts) = self.0.upgrade().map(|node| node.lookouts()) else {
+            return;
+        };
+        let (mut idle, mut told) = (0, None);
+        while idle < IDLE_LOOKS {
+            let began = Instant::now();
+            let seen = join_all(lookouts.iter_mut().map(Lookout::look)).await;
+            let Some(node) = self.0.upgrade() else {
+                return;
+            };
+            node.judge(&seen, &mut told);
+            idle = match node.watch.used.swap(false, Ordering::Relaxed) {
+                true => 0,
+                false => idle + 1,
+            };
+            let primary = node.endpoints[node.primary.load(Ordering::Acquire)].database();
+            let (every, doubted) = (primary.check_every(), primary.role_doubted());
+            drop(node);
+            if let Some(doubted) = doubted {
+                let _ = timeout(every, doubted.notified()).await;
+            }
+            let soonest = began + SHORTEST;
+            sleep(soonest.saturating_duration_since(Instant::now())).await;
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        if let Some(node) = self.0.upgrade() {
+            node.watch.running.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Inner {
+    fn lookouts(&self) -> Vec<Lookout> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter_map(|e| e.database().lookout()).collect()
+    }
+
+    fn name_of(&self, at: usize) -> &str {
+        self.endpoints[at].database().name()
+    }
+
+    /// Takes note of a look at all servers; each change is told once.
+    fn judge(&self, seen: &[Seen], told: &mut Option<(Verdict, Vec<bool>)>) {
+        let before = self.watch.known();
+        let (verdict, known) = before.judge(seen);
+        *self.watch.lock() = known;
+        if known.primary != before.primary {
+            self.primary.store(known.primary, Ordering::Release);
+            let [old, new] = [before.primary, known.primary].map(|at| self.name_of(at));
+            tracing::info!(node = %self.id, %old, %new, timeline = known.timeline,
+                "another server was promoted; writes go there");
+        }
+        if verdict != Verdict::Nobody {
+            let why = match verdict {
+                Verdict::Refused(why) => Some(why),
+                _ => None,
+            };
+            for endpoint in &self.endpoints {
+                endpoint.database().refuse_writes(why);
+            }
+        }
+        let foreign: Vec<bool> = seen.iter().map(|seen| known.is_foreign(*seen)).collect();
+        let now = (verdict, foreign);
+        if told.as_ref() != Some(&now) {
+            match now.0 {
+                Verdict::Refused(why) => {
+                    tracing::error!(node = %self.id, %why, "node takes no writes");
+                }
+                Verdict::Nobody => tracing::warn!(node = %self.id, "no server takes writes"),
+                Verdict::Writable if told.is_some() => {
+                    tracing::info!(node = %self.id, "node takes writes");
+                }
+                Verdict::Writable => {}
+            }
+            for (at, _) in now.1.iter().enumerate().filter(|(_, foreign)| **foreign) {
+                tracing::error!(node = %self.id, server = %self.name_of(at),
+                    "server is of another cluster, and not used");
+            }
+            *told = Some(now);
+        }
+    }
+}
