@@ -301,6 +301,15 @@ impl Database {
         }
     }
 
+    /// Whether there is something to read, without making it: a SQLite file may be missing.
+    pub(crate) async fn is_made(&self) -> Result<bool, ShardError> {
+        match &self.pool {
+            #[cfg(feature = "sqlite")]
+            Pool::Sqlite(pools) => Ok(crate::engine::sqlite::is_made(pools)),
+            _ => self.reach().await.map(|()| true),
+        }
+    }
+
     /// A connection that may write.
     ///
     /// # Errors

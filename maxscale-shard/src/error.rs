@@ -177,6 +177,15 @@ pub enum ShardError {
         #[source]
         source: Option<BoxError>,
     },
+
+    /// A newer program migrated the database, and this one has steps that did not run.
+    #[error("{database} was migrated by a newer program: {steps} is unknown to this one")]
+    Newer {
+        /// The database.
+        database: Arc<str>,
+        /// What it ran, as `owner/version name`.
+        steps: String,
+    },
 }
 
 // === impl ShardError ===

@@ -28,6 +28,7 @@ mod limits;
 mod memory;
 mod patience;
 mod ready;
+mod rollout;
 mod schema;
 mod settle;
 mod spec;
@@ -47,6 +48,9 @@ use crate::router::{Node, Router};
 pub use change::ChangeError;
 pub use config::{FleetConfig, Migrate};
 pub use error::FleetError;
+pub use rollout::{
+    DoneStep, NodeRollout, Plan, PlannedNode, PlannedStep, Rollout, RolloutError, Waves,
+};
 pub(crate) use spec::EndpointSpec;
 pub use spec::{NodeSpec, SpecError};
 pub use status::{MapProblem, MapStatus};

@@ -129,6 +129,11 @@ pub(crate) async fn create(database: &Arc<str>, pools: &Pools) -> Result<(), Sha
     opened.map(drop).map_err(|e| driver::error(database, e))
 }
 
+/// Whether the file is there.
+pub(crate) fn is_made(pools: &Pools) -> bool {
+    pools.path.exists()
+}
+
 fn path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite:")?;
     let path = Path::new(rest.strip_prefix("//").unwrap_or(rest));

@@ -91,8 +91,12 @@ impl Late {
         let node = self.node.id();
         let (mut told, mut patience) = (None, Patience::without_end());
         loop {
-            let tried = self.attempt().await;
+            let (sets, keyspace) = (&self.sets, &self.keyspace);
+            let tried = attempt(&self.node, sets, self.mode, self.cluster, keyspace).await;
             let done = tried.is_ok();
+            if done {
+                self.node.set_ready();
+            }
             match (&tried, &told) {
                 (Ok(()), Some(_)) => tracing::info!(node = %node, "node is ready"),
                 (Ok(()), None) => {}
@@ -112,15 +116,19 @@ impl Late {
             patience.pause().await;
         }
     }
+}
 
-    async fn attempt(&self) -> Result<(), FleetError> {
-        let node = &self.node;
-        // Asked for each time: another server may be the primary by now.
-        let ways = Ways::to(node);
-        ways.migrate(&self.sets, self.mode, Mark::NODE).await?;
-        recognise(&ways.database, node.id(), self.cluster, &self.keyspace).await?;
-        ways.lead_to_one(Mark::NODE).await?;
-        node.set_ready();
-        Ok(())
-    }
+/// Migrates and recognises one node, once.
+pub(super) async fn attempt(
+    node: &Node,
+    sets: &[MigrationSet],
+    mode: Migrate,
+    cluster: Uuid,
+    keyspace: &Keyspace,
+) -> Result<(), FleetError> {
+    // Asked for each time: another server may be the primary by now.
+    let ways = Ways::to(node);
+    ways.migrate(sets, mode, Mark::NODE).await?;
+    recognise(&ways.database, node.id(), cluster, keyspace).await?;
+    ways.lead_to_one(Mark::NODE).await
 }

@@ -1,6 +1,7 @@
 use crate::migrate::{Migration, MigrationSet};
 
-/// What the catalog holds: the keyspace, its nodes, every map so far, and names.
+/// What the catalog holds: the keyspace, its nodes, every map so far, names, and
+/// what rollouts did.
 pub(super) const CATALOG: MigrationSet = MigrationSet {
     owner: "maxscale-catalog",
     steps: &[
@@ -59,6 +60,44 @@ pub(super) const CATALOG: MigrationSet = MigrationSet {
             name: "maps as text, with their nodes, states and overrides",
             postgres: "ALTER TABLE ms_map ADD COLUMN body text",
             sqlite: "ALTER TABLE ms_map ADD COLUMN body TEXT",
+        },
+        Migration {
+            version: 4,
+            name: "rollouts",
+            postgres: "
+            CREATE TABLE ms_rollout (
+                only_row integer PRIMARY KEY CHECK (only_row = 1),
+                fence bigint NOT NULL,
+                holder text NOT NULL,
+                lease_until bigint NOT NULL
+            );
+            CREATE TABLE ms_rollout_step (
+                node text NOT NULL,
+                owner text NOT NULL,
+                version bigint NOT NULL,
+                name text NOT NULL,
+                wave bigint NOT NULL,
+                holder text,
+                done_at bigint NOT NULL,
+                PRIMARY KEY (node, owner, version)
+            )",
+            sqlite: "
+            CREATE TABLE ms_rollout (
+                only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+                fence INTEGER NOT NULL,
+                holder TEXT NOT NULL,
+                lease_until INTEGER NOT NULL
+            );
+            CREATE TABLE ms_rollout_step (
+                node TEXT NOT NULL,
+                owner TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                name TEXT NOT NULL,
+                wave INTEGER NOT NULL,
+                holder TEXT,
+                done_at INTEGER NOT NULL,
+                PRIMARY KEY (node, owner, version)
+            )",
         },
     ],
 };

@@ -4,7 +4,7 @@ use super::home::{has_table, row_of};
 use super::{FleetError, Migrate, limits};
 use crate::database::Database;
 use crate::error::ShardError;
-use crate::migrate::{self, MigrationSet};
+use crate::migrate::{self, MigrationSet, Step};
 use crate::router::Node;
 use crate::sql::Sql;
 use crate::topology::NodeId;
@@ -60,19 +60,25 @@ impl Ways {
         }
     }
 
-    /// Does what `mode` says about pending migrations.
+    /// The way for migrations.
+    pub(super) fn admin(&self) -> &Database {
+        self.direct.as_ref().map_or(&self.database, |(_, way)| way)
+    }
+
+    /// Does what `mode` says about pending migrations; gives the steps that ran.
     pub(super) async fn migrate(
         &self,
         sets: &[MigrationSet],
         mode: Migrate,
         mark: Mark,
-    ) -> Result<(), FleetError> {
-        let admin = self.direct.as_ref().map_or(&self.database, |(_, way)| way);
+    ) -> Result<Vec<Step>, FleetError> {
+        let admin = self.admin();
+        let mut ran = Vec::new();
         admin.reach().await?;
         self.lead_to_one(mark).await?;
         match mode {
             Migrate::Auto => {
-                migrate::apply(admin, sets).await?;
+                ran = migrate::apply(admin, sets).await?;
             }
             Migrate::Check => {
                 let pending = migrate::check(admin, sets).await?;
@@ -89,7 +95,7 @@ impl Ways {
         if mode != Migrate::Off {
             limits::keep(&self.database, admin, mode == Migrate::Auto).await?;
         }
-        Ok(())
+        Ok(ran)
     }
 
     async fn are_ways_to_one(&self, mark: Mark) -> Result<(), FleetError> {

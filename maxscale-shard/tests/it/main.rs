@@ -25,6 +25,7 @@ macro_rules! on_both {
 
 mod support;
 
+mod apart;
 mod capabilities;
 mod claims;
 mod claims_killed;
@@ -56,6 +57,7 @@ mod transactions;
 mod urls;
 mod values;
 mod vindex;
+mod waves;
 
 /// Where the databases of these tests are: on the server itself.
 async fn way_to(database: &maxscale_tests::Database) -> String {

@@ -7,6 +7,7 @@ on_both!(
     edited_migration_is_refused,
     failing_migration_is_named_and_leaves_nothing,
     later_steps_run_on_the_next_start,
+    older_program_starts_where_a_newer_one_migrated_and_migrates_nothing,
 );
 
 const fn step(version: u32, name: &'static str, text: &'static str) -> Migration {
@@ -101,4 +102,30 @@ async fn later_steps_run_on_the_next_start(engine: Engine) {
             .len(),
         1
     );
+}
+
+async fn older_program_starts_where_a_newer_one_migrated_and_migrates_nothing(engine: Engine) {
+    const NEWER: Migration = step(3, "third", "CREATE TABLE three (n bigint)");
+    const OTHER: Migration = step(2, "second", "CREATE TABLE two (n bigint)");
+    let nodes = Nodes::fresh(engine, 1).await;
+    open(nodes.config().migrations(set(&[FIRST, NEWER])))
+        .await
+        .close()
+        .await;
+
+    open(nodes.config().migrations(set(&[FIRST])))
+        .await
+        .close()
+        .await;
+    let refused = Fleet::open(nodes.config().migrations(set(&[FIRST, OTHER])))
+        .await
+        .unwrap_err();
+
+    let FleetError::Shard(ShardError::Newer { steps, .. }) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(steps, "app/3 third");
+    let database = nodes.database().await;
+    let two = sql("SELECT n FROM two");
+    assert!(database.fetch_all(two).await.is_err(), "it was migrated");
 }

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 };
 
 /// Tables of which there is one row, or one set of rows, per database: the
-/// catalog's, who a node is, and the ledger of migrations.
+/// catalog's, who a node is, and the ledgers of migrations.
 const APART: &[&str] = &[
     "ms_fleet_node",
     "ms_keyspace",
@@ -16,6 +16,8 @@ const APART: &[&str] = &[
     "ms_memory",
     "ms_migration",
     "ms_node",
+    "ms_rollout",
+    "ms_rollout_step",
 ];
 
 #[derive(Debug, Default)]
