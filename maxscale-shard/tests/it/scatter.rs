@@ -4,6 +4,7 @@ mod aggregates;
 mod cancelled;
 mod failures;
 mod fixture;
+mod large;
 mod merge;
 #[cfg(feature = "cursor")]
 mod pages;
