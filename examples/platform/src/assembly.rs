@@ -10,7 +10,7 @@ use maxscale_cache::remote::RedisRemote;
 use maxscale_core::clock::Clock;
 use maxscale_core::health::{Health, Importance};
 use maxscale_core::id::IdGenerator;
-use maxscale_core::keys::KeyRing;
+use maxscale_core::keys::{KeyRing, Keys};
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
 use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
@@ -24,6 +24,7 @@ use crate::folder::DataFolder;
 use crate::http::{App, Parts};
 use crate::keyring::Keyring;
 use crate::measure::Measurer;
+use crate::newest::Newest;
 use crate::objects::Objects;
 use crate::profile::Profiles;
 use crate::project::Projects;
@@ -84,7 +85,9 @@ impl Platform {
         let (folder, fleet) = open_fleet(settings, migrate_mode(settings), &telemetry).await?;
         let keys = Arc::new(keyring.open(&fleet).await?);
         let redis = redis.open(&redis::ROLES);
-        let router = fleet.router().clone();
+        // One page asks all nodes, and nothing else may.
+        let newest = Newest::new(fleet.router().clone(), Keys::new(KeyRing::clone(&keys)));
+        let router = fleet.router().deny_scatter();
         let ids = IdGenerator::new(clock.clone(), router.keyspace()).measured(meter);
         let ids = Arc::new(ids);
         let objects = objects_of(settings, &fleet, &ids).await?;
@@ -100,6 +103,7 @@ impl Platform {
         let app = App::new(Parts {
             profiles: Profiles::new(accounts.clone(), &hub),
             projects: Projects::new(ids, clock.clone()),
+            newest,
             tracks: tracks.clone(),
             queue: queue.clone(),
             objects: objects.clone(),

@@ -2,6 +2,7 @@
 
 mod account;
 mod linger;
+mod newest;
 mod project;
 mod reply;
 mod track;
@@ -14,6 +15,7 @@ use axum::routing::{get, post};
 use maxscale_auth::{Accounts, CookiePolicy};
 use maxscale_queue::Queue;
 
+use crate::newest::Newest;
 use crate::objects::Objects;
 use crate::profile::Profiles;
 use crate::project::Projects;
@@ -35,6 +37,8 @@ pub struct Parts {
     pub profiles: Profiles,
     /// Projects.
     pub projects: Projects,
+    /// The newest projects of all users.
+    pub newest: Newest,
     /// Tracks.
     pub tracks: Tracks,
     /// The state of jobs.
@@ -81,6 +85,7 @@ pub fn routes() -> Router<App> {
         .route("/v1/logout", post(account::log_out))
         .route("/v1/me", get(account::me).patch(account::rename))
         .route("/v1/projects", get(project::list).post(project::create))
+        .route("/v1/projects/newest", get(newest::newest))
         .route("/v1/projects/{project}", get(project::read))
         .route("/v1/projects/{project}/tracks", get(track::list))
         .route("/v1/projects/{project}/tracks/{track}", get(track::read))

@@ -12,6 +12,7 @@ pub mod folder;
 pub mod http;
 pub mod keyring;
 pub mod measure;
+pub mod newest;
 pub mod objects;
 pub mod profile;
 pub mod project;

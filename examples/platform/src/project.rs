@@ -105,7 +105,7 @@ impl Projects {
 // === impl Project ===
 
 impl Project {
-    fn read(row: &Row) -> Result<Self, ShardError> {
+    pub(crate) fn read(row: &Row) -> Result<Self, ShardError> {
         Ok(Self {
             id: read_id(row, "project_id")?,
             title: row.get("title")?,

@@ -5,10 +5,11 @@ use maxscale_shard::{Migration, MigrationSet};
 /// Projects and their tracks, on the shard of the user who owns them.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     owner: "platform",
-    steps: &[Migration {
-        version: 1,
-        name: "projects and tracks",
-        postgres: "
+    steps: &[
+        Migration {
+            version: 1,
+            name: "projects and tracks",
+            postgres: "
             CREATE TABLE project (
                 shard_id integer NOT NULL,
                 user_id uuid NOT NULL,
@@ -32,7 +33,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 waveform bytea,
                 PRIMARY KEY (shard_id, project_id, track_id)
             )",
-        sqlite: "
+            sqlite: "
             CREATE TABLE project (
                 shard_id INTEGER NOT NULL,
                 user_id BLOB NOT NULL,
@@ -56,5 +57,12 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 waveform BLOB,
                 PRIMARY KEY (shard_id, project_id, track_id)
             )",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "newest projects of all",
+            postgres: "CREATE INDEX project_newest ON project (created_at, project_id)",
+            sqlite: "CREATE INDEX project_newest ON project (created_at, project_id)",
+        },
+    ],
 };

@@ -73,7 +73,7 @@ pub(super) async fn owned(
     project.ok_or_else(missing)
 }
 
-fn shown(project: &Project) -> Value {
+pub(super) fn shown(project: &Project) -> Value {
     json!({
         "id": project.id.to_string(),
         "title": project.title,

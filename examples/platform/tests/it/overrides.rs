@@ -9,11 +9,13 @@ use futures_util::stream;
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
+use maxscale_core::keys::{KeyRing, Keys, Secret};
 use maxscale_queue::{JobState, Queue, Worker};
 use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{Fleet, FleetConfig, NodeId, Target, sql};
 use maxscale_tests::eventually;
 use platform::measure::Measurer;
+use platform::newest::Newest;
 use platform::objects::Objects;
 use platform::project::Projects;
 use platform::sweep;
@@ -90,6 +92,10 @@ async fn places(to: impl Fn(&[NodeId]) -> Target) -> Vec<((usize, &'static str),
             .is_some()
     );
     assert_eq!(projects.list(&shard, user).await.unwrap().len(), 1);
+    let keys = Keys::new(KeyRing::new(1, Secret::new([1; 32])).unwrap());
+    let newest = Newest::new(router.clone(), keys).page(10, None).await;
+    let newest: Vec<Id> = newest.unwrap().projects.iter().map(|p| p.id).collect();
+    assert_eq!(newest, [project]);
     let track = upload(&tracks, &objects, user, project).await;
     // To the sweep, an object whose row is looked for elsewhere is an orphan.
     sweep::once(&objects, &tracks, &clock, Duration::ZERO).await;
