@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use maxscale_core::fact::VirtualShard;
+use maxscale_core::fact::{RegionId, VirtualShard};
 use tokio::sync::OnceCell;
 
 use crate::engine::capabilities::Capabilities;
@@ -81,6 +81,7 @@ pub(crate) enum Lane {
 #[derive(Clone)]
 pub(crate) struct Opener {
     options: DatabaseOptions,
+    here: Option<RegionId>,
     instruments: Option<Arc<Instruments>>,
     load: Option<LoadOptions>,
     #[cfg(feature = "postgres")]
@@ -141,6 +142,7 @@ impl Opener {
     pub(crate) fn new(options: DatabaseOptions) -> Self {
         Self {
             options,
+            here: None,
             instruments: None,
             load: None,
             #[cfg(feature = "postgres")]
@@ -149,6 +151,20 @@ impl Opener {
     }
 
     /// Measures what it opens as `telemetry` says.
+    /// Opens for a process that stands in `region`.
+    pub(crate) fn standing(mut self, region: Option<RegionId>) -> Self {
+        self.here = region;
+        self
+    }
+
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "only PostgreSQL has replicas")
+    )]
+    pub(crate) const fn here(&self) -> Option<&RegionId> {
+        self.here.as_ref()
+    }
+
     pub(crate) fn telling(mut self, telemetry: &Telemetry) -> Self {
         let meter = telemetry.meter.as_ref();
         self.instruments = meter.map(|meter| Arc::new(Instruments::new(meter)));
@@ -422,6 +438,12 @@ impl Database {
         if let Some(pulse) = self.pulse() {
             pulse.refuse_writes(why);
         }
+    }
+
+    /// How many connections for requests are in use.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn in_use(&self) -> usize {
+        usize::try_from(self.pool.usage(0).used).unwrap_or(usize::MAX)
     }
 
     /// Told when the server took no write, or is suspect.

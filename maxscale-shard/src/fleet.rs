@@ -91,7 +91,9 @@ impl Fleet {
     pub async fn open(config: FleetConfig) -> Result<Self, FleetError> {
         let start = Instant::now();
         let charter = Charter::of(config)?;
-        let opener = Opener::new(charter.config.options).telling(&charter.config.telemetry);
+        let config = &charter.config;
+        let opener = Opener::new(config.options).standing(config.region.clone());
+        let opener = opener.telling(&config.telemetry);
         let mut nodes = Vec::new();
         for spec in charter.specs() {
             nodes.push(Node::open(spec, &opener, None)?);

@@ -16,10 +16,13 @@ mod database;
 mod engine;
 mod error;
 pub mod fleet;
+mod freshness;
+mod hex;
 mod key;
 mod keyspace;
 pub mod layer;
 mod migrate;
+mod random;
 mod router;
 pub mod saga;
 pub mod scatter;
@@ -33,11 +36,13 @@ pub use database::{Database, DatabaseOptions, Failure, Health, KnownDown};
 pub use engine::capabilities::{Capabilities, Product};
 pub use error::ShardError;
 pub use fleet::{Fleet, FleetConfig};
+pub use freshness::{Freshness, FreshnessError};
 pub use key::{Key, KeyError};
 pub use keyspace::{Keyspace, KeyspaceError};
 pub use migrate::{Migration, MigrationSet};
 pub use router::{
-    Endpoint, Explanation, Node, ReloadError, Role, Route, Router, Shard, Why, WritesRefused,
+    Endpoint, Explanation, Node, ReadPolicy, ReloadError, Role, Route, Router, Shard, Why,
+    WritesRefused,
 };
 pub use sql::{
     Committed, Conn, Engine, FromColumn, Isolation, Outcome, Row, Sql, Statement, Tx, TxId,

@@ -1,5 +1,10 @@
 mod explain;
+#[cfg(feature = "postgres")]
+mod fresh;
 mod node;
+#[cfg(feature = "postgres")]
+mod pick;
+mod policy;
 #[cfg_attr(
     not(feature = "postgres"),
     expect(dead_code, reason = "only PostgreSQL has replicas")
@@ -9,6 +14,7 @@ mod reload;
 mod rerun;
 mod route;
 mod shard;
+mod source;
 #[cfg(feature = "postgres")]
 mod watch;
 
@@ -28,7 +34,10 @@ use crate::topology::Topology;
 use crate::vindex::sha256;
 
 pub use explain::Explanation;
+#[cfg(feature = "postgres")]
+pub(crate) use fresh::Replayed;
 pub use node::{Endpoint, Node, Role};
+pub use policy::ReadPolicy;
 #[cfg(feature = "postgres")]
 pub(crate) use primary::Seen;
 pub use primary::WritesRefused;

@@ -25,7 +25,7 @@ use crate::sql::{Row, Statement, Watermark};
 pub(crate) use budget::Budget;
 pub(crate) use check::{acquire, note};
 pub(crate) use listen::Announcements;
-pub(crate) use look::Lookout;
+pub(crate) use look::{Look, Lookout};
 pub(crate) use plain::{begin, commit, depth, nest, pour, rollback, run_script};
 
 pub(crate) use pool::{Left, Pool, Pooled};

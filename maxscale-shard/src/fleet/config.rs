@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use maxscale_core::fact::RegionId;
 use maxscale_core::id::KeyspaceTag;
 
 use super::{NodeSpec, schema};
@@ -38,6 +39,7 @@ pub struct FleetConfig {
     pub(super) telemetry: Telemetry,
     pub(super) node_sets: Vec<MigrationSet>,
     pub(super) spares: Vec<NodeSpec>,
+    pub(super) region: Option<RegionId>,
     pub(super) copy: Option<PathBuf>,
     pub(super) poll: Duration,
 }
@@ -80,6 +82,7 @@ impl FleetConfig {
             telemetry: Telemetry::new(),
             node_sets: vec![schema::NODE],
             spares: Vec::new(),
+            region: None,
             copy: None,
             poll: Self::DEFAULT_POLL,
         }
@@ -139,6 +142,13 @@ impl FleetConfig {
     /// is not connected to.
     pub fn spare(mut self, node: NodeSpec) -> Self {
         self.spares.push(node);
+        self
+    }
+
+    /// Says where this process stands, so that [`ReadPolicy::Nearest`](crate::ReadPolicy)
+    /// reads from servers of the same region. Default: nobody knows.
+    pub fn region(mut self, region: RegionId) -> Self {
+        self.region = Some(region);
         self
     }
 

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
+use crate::hex::{hex, unhex};
 use crate::keyspace::Keyspace;
 use crate::topology::{NodeId, Topology};
 
@@ -130,22 +131,6 @@ fn identity(keyspace: &Keyspace) -> String {
 
 fn sum(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    let pairs = text.as_bytes().chunks_exact(2);
-    let whole = pairs.remainder().is_empty();
-    whole.then(|| pairs.map(byte).collect())?
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use maxscale_core::control::{Attempt, Backoff, Retries, Retry};
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
+
+use crate::random::draw;
 
 /// Quick at first; never so slow that a database that is back is kept waiting.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
@@ -25,6 +26,8 @@ impl Patience {
     }
 
     /// Waits before the next attempt. False, and at once, if that was the last.
+    ///
+    /// Jittered: processes that lost the same database must not come back all at once.
     pub(super) async fn pause(&mut self) -> bool {
         let failed = Attempt::Failed { random: draw() };
         let (retry, next) = self.0.after(Instant::now(), failed);
@@ -40,14 +43,6 @@ impl Patience {
 /// A fifth shorter at most: what was started together does not stay together.
 pub(super) fn jitter(wait: Duration) -> Duration {
     wait.mul_f64(0.8 + 0.2 * draw())
-}
-
-/// Processes that lost the same database must not come back all at once.
-fn draw() -> f64 {
-    let bits = Uuid::new_v4().as_u64_pair().1;
-    // The low 32 bits of a version 4 UUID are all random.
-    let low = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
-    f64::from(low) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

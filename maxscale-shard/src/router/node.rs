@@ -21,6 +21,9 @@ pub(super) struct Inner {
     /// The place of the primary, as far as is known.
     pub(super) primary: AtomicUsize,
     ready: AtomicBool,
+    /// Where this process stands, if somebody said so.
+    #[cfg(feature = "postgres")]
+    here: Option<RegionId>,
     #[cfg(feature = "postgres")]
     pub(super) watch: super::watch::Watch,
 }
@@ -84,6 +87,8 @@ impl Node {
             endpoints,
             primary: AtomicUsize::new(primary),
             ready: AtomicBool::new(false),
+            #[cfg(feature = "postgres")]
+            here: opener.here().cloned(),
         })))
     }
 
@@ -108,6 +113,27 @@ impl Node {
             self.0.watch.touch(|| Arc::downgrade(&self.0));
         }
         &self.0.endpoints[self.0.primary.load(Ordering::Acquire)]
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(super) fn primary_place(&self) -> usize {
+        self.0.primary.load(Ordering::Acquire)
+    }
+
+    /// How fresh its servers are.
+    #[cfg(feature = "postgres")]
+    pub(super) fn fresh(&self) -> std::sync::MutexGuard<'_, super::fresh::Fresh> {
+        self.0.watch.fresh()
+    }
+
+    /// How far `endpoint` is from where this process stands.
+    #[cfg(feature = "postgres")]
+    pub(super) fn distance(&self, endpoint: &Endpoint) -> u8 {
+        match (&self.0.here, endpoint.region()) {
+            (Some(here), Some(there)) if here == there => 0,
+            (Some(_), Some(_)) => 2,
+            _ => 1,
+        }
     }
 
     /// What `endpoint`, which is one of this node's, is for it now.

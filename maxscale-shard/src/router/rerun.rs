@@ -88,9 +88,10 @@ impl Router {
         let mut reruns = options.most_reruns();
         loop {
             let shard = self.thawed(key, end).await?;
-            let database = shard.node().database();
-            let tx = database.begin_as(Some(shard.id()), &options, read_only);
-            let tx = tx.await?;
+            let tx = match read_only {
+                true => shard.begin_read(&options).await?,
+                false => shard.begin_with(&options).await?,
+            };
             // A connection may have been waited for longer than a move takes.
             if !self.is_still(&shard, key) && Instant::now() < end {
                 // Undone in any case; this keeps the connection.

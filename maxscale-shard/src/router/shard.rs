@@ -72,21 +72,6 @@ impl Shard {
         database.begin_as(Some(self.id), options, false).await
     }
 
-    /// Runs `work` in a transaction on this shard that only reads.
-    ///
-    /// # Errors
-    ///
-    /// As [`Database::read`](crate::Database::read).
-    pub async fn read<'w, T, E: From<ShardError>>(
-        &self,
-        options: TxOptions,
-        work: impl for<'t> FnMut(&'t mut Tx) -> Work<'w, 't, T, E>,
-    ) -> Result<T, E> {
-        let database = self.node.database();
-        let done = database.run(Some(self.id), options, true, work).await;
-        done.map(|committed| committed.value)
-    }
-
     /// Runs `work` in a transaction on this shard, as
     /// [`Database::write`](crate::Database::write) does: it may run several times.
     ///

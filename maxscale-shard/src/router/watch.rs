@@ -8,12 +8,16 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::fresh::Fresh;
 use super::node::{Endpoint, Inner};
 use super::primary::{Known, Seen, Verdict};
-use crate::engine::postgres::Lookout;
+use crate::engine::postgres::{Look, Lookout};
 
 /// After so many looks without a use, nobody looks any more until the next one.
 const IDLE_LOOKS: u32 = 60;
+
+/// How often servers are looked at while replicas are read from.
+const FRESH_EVERY: Duration = Duration::from_millis(250);
 
 /// However many writes a standby refuses, the servers are not looked at more often.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -24,6 +28,9 @@ pub(super) struct Watch {
     used: AtomicBool,
     running: AtomicBool,
     known: Mutex<Known>,
+    /// Whether somebody has asked how fresh replicas are.
+    wanted: AtomicBool,
+    fresh: Mutex<Fresh>,
 }
 
 /// The one task that watches a node. It keeps nothing alive but its connections.
@@ -46,6 +53,15 @@ impl Watch {
 
     pub(super) fn known(&self) -> Known {
         *self.lock()
+    }
+
+    /// How fresh the servers are, from now on looked at often.
+    pub(super) fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        if !self.wanted.load(Ordering::Relaxed) {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+        // Nothing panics while it is held.
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -81,17 +97,22 @@ impl Watching {
         let (mut idle, mut told) = (0, None);
         while idle < IDLE_LOOKS {
             let began = Instant::now();
-            let seen = join_all(lookouts.iter_mut().map(Lookout::look)).await;
+            let looks = join_all(lookouts.iter_mut().map(Lookout::look)).await;
+            let seen: Vec<Seen> = looks.iter().map(|look| look.seen).collect();
             let Some(node) = self.0.upgrade() else {
                 return;
             };
             node.judge(&seen, &mut told);
+            node.take_note(began, &looks);
             idle = match node.watch.used.swap(false, Ordering::Relaxed) {
                 true => 0,
                 false => idle + 1,
             };
             let primary = node.endpoints[node.primary.load(Ordering::Acquire)].database();
-            let (every, doubted) = (primary.check_every(), primary.role_doubted());
+            let (mut every, doubted) = (primary.check_every(), primary.role_doubted());
+            if node.watch.wanted.swap(false, Ordering::Relaxed) {
+                every = every.min(FRESH_EVERY);
+            }
             drop(node);
             if let Some(doubted) = doubted {
                 let _ = timeout(every, doubted.notified()).await;
@@ -118,6 +139,24 @@ impl Inner {
 
     fn name_of(&self, at: usize) -> &str {
         self.endpoints[at].database().name()
+    }
+
+    /// Takes note of how far each server has come.
+    fn take_note(&self, asked: Instant, looks: &[Look]) {
+        let known = self.watch.known();
+        let mut fresh = (self.watch.fresh.lock()).unwrap_or_else(PoisonError::into_inner);
+        for (place, look) in looks.iter().enumerate() {
+            let own = !known.is_foreign(look.seen);
+            match (look.seen, look.at.filter(|_| own)) {
+                (Seen::Writable { .. }, Some(at)) if place == known.primary => {
+                    fresh.primary(asked, at.timeline, at.position);
+                    fresh.replica(place, None);
+                }
+                (Seen::Standby { .. }, at) => fresh.replica(place, at),
+                // A former primary is no replica of anybody.
+                _ => fresh.replica(place, None),
+            }
+        }
     }
 
     /// Takes note of a look at all servers; each change is told once.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use maxscale_core::fact::Deadline;
 use tokio::time::Instant;
 
+use crate::router::ReadPolicy;
 use crate::sql::Engine;
 
 /// How a transaction is begun.
@@ -16,6 +17,7 @@ pub struct TxOptions {
     watermark: bool,
     deadline: Option<Deadline>,
     reruns: Option<u32>,
+    policy: ReadPolicy,
 }
 
 /// How far a transaction is kept from what others do meanwhile. SQLite has one
@@ -47,6 +49,7 @@ impl TxOptions {
             watermark: false,
             deadline: None,
             reruns: None,
+            policy: ReadPolicy::Primary,
         }
     }
 
@@ -82,6 +85,19 @@ impl TxOptions {
     pub const fn reruns(mut self, reruns: u32) -> Self {
         self.reruns = Some(reruns);
         self
+    }
+
+    /// Sets which server of a node [`Shard::read`](crate::Shard::read) and
+    /// [`Router::read`](crate::Router::read) may ask. Writes, and reads of one
+    /// [`Database`](crate::Database), are not concerned. Default:
+    /// [`ReadPolicy::Primary`].
+    pub const fn policy(mut self, policy: ReadPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    pub(crate) const fn read_policy(&self) -> ReadPolicy {
+        self.policy
     }
 
     pub(crate) fn most_reruns(&self) -> u32 {

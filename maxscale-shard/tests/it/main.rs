@@ -45,6 +45,7 @@ mod migrations;
 mod moving;
 mod pool;
 mod promoted;
+mod replicas;
 mod routing;
 mod saga;
 mod scatter;

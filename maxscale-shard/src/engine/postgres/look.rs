@@ -1,4 +1,5 @@
-//! What a server says of itself: whether it takes writes, and in which history.
+//! What a server says of itself: whether it takes writes, in which history, and how
+//! far it has come.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions, Error, Row as _};
 use tokio::time::timeout;
 
-use crate::router::Seen;
+use crate::router::{Replayed, Seen};
+use crate::sql::{Engine, Sql};
 
 /// Looks at one server, on a connection of its own.
 pub(crate) struct Lookout {
@@ -16,10 +18,33 @@ pub(crate) struct Lookout {
 }
 
 /// The checkpoint's timeline stays behind after a promotion, that of the log does not.
-const LOOK: &str = "SELECT pg_is_in_recovery() AS standby,
+///
+/// Of a standby both sources of its timeline may stay behind, and then it counts
+/// as one of the older history.
+const LOOK: Sql = Sql::both(
+    "SELECT pg_is_in_recovery() AS standby,
     (SELECT system_identifier FROM pg_control_system()) AS system,
-    CASE WHEN NOT pg_is_in_recovery()
-        THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline";
+    CASE WHEN pg_is_in_recovery()
+        THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+            (SELECT min_recovery_end_timeline FROM pg_control_recovery()))
+        ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
+        END AS timeline,
+    (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+        ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::text AS position",
+);
+
+/// What a server said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) seen: Seen,
+    /// How far it has written its log, or replayed that of another.
+    pub(crate) at: Option<Replayed>,
+}
+
+const AWAY: Look = Look {
+    seen: Seen::Away,
+    at: None,
+};
 
 impl Lookout {
     pub(super) const fn new(connect: PgConnectOptions, limit: Duration) -> Self {
@@ -31,15 +56,15 @@ impl Lookout {
     }
 
     /// What it says now.
-    pub(crate) async fn look(&mut self) -> Seen {
+    pub(crate) async fn look(&mut self) -> Look {
         let limit = self.limit;
         match timeout(limit, self.ask()).await {
-            Ok(Ok(row)) => read(&row).unwrap_or(Seen::Away),
+            Ok(Ok(row)) => read(&row).unwrap_or(AWAY),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a server did not say whether it takes writes");
-                Seen::Away
+                AWAY
             }
-            Err(_) => Seen::Away,
+            Err(_) => AWAY,
         }
     }
 
@@ -50,18 +75,26 @@ impl Lookout {
             None => self.connect.connect().await?,
         };
         // Not prepared, so that it passes any pooler.
-        let row = sqlx::raw_sql(LOOK).fetch_one(&mut conn).await?;
+        let row = sqlx::raw_sql(LOOK.text(Engine::Postgres))
+            .fetch_one(&mut conn)
+            .await?;
         self.conn = Some(conn);
         Ok(row)
     }
 }
 
-fn read(row: &PgRow) -> Option<Seen> {
+fn read(row: &PgRow) -> Option<Look> {
     let system = row.try_get::<i64, _>("system").ok()?.cast_unsigned();
-    if row.try_get::<bool, _>("standby").ok()? {
-        return Some(Seen::Standby { system });
-    }
-    let timeline = row.try_get::<String, _>("timeline").ok()?;
-    let timeline = u32::from_str_radix(&timeline, 16).ok()?;
-    Some(Seen::Writable { system, timeline })
+    let timeline = row.try_get::<i32, _>("timeline").ok()?.cast_unsigned();
+    let seen = match row.try_get::<bool, _>("standby").ok()? {
+        true => Seen::Standby { system },
+        false => Seen::Writable { system, timeline },
+    };
+    // A standby that has replayed nothing yet says no position.
+    let position = row.try_get::<String, _>("position").ok();
+    let at = position.and_then(|text| {
+        let position = text.parse().ok()?;
+        Some(Replayed { timeline, position })
+    });
+    Some(Look { seen, at })
 }

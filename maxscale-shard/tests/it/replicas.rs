@@ -1,0 +1,297 @@
+//! Reads from replicas that are behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use maxscale_core::clock::Clock;
+use maxscale_core::fact::VirtualShard;
+use maxscale_core::id::KeyspaceTag;
+use maxscale_core::keys::{KeyRing, Secret};
+use maxscale_shard::fleet::NodeSpec;
+use maxscale_shard::{
+    Database, Freshness, Keyspace, ReadPolicy, Router, Shard, ShardError, SlotState, Statement,
+    Topology, TxOptions, Vindex, Watermark, Work, sql,
+};
+use maxscale_tests::{PostgresServer, eventually};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::support::{LIMIT, SHARDS, options};
+
+const READ: TxOptions = TxOptions::new();
+
+/// A primary, a replica of it, and a router over both.
+struct Pair {
+    router: Router,
+    entries: Vec<NodeSpec>,
+    primary: PostgresServer,
+    replica: PostgresServer,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let primary = PostgresServer::start().await;
+        let replica = primary.replica().await;
+        let mut entries = vec![NodeSpec::parse(&primary.url(), 1).unwrap()];
+        NodeSpec::attach(&mut entries, &format!("node-1={}", replica.url()), 1).unwrap();
+        let map = Topology::even(vec![entries[0].id().clone()], SHARDS).unwrap();
+        let keyspace = Keyspace::new(KeyspaceTag::default(), SHARDS, Vindex::Id).unwrap();
+        let mut many = options();
+        many.connections = 16;
+        let router = Router::open(keyspace, map, &entries, many).unwrap();
+        let table = "CREATE TABLE visit (shard_id integer, id bigint, n bigint, PRIMARY KEY (shard_id, id))";
+        router.nodes()[0]
+            .database()
+            .execute(sql(table))
+            .await
+            .unwrap();
+        Self {
+            router,
+            entries,
+            primary,
+            replica,
+        }
+    }
+
+    fn shard(&self) -> Shard {
+        self.router.virtual_shard(VirtualShard::new(1)).unwrap()
+    }
+
+    /// Writes that the user `id` was here for the `n`th time.
+    async fn visit(&self, id: i64, n: i64) -> Watermark {
+        let shard = self.shard();
+        let done = shard.write(READ.with_watermark(), |tx| {
+            Work::new(async move { tx.execute(visit(id, n)).await })
+        });
+        let done: Result<_, ShardError> = done.await;
+        done.unwrap().watermark.unwrap()
+    }
+
+    /// How often the user was here, and whether a replica said so.
+    async fn seen(&self, id: i64, policy: ReadPolicy) -> (i64, bool) {
+        seen(&self.shard(), id, policy).await.unwrap()
+    }
+
+    /// Until the replica is known to be as fresh as it gets.
+    async fn is_known(&self) {
+        let policy = ReadPolicy::Replica { max_lag: LIMIT };
+        eventually(LIMIT, async || self.seen(0, policy).await.1).await;
+    }
+}
+
+fn visit(id: i64, n: i64) -> Statement {
+    sql("INSERT INTO visit (shard_id, id, n) VALUES (1, $1, $2)
+         ON CONFLICT (shard_id, id) DO UPDATE SET n = excluded.n")
+    .bind(id)
+    .bind(n)
+}
+
+const SEEN: &str = "SELECT coalesce((SELECT n FROM visit WHERE shard_id = 1 AND id = $1), 0) AS n,
+    pg_is_in_recovery() AS by_replica";
+
+async fn seen(shard: &Shard, id: i64, policy: ReadPolicy) -> Result<(i64, bool), ShardError> {
+    let read = shard.read(READ.policy(policy), |tx| {
+        Work::new(async move { tx.fetch_one(sql(SEEN).bind(id)).await })
+    });
+    let row = read.await?;
+    Ok((row.get("n")?, row.get("by_replica")?))
+}
+
+async fn directly(replica: &Database, id: i64) -> i64 {
+    let row = replica.fetch_optional(sql(SEEN).bind(id)).await.unwrap();
+    row.unwrap().get("n").unwrap()
+}
+
+fn at_least(mark: Watermark) -> ReadPolicy {
+    ReadPolicy::AtLeast(mark)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn user_reads_what_the_user_wrote_and_mostly_from_a_replica_once_it_is_older() {
+    read_your_writes(1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: a hundred thousand reads; run by name with --ignored"]
+async fn user_reads_what_the_user_wrote_a_hundred_thousand_times() {
+    read_your_writes(100_000).await;
+}
+
+/// Half of the reads at once, and half a second and more later.
+async fn read_your_writes(reads: u64) {
+    const USERS: i64 = 16;
+    let pair = Arc::new(Pair::new().await);
+    pair.replica.delay_replay(Duration::from_millis(500)).await;
+    pair.is_known().await;
+    let replica = pair.router.nodes()[0].endpoints()[1].database().clone();
+    let counts: Arc<[AtomicU64; 6]> = Arc::default();
+    let mut users = JoinSet::new();
+    for user in 1..=USERS {
+        let (pair, counts, replica) = (pair.clone(), counts.clone(), replica.clone());
+        users.spawn(async move {
+            let count = |at: usize, how: bool| {
+                counts[at].fetch_add(u64::from(how), Ordering::Relaxed);
+            };
+            let (mut n, share) = (0, reads / u64::try_from(2 * USERS).unwrap());
+            let mut done = 0;
+            while done < share {
+                n += 1;
+                let mark = pair.visit(user, n).await;
+                let written = Instant::now();
+                for _ in 0..4 {
+                    let (found, by_replica) = pair.seen(user, at_least(mark)).await;
+                    count(0, true);
+                    count(1, found != n);
+                    count(2, by_replica);
+                    count(5, directly(&replica, user).await != n);
+                }
+                sleep_until(written + Duration::from_millis(1_050)).await;
+                // As many as are left, so that a long run is not made of waiting.
+                for _ in 0..(share / 8).max(8) {
+                    let (found, by_replica) = pair.seen(user, at_least(mark)).await;
+                    count(3, true);
+                    count(1, found != n);
+                    count(4, by_replica);
+                    done += 1;
+                }
+            }
+        });
+    }
+    users.join_all().await;
+    let [young, stale, young_replica, old, old_replica, ungated] =
+        counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+    eprintln!(
+        "{stale} stale of {}; by the replica {young_replica} of {young} at once, {old_replica} of \
+         {old} after a second; ungated {ungated} of {young} stale",
+        young + old
+    );
+    assert_eq!(stale, 0);
+    assert!(old_replica * 10 >= old * 6, "{old_replica} of {old}");
+    // What the control shows: without the watermark most would be stale.
+    assert!(ungated * 2 > young, "{ungated} of {young}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replica_that_shows_a_write_in_a_moment_is_waited_for() {
+    let pair = Pair::new().await;
+    pair.is_known().await;
+    let mut by_replica = 0;
+    for n in 1..=50 {
+        let mark = pair.visit(1, n).await;
+        let (found, replica) = pair.seen(1, at_least(mark)).await;
+        assert_eq!(found, n);
+        by_replica += u32::from(replica);
+    }
+    // It is never known beforehand that it shows what was written just now.
+    assert!(by_replica > 10, "{by_replica} of 50");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replica_is_read_from_only_while_it_is_known_to_be_young_enough() {
+    let pair = Pair::new().await;
+    pair.replica.delay_replay(Duration::from_millis(800)).await;
+    pair.is_known().await;
+    let begun = Instant::now();
+    let (mut n, mut written) = (0, Vec::new());
+    let limits = [1_500, 400].map(Duration::from_millis);
+    let mut by_replica = [0, 0];
+    while begun.elapsed() < Duration::from_secs(4) {
+        n += 1;
+        pair.visit(1, n).await;
+        written.push((Instant::now(), n));
+        for (max_lag, count) in limits.into_iter().zip(&mut by_replica) {
+            let before = Instant::now().checked_sub(max_lag).unwrap();
+            let (found, replica) = pair.seen(1, ReadPolicy::Replica { max_lag }).await;
+            let must = written.iter().rev().find(|(at, _)| *at <= before);
+            assert!(found >= must.map_or(0, |(_, n)| *n), "{found}");
+            *count += u32::from(replica);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // It is 800 ms behind, unless nothing was written for a while.
+    let [wide, close] = by_replica;
+    assert!(wide > 2 * close, "{by_replica:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_go_to_the_primary_while_the_replica_is_away() {
+    let pair = Pair::new().await;
+    pair.is_known().await;
+    pair.replica.kill().await;
+    let any = ReadPolicy::Replica { max_lag: LIMIT };
+    let mut n = 0;
+    for _ in 0..200 {
+        n += 1;
+        let mark = pair.visit(1, n).await;
+        for policy in [any, at_least(mark)] {
+            let (found, by_replica) = pair.seen(1, policy).await;
+            assert_eq!((found, by_replica), (n, false));
+        }
+    }
+    pair.replica.restart().await;
+    pair.is_known().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watermark_from_before_a_promotion_leads_to_the_new_primary() {
+    let pair = Pair::new().await;
+    pair.is_known().await;
+    let mark = pair.visit(1, 1).await;
+    let position = pair.primary.wal_position().await;
+    pair.replica.wait_for_replay(position, LIMIT).await;
+    pair.primary.kill().await;
+    pair.replica.promote().await;
+    eventually(LIMIT, async || {
+        let found = seen(&pair.shard(), 1, at_least(mark)).await;
+        matches!(found, Ok((1, false)))
+    })
+    .await;
+    let later = eventually(LIMIT, async || {
+        let shard = pair.shard();
+        let write = shard.write(READ.with_watermark(), |tx| {
+            Work::new(async move { tx.execute(visit(1, 2)).await })
+        });
+        let done: Result<_, ShardError> = write.await;
+        done.map(|done| done.watermark.unwrap())
+    })
+    .await;
+    assert!(later.timeline() > mark.timeline());
+    assert_eq!(pair.seen(1, at_least(later)).await, (2, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shard_that_is_about_to_move_is_read_from_its_primary() {
+    let pair = Pair::new().await;
+    pair.is_known().await;
+    let strict = pair
+        .router
+        .topology()
+        .change()
+        .state(1..2, SlotState::Strict);
+    pair.router
+        .reload(strict.build().unwrap(), &pair.entries)
+        .unwrap();
+    let any = ReadPolicy::Replica { max_lag: LIMIT };
+    assert!(!pair.seen(1, any).await.1);
+    let other = pair.router.virtual_shard(VirtualShard::new(2)).unwrap();
+    assert!(seen(&other, 1, any).await.unwrap().1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn freshness_carries_what_was_written_from_one_process_to_another() {
+    let pair = Pair::new().await;
+    pair.replica.delay_replay(Duration::from_millis(500)).await;
+    pair.is_known().await;
+    let keys = KeyRing::new(1, Secret::new([7; 32])).unwrap();
+    let first = Freshness::new(Clock::system());
+    let elsewhere = first.policy(&pair.shard());
+    assert!(matches!(elsewhere, ReadPolicy::Replica { .. }));
+    first.wrote(&pair.shard(), Some(pair.visit(1, 1).await));
+    let text = first.to_text(&keys);
+
+    let second = Freshness::from_text(&text, &keys, Clock::system()).unwrap();
+    let policy = second.policy(&pair.shard());
+    assert_eq!(pair.seen(1, policy).await, (1, false));
+    eventually(LIMIT, async || pair.seen(1, policy).await == (1, true)).await;
+}
