@@ -29,6 +29,7 @@ pub mod scatter;
 mod sql;
 pub mod telemetry;
 mod topology;
+pub mod two_phase;
 mod vindex;
 
 pub use claim::{Claim, ClaimCounts, ClaimError, Claims, Reconciled};

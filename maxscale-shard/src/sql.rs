@@ -15,4 +15,5 @@ pub use options::{Isolation, TxOptions};
 pub use outcome::{Outcome, TxId, Watermark};
 pub use row::{FromColumn, Row};
 pub use statement::{Engine, Sql, Statement, Value, sql};
+pub(crate) use tx::Hook;
 pub use tx::Tx;

@@ -6,7 +6,7 @@
 //! | metric | labels |
 //! | --- | --- |
 //! | `db.client.operation.duration` | `db.system.name`, `maxscale.node`, `db.operation.name` (`statement`, `begin`, `commit`, `rollback`, savepoints included, and `script`), and `error.type` where it failed |
-//! | `maxscale.shard.transaction.duration` | `maxscale.node`, `outcome` (`committed`, `rolled_back`, `aborted`, `unknown`, `dropped`) |
+//! | `maxscale.shard.transaction.duration` | `maxscale.node`, `outcome` (`committed`, `rolled_back`, `aborted`, `unknown`, `dropped`, and `prepared` for a part of a two-phase commit) |
 //! | `db.client.connection.wait_time` | `db.client.connection.pool.name` |
 //! | `db.client.connection.timeouts` | the same |
 //! | `db.client.connection.count` | the same, `db.client.connection.state` (`used`, `idle`) |
@@ -90,6 +90,7 @@ pub(crate) enum End {
     Aborted,
     Unknown,
     Dropped,
+    Prepared,
 }
 
 const OPERATION: Metric = Metric::new(
@@ -347,6 +348,7 @@ impl End {
             Self::Aborted => "aborted",
             Self::Unknown => "unknown",
             Self::Dropped => "dropped",
+            Self::Prepared => "prepared",
         }
     }
 }

@@ -114,6 +114,12 @@ const COMMIT_MARKED: &str = "COMMIT AND CHAIN;
     SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text AS position,
            left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline";
 
+/// Makes sqlx's count right after a transaction was ended past it. The connection
+/// is in doubt afterwards: a ROLLBACK waits to be sent.
+pub(crate) fn forget(conn: &mut Pooled) {
+    plain::Manager::start_rollback(conn);
+}
+
 /// Commits, and brings what a replica must have read to show it.
 ///
 /// None if the server committed and told no position. The connection is in
@@ -137,7 +143,7 @@ pub(crate) async fn commit_marked(
         }
     }
     drop(answers);
-    plain::Manager::start_rollback(conn);
+    forget(conn);
     Ok(mark)
 }
 

@@ -281,6 +281,23 @@ impl Conn {
         done
     }
 
+    /// Runs one command that stands outside of any transaction.
+    pub(crate) async fn run_alone(&mut self, command: String) -> Result<(), ShardError> {
+        let command: Cow<'static, str> = Cow::Owned(command);
+        answered!(self, run_script, command)
+    }
+
+    /// Prepares the transaction, which is the server's then, with `command`.
+    pub(crate) async fn prepare(&mut self, command: String) -> Result<(), ShardError> {
+        self.unsure = true;
+        self.run_alone(command).await?;
+        #[cfg(feature = "postgres")]
+        if let RawConn::Postgres(conn) = &mut self.raw {
+            crate::engine::postgres::forget(conn);
+        }
+        Ok(())
+    }
+
     pub(crate) async fn begin(&mut self, begin: Cow<'static, str>) -> Result<(), ShardError> {
         answered!(self, begin, begin)
     }

@@ -29,8 +29,11 @@ pub struct Tx {
     open: bool,
     began: Began,
     end: End,
-    after_commit: Vec<Box<dyn FnOnce() + Send + Sync>>,
+    after_commit: Vec<Hook>,
 }
+
+/// What is called once a transaction is committed.
+pub(crate) type Hook = Box<dyn FnOnce() + Send + Sync>;
 
 /// Marks the transaction as failed if the work inside a savepoint is dropped.
 struct Inside<'t> {
@@ -141,6 +144,23 @@ impl Tx {
             hook();
         }
         Ok(mark)
+    }
+
+    /// Leaves the transaction to the server, prepared by `command`; gives what is
+    /// to be called after its commit.
+    pub(crate) async fn prepare(mut self, command: String) -> Result<Vec<Hook>, ShardError> {
+        self.end = End::Aborted;
+        self.conn.stands().await?;
+        self.end = End::Unknown;
+        self.conn.prepare(command).await?;
+        self.open = false;
+        self.end = End::Prepared;
+        Ok(std::mem::take(&mut self.after_commit))
+    }
+
+    /// Says which of its node's virtual shards the transaction works on next.
+    pub(crate) const fn set_shard(&mut self, shard: VirtualShard) {
+        self.shard = Some(shard);
     }
 
     /// Undoes the transaction and keeps its connection.

@@ -37,6 +37,7 @@ mod fleet;
 mod hanging;
 mod health;
 mod keyspace;
+mod killed;
 mod layer;
 mod lost_commits;
 mod lost_node;
@@ -55,6 +56,7 @@ mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;
 mod transactions;
+mod two_phase;
 mod urls;
 mod values;
 mod vindex;

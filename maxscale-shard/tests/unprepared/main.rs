@@ -30,6 +30,8 @@ mod closures;
 mod dropped;
 #[path = "../it/fleet.rs"]
 mod fleet;
+#[path = "../it/killed.rs"]
+mod killed;
 #[path = "../it/lost_commits.rs"]
 mod lost_commits;
 #[path = "../it/migrations.rs"]
@@ -38,6 +40,8 @@ mod migrations;
 mod support;
 #[path = "../it/transactions.rs"]
 mod transactions;
+#[path = "../it/two_phase.rs"]
+mod two_phase;
 #[path = "../it/values.rs"]
 mod values;
 

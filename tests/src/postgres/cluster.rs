@@ -105,6 +105,7 @@ fn arguments(folder: &Path, port: u16, shared: bool) -> Vec<OsString> {
     if shared {
         settings.extend([
             "max_connections=300",
+            "max_prepared_transactions=100",
             "fsync=off",
             "synchronous_commit=off",
             "full_page_writes=off",
