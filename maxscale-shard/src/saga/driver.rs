@@ -3,7 +3,10 @@
 mod counts;
 mod recover;
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use maxscale_core::Chain;
@@ -13,7 +16,7 @@ use maxscale_core::meter::Meter;
 use tokio::time::timeout;
 
 use super::state::{Action, Event, Patience, Phase};
-use super::step::{Answer, AnySaga, Ask, Payload};
+use super::step::{Answer, Answering, AnySaga, Ask, Payload};
 use super::store::{Home, Taken};
 use super::{Saga, SagaError, StepError};
 use crate::error::ShardError;
@@ -211,7 +214,7 @@ impl Sagas {
         };
         let (step, payload) = (taken.state.step, &taken.payload);
         let turn = saga.ask(&self.router, ask, home.id, step, payload);
-        let error = match timeout(self.lease, turn).await {
+        let error = match timeout(self.lease, caught(turn)).await {
             Ok(Ok(Answer::Did)) => return (Event::Did, None),
             Ok(Ok(Answer::Stands)) => return (Event::Stands, None),
             Ok(Err(error)) => error,
@@ -221,6 +224,17 @@ impl Sagas {
         problem.truncate(problem.floor_char_boundary(PROBLEM));
         (event(&error), Some(problem))
     }
+}
+
+/// Lets a step that panics fail, and not the pass that drives it. Its
+/// transaction is undone by being dropped.
+async fn caught(mut turn: Answering<'_>) -> Result<Answer, StepError> {
+    let polled = poll_fn(|cx| {
+        let poll = AssertUnwindSafe(|| turn.as_mut().poll(cx));
+        let panicked = |_| Poll::Ready(Err(StepError::failed("it panicked")));
+        catch_unwind(poll).unwrap_or_else(panicked)
+    });
+    polled.await
 }
 
 /// What an error says about the step.

@@ -95,9 +95,10 @@ async fn failing_step_is_given_up_after_its_tries(engine: Engine) {
         .last(
             "give",
             |gift| Key::from(gift.to),
-            move |_, _| {
-                counted.fetch_add(1, Ordering::SeqCst);
-                Work::new(async { Err(StepError::failed("not today")) })
+            move |_, _| match counted.fetch_add(1, Ordering::SeqCst) {
+                0 => panic!("a bug in a step"),
+                1 => Work::new(async { panic!("a bug in a step's work") }),
+                _ => Work::new(async { Err(StepError::failed("not today")) }),
             },
         );
     let sagas = Sagas::new(bench.fleet.router().clone())
