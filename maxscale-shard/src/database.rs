@@ -1,5 +1,7 @@
 mod announce;
 mod health;
+mod opener;
+mod options;
 #[cfg_attr(
     not(feature = "postgres"),
     expect(dead_code, reason = "only PostgreSQL is far away")
@@ -7,53 +9,21 @@ mod health;
 pub(crate) mod pulse;
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use maxscale_core::fact::{RegionId, VirtualShard};
+use maxscale_core::fact::VirtualShard;
 use tokio::sync::OnceCell;
 
 use crate::engine::capabilities::Capabilities;
 use crate::error::ShardError;
 use crate::sql::{Conn, Engine, Row, Statement, Tx, TxOptions, conn::RawConn};
-use crate::telemetry::{Counts, Instruments, LoadOptions, Telemetry};
+use crate::telemetry::Counts;
 use pulse::Pulse;
 
 pub use health::{Failure, Health, KnownDown};
-
-/// How a [`Database`] is connected to.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct DatabaseOptions {
-    /// The most connections at once for requests; PostgreSQL. SQLite has one writer
-    /// and four readers.
-    pub connections: u32,
-    /// The most connections at once for background work, besides those for requests.
-    pub background: u32,
-    /// The most connections of all databases together that are opened with these
-    /// options by one [`Router`](crate::Router) or [`Fleet`](crate::Fleet).
-    pub budget: u32,
-    /// How long to wait for a connection.
-    pub acquire_timeout: Duration,
-    /// When an idle connection is closed.
-    pub idle_timeout: Duration,
-    /// The longest statement; PostgreSQL ends it. Where no answer has come a second
-    /// later, the server hangs or is cut off, and the connection is given up.
-    pub statement_timeout: Duration,
-    /// The longest wait for a lock.
-    pub lock_timeout: Duration,
-    /// The longest a transaction may idle.
-    pub idle_in_transaction: Duration,
-    /// How long a server may take to accept a connection and answer on it, when it
-    /// is checked because a call waits; PostgreSQL. After three failed checks in a
-    /// row, calls are refused at once until it answers. Far away, with TLS and a
-    /// password, that takes seven times the way there and back.
-    pub check_timeout: Duration,
-    /// How often the servers of a node that has several are asked which of them is
-    /// the primary, while the node is used.
-    pub check_every: Duration,
-}
+pub(crate) use opener::Opener;
+pub use options::DatabaseOptions;
 
 /// One database: connections to it, opened when first used. Cheap to clone.
 ///
@@ -77,17 +47,6 @@ pub(crate) enum Lane {
     Background,
 }
 
-/// What the databases of one process share. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Opener {
-    options: DatabaseOptions,
-    here: Option<RegionId>,
-    instruments: Option<Arc<Instruments>>,
-    load: Option<LoadOptions>,
-    #[cfg(feature = "postgres")]
-    budget: crate::engine::postgres::Budget,
-}
-
 /// How a pool is used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
@@ -109,123 +68,6 @@ pub(crate) enum Pool {
         reason = "no value exists; with an engine no code makes one"
     )]
     Never(Infallible),
-}
-
-/// How much later than the server's own limit a statement is given up.
-const GRACE: Duration = Duration::from_secs(1);
-
-// === impl DatabaseOptions ===
-
-impl Default for DatabaseOptions {
-    /// 16 connections, 4 for background work, 256 to all databases; 1 s to get one,
-    /// 5 s per statement, 2 s per lock, 10 s idle in a transaction, 1 s per check
-    /// and between checks.
-    fn default() -> Self {
-        Self {
-            connections: 16,
-            background: 4,
-            budget: 256,
-            acquire_timeout: Duration::from_secs(1),
-            idle_timeout: Duration::from_secs(300),
-            statement_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(2),
-            idle_in_transaction: Duration::from_secs(10),
-            check_timeout: Duration::from_secs(1),
-            check_every: Duration::from_secs(1),
-        }
-    }
-}
-
-// === impl Opener ===
-
-impl Opener {
-    pub(crate) fn new(options: DatabaseOptions) -> Self {
-        Self {
-            options,
-            here: None,
-            instruments: None,
-            load: None,
-            #[cfg(feature = "postgres")]
-            budget: crate::engine::postgres::Budget::new(options.budget),
-        }
-    }
-
-    /// Measures what it opens as `telemetry` says.
-    /// Opens for a process that stands in `region`.
-    pub(crate) fn standing(mut self, region: Option<RegionId>) -> Self {
-        self.here = region;
-        self
-    }
-
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "only PostgreSQL has replicas")
-    )]
-    pub(crate) const fn here(&self) -> Option<&RegionId> {
-        self.here.as_ref()
-    }
-
-    pub(crate) fn telling(mut self, telemetry: &Telemetry) -> Self {
-        let meter = telemetry.meter.as_ref();
-        self.instruments = meter.map(|meter| Arc::new(Instruments::new(meter)));
-        self.load = telemetry.load.clone();
-        self
-    }
-
-    /// One whose databases are not measured, for ways to what is measured already.
-    pub(crate) fn unmeasured(&self) -> Self {
-        Self {
-            instruments: None,
-            ..self.clone()
-        }
-    }
-
-    /// How the load of a router over what it opens is measured, if at all.
-    pub(crate) const fn load(&self) -> Option<&LoadOptions> {
-        self.load.as_ref()
-    }
-
-    /// The database at `url`, called `name` in errors.
-    pub(crate) fn open(&self, name: Arc<str>, url: &str) -> Result<Database, ShardError> {
-        let options = &self.options;
-        let scheme = url.split(':').next().unwrap_or_default();
-        let pool: Result<Pool, ShardError> = match scheme {
-            #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => {
-                let budget = self.budget.clone();
-                crate::engine::postgres::pool(&name, url, options, budget).map(Pool::Postgres)
-            }
-            #[cfg(feature = "sqlite")]
-            "sqlite" => crate::engine::sqlite::pools(&name, url, options).map(Pool::Sqlite),
-            _ => Err(ShardError::Url {
-                database: name.clone(),
-                why: "its scheme must be postgres:// or sqlite: and the engine's feature on".into(),
-            }),
-        };
-        let pool = pool?;
-        // SQLite waits for nobody far away; PostgreSQL takes zero as no limit.
-        let bounded = scheme != "sqlite" && !options.statement_timeout.is_zero();
-        let patience = bounded.then_some(options.statement_timeout.saturating_add(GRACE));
-        let count = |instruments| Counts::of(instruments, pool.engine(), &name, &pool);
-        Ok(Database {
-            counts: self
-                .instruments
-                .as_ref()
-                .map_or_else(Counts::default, count),
-            name,
-            pool,
-            options: *options,
-            patience: patience.unwrap_or(Duration::MAX),
-            capabilities: Arc::default(),
-            lane: Lane::Requests,
-        })
-    }
-}
-
-impl fmt::Debug for Opener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Opener").field(&self.options).finish()
-    }
 }
 
 // === impl Database ===

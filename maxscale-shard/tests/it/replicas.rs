@@ -109,7 +109,7 @@ fn at_least(mark: Watermark) -> ReadPolicy {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn user_reads_what_the_user_wrote_and_mostly_from_a_replica_once_it_is_older() {
-    read_your_writes(1_000).await;
+    read_your_writes(500).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,7 +133,7 @@ async fn read_your_writes(reads: u64) {
             let count = |at: usize, how: bool| {
                 counts[at].fetch_add(u64::from(how), Ordering::Relaxed);
             };
-            let (mut n, share) = (0, reads / u64::try_from(2 * USERS).unwrap());
+            let (mut n, share) = (0, reads / u64::try_from(USERS).unwrap());
             let mut done = 0;
             while done < share {
                 n += 1;
