@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod reload;
+mod replica;
 mod route;
 mod statement;
 
@@ -12,5 +13,6 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError
     endpoints::run(plan, report).await?;
     route::run(plan, report)?;
     reload::run(plan, report)?;
-    statement::run(plan, report).await
+    statement::run(plan, report).await?;
+    replica::run(plan, report).await
 }

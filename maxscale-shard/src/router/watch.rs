@@ -1,6 +1,6 @@
 //! Follows a promotion: looks at all servers of a node while it is used.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ const IDLE_LOOKS: u32 = 60;
 /// How often servers are looked at while replicas are read from.
 const FRESH_EVERY: Duration = Duration::from_millis(250);
 
+/// For half a minute after the last such read: the next one finds them known.
+const EARLY_LOOKS: u32 = 120;
+
 /// However many writes a standby refuses, the servers are not looked at more often.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -28,8 +31,9 @@ pub(super) struct Watch {
     used: AtomicBool,
     running: AtomicBool,
     known: Mutex<Known>,
-    /// Whether somebody has asked how fresh replicas are.
-    wanted: AtomicBool,
+    /// How many looks are still to be early ones, since somebody asked how fresh
+    /// replicas are.
+    early: AtomicU32,
     fresh: Mutex<Fresh>,
 }
 
@@ -57,8 +61,8 @@ impl Watch {
 
     /// How fresh the servers are, from now on looked at often.
     pub(super) fn fresh(&self) -> MutexGuard<'_, Fresh> {
-        if !self.wanted.load(Ordering::Relaxed) {
-            self.wanted.store(true, Ordering::Relaxed);
+        if self.early.load(Ordering::Relaxed) < EARLY_LOOKS {
+            self.early.store(EARLY_LOOKS, Ordering::Relaxed);
         }
         // Nothing panics while it is held.
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,7 +114,9 @@ impl Watching {
             };
             let primary = node.endpoints[node.primary.load(Ordering::Acquire)].database();
             let (mut every, doubted) = (primary.check_every(), primary.role_doubted());
-            if node.watch.wanted.swap(false, Ordering::Relaxed) {
+            let early = node.watch.early.load(Ordering::Relaxed);
+            if early > 0 {
+                node.watch.early.store(early - 1, Ordering::Relaxed);
                 every = every.min(FRESH_EVERY);
             }
             drop(node);
