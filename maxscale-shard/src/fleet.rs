@@ -20,6 +20,7 @@ mod catalog;
 mod change;
 mod config;
 mod copy;
+mod drift;
 mod error;
 mod follow;
 mod home;
@@ -47,6 +48,7 @@ use crate::router::{Node, Router};
 
 pub use change::ChangeError;
 pub use config::{FleetConfig, Migrate};
+pub use drift::{Change, Drift, DriftReport, Part};
 pub use error::FleetError;
 pub use rollout::{
     DoneStep, NodeRollout, Plan, PlannedNode, PlannedStep, Rollout, RolloutError, Waves,

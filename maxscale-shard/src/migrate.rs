@@ -6,6 +6,7 @@
 //! is marked so, and runs by itself ([`apart`]).
 
 mod apart;
+pub(crate) mod shape;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::database::Database;
 use crate::error::ShardError;
 use crate::sql::{Conn, Engine, Sql, Tx, sql};
+use shape::Shape;
 
 /// One step of a schema, for both engines.
 ///
@@ -151,7 +153,9 @@ async fn together(database: &Database, sets: &[MigrationSet]) -> Result<Vec<Step
     tx.execute(LOCK.statement()).await?;
     tx.execute(NO_TIMEOUTS.statement()).await?;
     tx.execute(LEDGER.statement()).await?;
+    tx.execute(shape::RECORD.statement()).await?;
     let pending = read(&mut tx, database, sets).await?.followed(database)?;
+    let before = shape::found(&mut tx).await?;
     let engine = tx.engine();
     let ran: Vec<Step> = (pending.into_iter())
         .take_while(|step| !step.is_apart(engine))
@@ -161,9 +165,19 @@ async fn together(database: &Database, sets: &[MigrationSet]) -> Result<Vec<Step
         done.map_err(|error| step.refused(database, error))?;
         step.note(&mut tx).await?;
     }
+    record(&mut tx, before, None).await?;
     tx.commit().await?;
     tell(database, &ran);
     Ok(ran)
+}
+
+/// Records what the steps of this transaction made of the tables as they were
+/// `before`, which on the first record counts as made.
+async fn record(tx: &mut Tx, before: Shape, index: Option<&str>) -> Result<(), ShardError> {
+    let recorded = shape::recorded(tx).await?;
+    let recorded = recorded.unwrap_or_else(|| before.clone());
+    let after = shape::found(tx).await?;
+    shape::record(tx, &recorded.after(&before, &after, index)).await
 }
 
 async fn read(

@@ -15,7 +15,7 @@ use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
 use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
-use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec};
+use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec, Waves};
 use maxscale_shard::telemetry::Telemetry;
 use maxscale_shard::{ClaimCounts, Claims, Fleet, FleetConfig, Router, sql};
 use tokio::task::JoinHandle;
@@ -159,24 +159,54 @@ fn tend(emails: Claims, meter: &Meter) -> impl Future<Output = ()> + use<> {
     async move { emails.tend(Claims::DEFAULT_LEASE, &counts).await }
 }
 
-/// Runs pending migrations and nothing else.
+/// What an operator may do about migrations.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "the program names each")]
+pub enum MigrateCommand {
+    /// Run what is pending, in these waves.
+    Run(Waves),
+    /// Tell what would run in these waves.
+    Plan(Waves),
+    /// Tell what was changed past the migrations.
+    Drift,
+    /// Take what is there as what the migrations made.
+    AcceptDrift,
+}
+
+/// Does what `command` says and nothing else; gives what there is to tell.
 ///
 /// # Errors
 ///
-/// Returns [`StartError`].
-pub async fn migrate(settings: &Settings) -> Result<(), StartError> {
-    let (_folder, fleet) = open_fleet(settings, Migrate::Auto, &Telemetry::new()).await?;
-    let late: Vec<String> = (fleet.router().nodes().iter())
-        .filter(|node| !node.is_ready())
-        .map(|node| node.id().to_string())
-        .collect();
-    fleet.close().await;
-    if late.is_empty() {
-        Ok(())
-    } else {
-        Err(StartError::NotMigrated {
-            nodes: late.join(", "),
-        })
+/// Returns [`StartError`], also for drift; [`StartError::report`] tells more.
+pub async fn migrate(settings: &Settings, command: MigrateCommand) -> Result<String, StartError> {
+    let telemetry = Telemetry::new();
+    match command {
+        MigrateCommand::Run(waves) => {
+            let (_folder, config) = fleet_config(settings, true)?;
+            let rollout = Box::pin(Fleet::migrate(config, &waves)).await?;
+            Ok(rollout.to_string())
+        }
+        MigrateCommand::Plan(waves) => {
+            let (_, config) = fleet_config(settings, false)?;
+            Ok(Fleet::plan(config, &waves).await?.to_string())
+        }
+        MigrateCommand::Drift => {
+            let (_folder, fleet) = open_fleet(settings, Migrate::Check, &telemetry).await?;
+            let report = fleet.drift().await;
+            fleet.close().await;
+            if report.is_clean() {
+                Ok("every table is as its migrations made it".to_owned())
+            } else {
+                Err(StartError::Drift(report))
+            }
+        }
+        MigrateCommand::AcceptDrift => {
+            let (_folder, fleet) = open_fleet(settings, Migrate::Check, &telemetry).await?;
+            let accepted = fleet.accept_drift().await;
+            fleet.close().await;
+            accepted.map_err(FleetError::from)?;
+            Ok("every table is taken as its migrations made it".to_owned())
+        }
     }
 }
 
@@ -219,6 +249,16 @@ async fn open_fleet(
     migrate: Migrate,
     telemetry: &Telemetry,
 ) -> Result<(Option<DataFolder>, Fleet), StartError> {
+    let (folder, config) = fleet_config(settings, true)?;
+    let config = config.migrate(migrate).telemetry(telemetry.clone());
+    Ok((folder, Fleet::open(config).await?))
+}
+
+/// The fleet of `settings`. Its folder is made and held if `take` says so.
+fn fleet_config(
+    settings: &Settings,
+    take: bool,
+) -> Result<(Option<DataFolder>, FleetConfig), StartError> {
     let mut folder = None;
     let (mut specs, mut catalog) = (Vec::new(), settings.catalog.clone());
     if let Some(entries) = &settings.nodes {
@@ -229,22 +269,22 @@ async fn open_fleet(
             specs.push(NodeSpec::parse(entry, number)?);
         }
     } else {
-        let held = DataFolder::take(&settings.data)?;
+        if take {
+            folder = Some(DataFolder::take(&settings.data)?);
+        }
+        let database = |name: &str| DataFolder::database_in(&settings.data, name);
         for number in 1..=EMBEDDED_NODES {
-            let url = held.database(&format!("node-{number}"));
+            let url = database(&format!("node-{number}"));
             specs.push(NodeSpec::parse(&url, number)?);
         }
-        catalog = catalog.or_else(|| Some(held.database("catalog")));
-        folder = Some(held);
+        catalog = catalog.or_else(|| Some(database("catalog")));
     }
     for (number, entry) in (1..).zip(settings.replicas.iter().flatten()) {
         NodeSpec::attach(&mut specs, entry, number)?;
     }
     let mut config = FleetConfig::new(specs)
         .shards(settings.shards)
-        .migrate(migrate)
         .wait(settings.wait)
-        .telemetry(telemetry.clone())
         .migrations(maxscale_auth::MIGRATIONS)
         .migrations(maxscale_queue::MIGRATIONS)
         .migrations(crate::schema::MIGRATIONS);
@@ -254,7 +294,7 @@ async fn open_fleet(
     if let Some(path) = &settings.map_copy {
         config = config.map_copy(path);
     }
-    Ok((folder, Fleet::open(config).await?))
+    Ok((folder, config))
 }
 
 /// The folder of this fleet's objects, below the configured one.

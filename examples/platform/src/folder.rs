@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 /// The folder, held until dropped; also a kill lets go of it.
 #[derive(Debug)]
 pub struct DataFolder {
-    path: PathBuf,
     _lock: File,
 }
 
@@ -70,17 +69,14 @@ impl DataFolder {
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .map_err(unwritable)?;
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        Ok(Self { _lock: lock })
     }
 
-    /// The URL of the database called `name` in this folder.
-    pub fn database(&self, name: &str) -> String {
+    /// The URL of the database called `name` in the folder `path`.
+    pub fn database_in(path: &Path, name: &str) -> String {
         format!(
             "sqlite://{}",
-            self.path.join(name).with_extension("db").display()
+            path.join(name).with_extension("db").display()
         )
     }
 }

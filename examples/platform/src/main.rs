@@ -1,6 +1,7 @@
 //! The platform as a program.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use maxscale_core::config::Explanation;
 use maxscale_core::telemetry::{self, Format, Metrics, TelemetryConfig};
-use platform::assembly::{self, MapCommand, Platform};
+use maxscale_shard::NodeId;
+use maxscale_shard::fleet::Waves;
+use platform::assembly::{self, MapCommand, MigrateCommand, Platform};
 use platform::banner::Banner;
 use platform::serve::{Listeners, serve};
 use platform::settings::{self, Settings};
@@ -32,12 +35,18 @@ struct Args {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Serves; the default.
     Serve,
-    /// Runs pending migrations and ends.
-    Migrate,
+    /// Runs pending migrations on every node, in waves, and ends.
+    Migrate {
+        #[command(flatten)]
+        how: How,
+
+        #[command(subcommand)]
+        what: Option<MigrateCheck>,
+    },
     /// Prints the shard map in use, and whether the catalog confirms it.
     Map {
         #[command(subcommand)]
@@ -47,6 +56,32 @@ enum Command {
     Config {
         #[command(subcommand)]
         what: Option<Listing>,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct How {
+    /// Tells what would run where, with its SQL, and writes nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// The node that is migrated first; the one listed first unless given.
+    #[arg(long, value_name = "NODE", value_parser = NodeId::new)]
+    canary: Option<NodeId>,
+
+    /// How many nodes each wave after it has; 2, 4, 8 and so on unless given.
+    #[arg(long, value_name = "N")]
+    wave: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum MigrateCheck {
+    /// Tells which tables were changed past the migrations.
+    Drift {
+        /// Takes what is there as what the migrations made.
+        #[arg(long)]
+        accept: bool,
     },
 }
 
@@ -63,6 +98,28 @@ enum Listing {
     Reference,
 }
 
+impl How {
+    fn command(self, what: Option<MigrateCheck>) -> MigrateCommand {
+        match what {
+            Some(MigrateCheck::Drift { accept: false }) => return MigrateCommand::Drift,
+            Some(MigrateCheck::Drift { accept: true }) => return MigrateCommand::AcceptDrift,
+            None => {}
+        }
+        let mut waves = Waves::new();
+        if let Some(canary) = self.canary {
+            waves = waves.canary(canary);
+        }
+        if let Some(width) = self.wave {
+            waves = waves.width(width);
+        }
+        if self.dry_run {
+            MigrateCommand::Plan(waves)
+        } else {
+            MigrateCommand::Run(waves)
+        }
+    }
+}
+
 /// Not clap's to read: it would repeat what it refuses, which may be a secret.
 fn pair((number, text): (usize, &String)) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| {
@@ -75,8 +132,8 @@ fn pair((number, text): (usize, &String)) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let command = args.command.unwrap_or(Command::Serve);
+    let mut args = Args::parse();
+    let command = args.command.take().unwrap_or(Command::Serve);
     match run(args, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
@@ -122,7 +179,7 @@ fn run(args: Args, command: Command) -> Result<(), String> {
     })?;
     let done = runtime.block_on(async {
         match command {
-            Command::Migrate => assembly::migrate(&settings).await,
+            Command::Migrate { how, what } => migrate(&settings, how.command(what)).await,
             Command::Map { what } => {
                 let command = match what {
                     Some(MapChange::Lift) => MapCommand::Lift,
@@ -139,6 +196,18 @@ fn run(args: Args, command: Command) -> Result<(), String> {
     // A job's thread that cannot be interrupted must not hold up the end.
     runtime.shutdown_timeout(LAST_THREADS);
     done.map_err(|error: StartError| error.explanation(&config).to_string())
+}
+
+/// Prints what there is to tell, also of what failed.
+async fn migrate(settings: &Settings, command: MigrateCommand) -> Result<(), StartError> {
+    let done = assembly::migrate(settings, command).await;
+    let report = match &done {
+        Ok(told) => Some(told.clone()),
+        Err(error) => error.report(),
+    };
+    // A closed standard output is nobody who would read it.
+    let _ = report.map(|told| print(told.trim_end()));
+    done.map(drop)
 }
 
 /// How long threads may take to come back when all else has ended.

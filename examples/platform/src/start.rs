@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use maxscale_core::Chain;
 use maxscale_core::config::{Config, Explanation};
 use maxscale_core::redis::RedisConfigError;
-use maxscale_shard::fleet::{FleetError, SpecError};
+use maxscale_shard::fleet::{DriftReport, FleetError, Rollout, RolloutError, SpecError};
 use maxscale_shard::{KeyspaceError, ShardError, TopologyError};
 
 use crate::folder::FolderError;
@@ -26,12 +26,12 @@ pub enum StartError {
     /// The list of nodes is empty.
     #[error("there is no node")]
     NoNodes,
-    /// Some nodes were not there to be migrated.
+    /// Not every node was migrated.
     #[error("cannot migrate every node")]
-    NotMigrated {
-        /// Their names.
-        nodes: String,
-    },
+    Rollout(#[source] RolloutError),
+    /// The databases are not what their migrations made them.
+    #[error("tables were changed past the migrations")]
+    Drift(DriftReport),
     /// The databases could not be opened.
     #[error("cannot open the databases")]
     Fleet(#[from] FleetError),
@@ -84,11 +84,32 @@ impl StartError {
         config.explain(key, &self.to_string(), &why, action)
     }
 
+    /// What there is to tell besides the explanation: which node has what.
+    pub fn report(&self) -> Option<String> {
+        match self {
+            Self::Rollout(
+                RolloutError::Refused { rollout } | RolloutError::Stopped { rollout, .. },
+            ) => Some(rollout.to_string()),
+            Self::Drift(report) => Some(report.to_string()),
+            _ => None,
+        }
+    }
+
     fn cause(&self) -> String {
         match self {
             Self::Bounds { allowed, .. } => format!("it must be {allowed}"),
             Self::NoNodes => "the list is empty".to_owned(),
-            Self::NotMigrated { nodes } => format!("{nodes}: not reachable"),
+            Self::Rollout(RolloutError::Refused { rollout }) => {
+                format!("no step was run, for {}", failures(rollout))
+            }
+            Self::Rollout(RolloutError::Stopped { wave, rollout }) => {
+                format!("wave {wave} was the last, for {}", failures(rollout))
+            }
+            Self::Drift(report) => format!(
+                "{} changes are reported, and {} nodes were not looked at",
+                report.drifts.len(),
+                report.unseen.len()
+            ),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program listens there".to_owned()
             }
@@ -122,9 +143,10 @@ impl StartError {
                 "shards.nodes",
                 "list a node, or unset it to run on SQLite files",
             ),
-            Self::NotMigrated { .. } => (
+            Self::Rollout(error) => (nodes_key(config), rollout_action(error)),
+            Self::Drift(_) => (
                 nodes_key(config),
-                "start these databases, and run the command `migrate` again",
+                "undo the changes, or run the command `migrate drift --accept`",
             ),
             Self::Fleet(error) => fleet_setting(error, config),
             Self::Keys(KeyringError::TooShort { setting, .. }) => {
@@ -154,6 +176,32 @@ impl StartError {
             Self::Bounds { key, .. } => (*key, "choose a value in these bounds"),
             Self::Assemble(_) => ("data.dir", "this is a defect of the program: report it"),
         }
+    }
+}
+
+impl From<RolloutError> for StartError {
+    fn from(error: RolloutError) -> Self {
+        match error {
+            RolloutError::Fleet(error) => Self::Fleet(error),
+            error => Self::Rollout(error),
+        }
+    }
+}
+
+/// Each node that failed, and why.
+fn failures(rollout: &Rollout) -> String {
+    let failed = rollout.nodes.iter().filter_map(|node| {
+        let failure = node.failure.as_ref()?;
+        Some(format!("{}: {}", node.node, Chain(failure)))
+    });
+    failed.collect::<Vec<_>>().join("; ")
+}
+
+const fn rollout_action(error: &RolloutError) -> &'static str {
+    match error {
+        RolloutError::Unknown { .. } => "name one of the nodes as the canary",
+        RolloutError::Held { .. } => "wait for it to end, and run the command `migrate` again",
+        _ => "see to these databases, and run the command `migrate` again: it goes on where it was",
     }
 }
 

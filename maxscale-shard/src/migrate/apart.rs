@@ -3,7 +3,7 @@
 //! What such a step did and its line in the ledger are not stored at once. So
 //! after a crash in between the step runs again, and has to bear it.
 
-use super::{LEDGER, LOCK, Step, read, tell};
+use super::{LEDGER, LOCK, Step, read, record, shape, tell};
 use crate::database::Database;
 use crate::error::ShardError;
 use crate::sql::{Conn, Sql};
@@ -68,6 +68,7 @@ pub(super) async fn run(database: &Database, step: Step) -> Result<Option<Step>,
     let mut tx = database.begin().await?;
     tx.execute(LOCK.statement()).await?;
     tx.execute(LEDGER.statement()).await?;
+    tx.execute(shape::RECORD.statement()).await?;
     tx.commit().await?;
     let left = read(conn, database, &[step.set]).await?.pending;
     if left
@@ -76,19 +77,20 @@ pub(super) async fn run(database: &Database, step: Step) -> Result<Option<Step>,
     {
         return Ok(None);
     }
-    if let Some(index) = index(body(step.step.postgres))
-        && let Some(row) = conn
-            .fetch_optional(INVALID.statement().bind(index.name))
-            .await?
+    let index = index(body(step.step.postgres)).map(|index| index.name);
+    if let Some(name) = index.as_deref()
+        && let Some(row) = conn.fetch_optional(INVALID.statement().bind(name)).await?
     {
         let dropped = conn.run_script(row.get::<String>("text")?).await;
         dropped.map_err(|error| step.refused(database, error))?;
     }
+    let before = shape::found(conn).await?;
     let done = conn.run_script(step.step.postgres).await;
     done.map_err(|error| step.refused(database, error))?;
     let mut tx = database.begin().await?;
     tx.execute(LOCK.statement()).await?;
     step.note(&mut tx).await?;
+    record(&mut tx, before, index.as_deref()).await?;
     tx.commit().await?;
     tell(database, &[step]);
     Ok(Some(step))

@@ -31,6 +31,7 @@ mod claims;
 mod claims_killed;
 mod closures;
 mod degraded;
+mod drift;
 mod dropped;
 mod endpoints;
 mod fleet;

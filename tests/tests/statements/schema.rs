@@ -18,6 +18,7 @@ const APART: &[&str] = &[
     "ms_node",
     "ms_rollout",
     "ms_rollout_step",
+    "ms_schema",
 ];
 
 #[derive(Debug, Default)]

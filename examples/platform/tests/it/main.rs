@@ -11,6 +11,7 @@ mod journal;
 mod kill;
 mod load;
 mod main_job;
+mod migrate;
 mod newest;
 mod node_down;
 mod overrides;
