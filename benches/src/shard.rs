@@ -4,6 +4,7 @@ mod endpoints;
 mod reload;
 mod replica;
 mod route;
+mod scatter;
 mod statement;
 
 use maxscale_core::BoxError;
@@ -14,5 +15,6 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError
     route::run(plan, report)?;
     reload::run(plan, report)?;
     statement::run(plan, report).await?;
-    replica::run(plan, report).await
+    replica::run(plan, report).await?;
+    scatter::run(plan, report).await
 }

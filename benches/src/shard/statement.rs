@@ -97,6 +97,7 @@ fn same_options(url: &str) -> Result<PgPool, sqlx::Error> {
                 "idle_in_transaction_session_timeout",
                 millis(options.idle_in_transaction),
             ),
+            ("client_connection_check_interval", "1000".to_owned()),
         ]);
     Ok(PgPoolOptions::new()
         .max_connections(options.connections)
