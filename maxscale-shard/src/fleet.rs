@@ -25,6 +25,7 @@ mod error;
 mod follow;
 mod home;
 mod identity;
+mod keep;
 mod limits;
 mod memory;
 mod patience;
@@ -59,6 +60,7 @@ pub use status::{MapProblem, MapStatus};
 
 use error::names;
 use follow::Follower;
+use keep::Keeper;
 use memory::Remembered;
 use settle::Charter;
 
@@ -72,6 +74,7 @@ pub struct Fleet {
     catalog: Node,
     /// Rung when this process changed the map.
     hint: Arc<Notify>,
+    keeper: Keeper,
     memory: Remembered,
     status: watch::Receiver<MapStatus>,
     // Held so that dropping the fleet aborts it.
@@ -109,11 +112,13 @@ impl Fleet {
         let late = ready::ready(&router, &charter.config, found.cluster, start).await?;
         let hint = Arc::new(Notify::new());
         let memory = Remembered::new(found.memory, hint.clone());
+        let owned = (&found.catalog, found.cluster);
+        let keeper = Keeper::new(router.clone(), charter.clone(), owned, memory.clone());
         let (follower, status) = Follower::new(
             router.clone(),
             charter.clone(),
             (found.catalog.clone(), found.cluster),
-            (hint.clone(), memory.clone()),
+            (hint.clone(), keeper.clone()),
             found.problem,
         );
         let mut following = JoinSet::new();
@@ -123,6 +128,7 @@ impl Fleet {
             charter,
             catalog: found.catalog,
             hint,
+            keeper,
             memory,
             status,
             _follower: following,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// How a [`Database`] is connected to.
+/// How a [`Database`](crate::Database) is connected to.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct DatabaseOptions {

@@ -97,6 +97,8 @@ impl Fleet {
             Ok(()) => {
                 let taken = self.router.reload(next, &self.specs());
                 self.hint.notify_one();
+                // A command that changes the map ends before the follower gets to it.
+                self.keeper.keep().await;
                 match taken {
                     // The follower was faster, or somebody has changed it again.
                     Ok(()) | Err(ReloadError::Stale { .. }) => Ok(()),

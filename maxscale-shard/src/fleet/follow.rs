@@ -11,8 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::copy::{Home, MapCopy};
-use super::memory::Remembered;
+use super::keep::Keeper;
 use super::patience::jitter;
 use super::settle::Charter;
 use super::{FleetError, MapProblem, MapStatus, NodeSpec, catalog, ready};
@@ -30,9 +29,7 @@ pub(super) struct Follower {
     settled: bool,
     hint: Arc<Notify>,
     status: watch::Sender<MapStatus>,
-    /// What the copy on disk holds.
-    kept: Option<(Arc<Topology>, usize)>,
-    memory: Remembered,
+    keeper: Keeper,
     /// Nodes that somebody makes ready.
     tended: HashSet<NodeId>,
 }
@@ -48,7 +45,7 @@ impl Follower {
         router: Router,
         charter: Charter,
         (catalog, cluster): (Node, Uuid),
-        (hint, memory): (Arc<Notify>, Remembered),
+        (hint, keeper): (Arc<Notify>, Keeper),
         problem: Option<MapProblem>,
     ) -> (Self, watch::Receiver<MapStatus>) {
         let settled = problem.is_none();
@@ -67,8 +64,7 @@ impl Follower {
             settled,
             hint,
             status,
-            kept: None,
-            memory,
+            keeper,
             tended: nodes.iter().map(|node| node.id().clone()).collect(),
         };
         (follower, told)
@@ -77,7 +73,7 @@ impl Follower {
     /// Runs until dropped. `late` are the nodes that the start left behind.
     pub(super) async fn run(mut self, mut late: JoinSet<()>) {
         // A process that runs on a map must be able to start on it.
-        self.keep().await;
+        self.keeper.keep().await;
         let mut listening = JoinSet::new();
         listening.spawn(listen(self.catalog.clone(), self.hint.clone()));
         loop {
@@ -85,7 +81,7 @@ impl Follower {
             // Either way it is time for a look.
             let _ = timeout(every, self.hint.notified()).await;
             self.look().await;
-            self.keep().await;
+            self.keeper.keep().await;
             self.tend(&mut late);
             while late.try_join_next().is_some() {}
         }
@@ -148,34 +144,6 @@ impl Follower {
         let catalog = self.catalog.database().background().called("catalog");
         let newest = catalog::newest(&catalog, &self.charter.keyspace);
         newest.await.map(Some)
-    }
-
-    /// Keeps the map in use on disk.
-    async fn keep(&mut self) {
-        let Some(path) = self.charter.config.copy.clone() else {
-            return;
-        };
-        let memory = self.memory.all();
-        // Nothing that was remembered is ever changed, so their number says enough.
-        let used = (self.router.topology(), memory.len());
-        if self.kept.as_ref() == Some(&used) {
-            return;
-        }
-        let copy = MapCopy {
-            cluster: self.cluster,
-            home: match &self.charter.config.catalog {
-                Some(_) => Home::Apart,
-                None => Home::Node(self.catalog.id().clone()),
-            },
-            memory,
-            topology: Topology::clone(&used.0),
-        };
-        match copy.write(path.clone(), &self.charter.keyspace).await {
-            Ok(()) => self.kept = Some(used),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot keep the map");
-            }
-        }
     }
 
     /// Makes the nodes ready that a new map brought.

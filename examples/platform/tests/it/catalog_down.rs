@@ -49,7 +49,7 @@ impl Place {
         }
         let process = command.start();
         assert!(process.wait(LIMIT).await.success(), "{:?}", process.lines());
-        process.lines().join("\n")
+        process.stdout().join("\n")
     }
 }
 
