@@ -66,7 +66,8 @@ async fn saga_killed_at_any_await_is_recovered(engine: Engine) {
             break;
         }
     }
-    assert!(polls > 10, "{polls}");
+    // How many there are depends on which answers were there already.
+    assert!(polls > 4, "{polls}");
     let held = bench.held(&bench.gift(0)).await;
     assert_eq!(held, (START - given, START + given));
 }

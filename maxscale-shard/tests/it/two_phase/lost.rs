@@ -33,7 +33,7 @@ async fn commit_dropped_at_any_await_ends_whole() {
         }
     }
     // Some before the decision, some after it.
-    assert!(n > 5 && (2..n).contains(&committed), "{committed} of {n}");
+    assert!(n > 3 && (1..n).contains(&committed), "{committed} of {n}");
 }
 
 const ORDER: &str = "MAXSCALE_TEST_TWO_PHASE";
@@ -69,7 +69,7 @@ async fn coordinator_killed_at_any_await_leaves_nothing_in_doubt() {
             break;
         }
     }
-    assert!(n > 5 && (2..n).contains(&committed), "{committed} of {n}");
+    assert!(n > 3 && (1..n).contains(&committed), "{committed} of {n}");
 }
 
 /// What happens to the connections to a node between two polls.
