@@ -6,7 +6,7 @@ mod node;
 mod pick;
 mod policy;
 #[cfg_attr(
-    not(feature = "postgres"),
+    not(any(feature = "postgres", test)),
     expect(dead_code, reason = "only PostgreSQL has replicas")
 )]
 mod primary;
