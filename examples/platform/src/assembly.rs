@@ -8,7 +8,7 @@ use maxscale_auth::{Accounts, CookiePolicy, PasswordPool, PasswordPoolConfig, Se
 use maxscale_cache::Hub;
 use maxscale_cache::remote::RedisRemote;
 use maxscale_core::clock::Clock;
-use maxscale_core::health::{Health, Importance};
+use maxscale_core::health::{Health, Importance, Place};
 use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::{KeyRing, Keys};
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
@@ -115,7 +115,7 @@ impl Platform {
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
             limits: limits(&redis, &keys, clock.clone()),
-            health: health(&fleet, &redis, &clock),
+            health: health(&fleet, &redis, &objects, meter),
             tender: tokio::spawn(tend(accounts.emails().clone(), meter)),
             sweeper: tokio::spawn(sweep::run(
                 objects,
@@ -396,8 +396,9 @@ fn worker(
 }
 
 /// A node serves its users only: none decides readiness.
-fn health(fleet: &Fleet, redis: &RedisHandles, clock: &Clock) -> Health {
-    let health = Health::new(clock.clone(), env!("CARGO_PKG_VERSION"));
+fn health(fleet: &Fleet, redis: &RedisHandles, objects: &Objects, meter: &Meter) -> Health {
+    let health = Health::builder(Clock::system(), env!("CARGO_PKG_VERSION"));
+    let health = health.meter(meter).build();
     for node in fleet.router().nodes().iter() {
         let checked = node.clone();
         let check = move || {
@@ -410,14 +411,30 @@ fn health(fleet: &Fleet, redis: &RedisHandles, clock: &Clock) -> Health {
                 Ok(())
             }
         };
-        health.register(node.id().as_str(), Importance::Degrading, check);
+        health.register(
+            Place::NODES,
+            node.id().as_str(),
+            Importance::Degrading,
+            check,
+        );
     }
     let map = fleet.watch_map();
     let confirmed = move || {
         let problem = map.borrow().problem.clone();
         async move { problem.map_or(Ok(()), |problem| Err(problem.into())) }
     };
-    health.register("shard map", Importance::Degrading, confirmed);
+    health.register(Place::NODES, "shard map", Importance::Degrading, confirmed);
     redis::register(redis, &health);
+    let objects = objects.clone();
+    let reached = move || {
+        let objects = objects.clone();
+        async move { Ok(objects.ping().await?) }
+    };
+    health.register(
+        Place::OBJECT_STORE,
+        "objects",
+        Importance::Degrading,
+        reached,
+    );
     health
 }

@@ -102,6 +102,24 @@ impl Objects {
         .await
     }
 
+    /// Whether the folder is there, for a health check.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectsError::Folder`] if it is not, or is none.
+    pub async fn ping(&self) -> Result<(), ObjectsError> {
+        let looked = tokio::fs::metadata(&self.root).await;
+        let folder = looked.and_then(|found| {
+            let is = found.is_dir();
+            is.then_some(())
+                .ok_or_else(|| io::ErrorKind::NotADirectory.into())
+        });
+        folder.map_err(|source| ObjectsError::Folder {
+            path: self.root.clone(),
+            source,
+        })
+    }
+
     /// Stores `body` under `key`, in place of what was there; on disk after `Ok`.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Which Redis serves what, by the settings.
 
 use maxscale_core::config::Profile;
-use maxscale_core::health::{Health, Importance};
+use maxscale_core::health::{Health, Importance, Place};
 use maxscale_core::redis::{RedisConfig, RedisHandles, RedisTable, Role};
 
 use crate::settings::Settings;
@@ -45,6 +45,6 @@ pub(crate) fn register(redis: &RedisHandles, health: &Health) {
             let redis = redis.clone();
             async move { Ok(redis.ping().await?) }
         };
-        health.register(&name, Importance::Degrading, check);
+        health.register(Place::REDIS, &name, Importance::Degrading, check);
     }
 }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::hook::{Change, Hooks};
 use super::state::{State, Status};
-use super::{CheckReport, Importance, Pace};
+use super::{CheckReport, Importance, Pace, Place};
 use crate::clock::{Clock, Timestamp};
 use crate::{BoxError, Chain};
 
@@ -18,11 +19,20 @@ pub(super) struct Check {
     task: AbortHandle,
 }
 
+/// What is checked, and who hears of it.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) place: Place,
+    pub(super) name: Arc<str>,
+    pub(super) importance: Importance,
+    pub(super) clock: Clock,
+    pub(super) hooks: Arc<Hooks>,
+}
+
 #[derive(Debug)]
 struct Record {
-    name: Arc<str>,
-    importance: Importance,
-    clock: Clock,
+    subject: Subject,
+    stale: Duration,
     last: Mutex<Last>,
 }
 
@@ -31,6 +41,12 @@ struct Last {
     state: State,
     since: Timestamp,
     error: Option<String>,
+    /// When the last run ended; `None` before the first.
+    checked: Option<Timestamp>,
+    /// When a result is too old to be believed; `None` before the first.
+    due: Option<Instant>,
+    passed: bool,
+    stopped: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,26 +65,23 @@ const MAX_ERROR_CHARS: usize = 300;
 // === impl Check ===
 
 impl Check {
-    pub(super) fn start<C, F>(
-        name: Arc<str>,
-        importance: Importance,
-        clock: Clock,
-        pace: Pace,
-        check: C,
-    ) -> Self
+    pub(super) fn start<C, F>(subject: Subject, pace: Pace, check: C) -> Self
     where
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let record = Arc::new(Record {
-            name,
-            importance,
+            stale: pace.stale(),
             last: Mutex::new(Last {
                 state: State::new(),
-                since: clock.now(),
+                since: subject.clock.now(),
                 error: None,
+                checked: None,
+                due: None,
+                passed: false,
+                stopped: false,
             }),
-            clock,
+            subject,
         });
         let task = tokio::spawn(run(record.clone(), pace, check)).abort_handle();
         Self { record, task }
@@ -76,16 +89,41 @@ impl Check {
 
     pub(super) fn stop(&self) {
         self.task.abort();
+        self.record.last().stopped = true;
+    }
+
+    /// Ends the task, and lets nobody know.
+    #[cfg(test)]
+    pub(super) fn lose(&self) {
+        self.task.abort();
+    }
+
+    /// Whether it passed once, or need not.
+    pub(super) fn has_started(&self) -> bool {
+        self.record.subject.importance != Importance::Critical || self.record.last().passed
     }
 
     pub(super) fn report(&self) -> CheckReport {
-        let last = self.record.last();
+        let (last, subject) = (self.record.last(), &self.record.subject);
+        // Its thread may be blocked with the task that would tell.
+        let lost = !last.stopped && last.due.is_some_and(|due| Instant::now() > due);
+        let error = if lost {
+            Some(shown(&Failure::Hung))
+        } else {
+            last.error.clone()
+        };
         CheckReport {
-            name: self.record.name.clone(),
-            importance: self.record.importance,
-            status: last.state.status(),
+            place: subject.place,
+            name: subject.name.clone(),
+            importance: subject.importance,
+            status: if lost {
+                Status::Down
+            } else {
+                last.state.status()
+            },
             since: last.since,
-            error: last.error.clone(),
+            checked: last.checked,
+            error,
         }
     }
 }
@@ -111,7 +149,7 @@ where
             runs.spawn(async move { check().await });
         }
         record.apply(&once(&mut runs, pace.timeout).await);
-        sleep(pace.interval).await;
+        sleep(pace.pause()).await;
     }
 }
 
@@ -132,24 +170,39 @@ async fn once(runs: &mut JoinSet<Result<(), BoxError>>, limit: Duration) -> Resu
 
 impl Record {
     fn apply(&self, result: &Result<(), Failure>) {
-        let (changed, status) = {
+        let Subject {
+            name, clock, hooks, ..
+        } = &self.subject;
+        let (before, status) = {
             let mut last = self.last();
-            let changed = last.state.apply(result.is_ok());
-            if changed {
-                last.since = self.clock.now();
+            let before = last.state.status();
+            let now = clock.now();
+            if last.state.apply(result.is_ok()) {
+                last.since = now;
             }
+            last.checked = Some(now);
+            last.due = Some(Instant::now() + self.stale);
+            last.passed |= result.is_ok();
             last.error = result.as_ref().err().map(shown);
-            (changed, last.state.status())
+            (before, last.state.status())
         };
+        let changed = before != status;
         match result {
             Err(error) if changed => {
-                tracing::warn!(check = &*self.name, error = %Chain(error), "health check is down");
+                tracing::warn!(check = &**name, error = %Chain(error), "health check is down");
             }
             Err(error) if status == Status::Up => {
-                tracing::debug!(check = &*self.name, error = %Chain(error), "health check failed");
+                tracing::debug!(check = &**name, error = %Chain(error), "health check failed");
             }
-            Ok(()) if changed => tracing::info!(check = &*self.name, "health check is up"),
+            Ok(()) if changed => tracing::info!(check = &**name, "health check is up"),
             _ => {}
+        }
+        if changed {
+            hooks.tell(&Change {
+                name: name.clone(),
+                from: before,
+                to: status,
+            });
         }
     }
 

@@ -7,42 +7,56 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde::Serialize;
 
-use super::{CheckReport, Health, Importance, Overall, Report, Status};
+use super::{Branch, CheckReport, Health, Importance, Overall, Place, Report, Status};
 use crate::clock::Timestamp;
 
-/// `GET /livez`, `/readyz` and `/health` together: [`probes`] and [`tree`].
+/// [`probes`] and [`tree`] together.
 pub fn routes(health: Health) -> Router {
     probes(health.clone()).merge(tree(health))
 }
 
-/// `GET /livez` and `/readyz`, for whoever restarts and feeds this process.
+/// `GET /livez`, `/readyz` and `/startupz`, for whoever restarts and feeds this
+/// process.
 ///
-/// Neither waits for anything, nor tells what this process depends on.
+/// None waits for anything, nor tells what this process depends on.
 ///
 /// - `/livez`: 200 as long as the process serves.
 /// - `/readyz`: 200, or 503 while draining or while a critical check is not up.
+/// - `/startupz`: 503 until each critical check has passed once, then 200 for ever.
 pub fn probes(health: Health) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
+        .route("/startupz", get(startupz))
         .with_state(health)
 }
 
-/// `GET /health`: all checks as JSON, with 503 if the whole is down.
+/// `GET /health` and `/api/system/health`: all checks as JSON, with 503 if the
+/// whole is down.
 ///
 /// It waits for nothing. It names what this process depends on, so it may
 /// stand on an address of its own.
 pub fn tree(health: Health) -> Router {
     Router::new()
         .route("/health", get(report))
+        .route("/api/system/health", get(report))
         .with_state(health)
 }
 
 #[derive(Serialize)]
 struct Tree<'a> {
+    name: &'static str,
     status: &'static str,
     version: &'static str,
     draining: bool,
+    checks: Vec<Leaf<'a>>,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+struct Part<'a> {
+    name: &'static str,
+    status: &'static str,
     checks: Vec<Leaf<'a>>,
 }
 
@@ -52,6 +66,7 @@ struct Leaf<'a> {
     importance: &'static str,
     status: &'static str,
     since: String,
+    checked: Option<String>,
     error: Option<&'a str>,
 }
 
@@ -60,6 +75,14 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+async fn startupz(State(health): State<Health>) -> (StatusCode, &'static str) {
+    if health.is_started() {
+        (StatusCode::OK, "started\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
     }
 }
 
@@ -72,19 +95,39 @@ async fn report(State(health): State<Health>) -> Response {
     (status, Json(Tree::of(&report))).into_response()
 }
 
+const fn word(overall: Overall) -> &'static str {
+    match overall {
+        Overall::Ok => "ok",
+        Overall::Degraded => "degraded",
+        Overall::Down => "down",
+    }
+}
+
+fn leaves<'a>(branch: &Branch<'a>) -> Vec<Leaf<'a>> {
+    branch.checks.iter().map(|&check| Leaf::of(check)).collect()
+}
+
 // === impl Tree ===
 
 impl<'a> Tree<'a> {
     fn of(report: &'a Report) -> Self {
+        let branches = report.branches();
+        // The root's own checks stand at the root, beside the parts below it.
+        let (root, parts): (Vec<_>, Vec<_>) = branches
+            .iter()
+            .partition(|branch| branch.place == Place::APPLICATION);
+        let part = |branch: &Branch<'a>| Part {
+            name: branch.place.name(),
+            status: word(branch.overall),
+            checks: leaves(branch),
+        };
         Self {
-            status: match report.overall {
-                Overall::Ok => "ok",
-                Overall::Degraded => "degraded",
-                Overall::Down => "down",
-            },
+            name: Place::APPLICATION.name(),
+            status: word(report.overall),
             version: report.version,
             draining: report.draining,
-            checks: report.checks.iter().map(Leaf::of).collect(),
+            checks: root.into_iter().flat_map(leaves).collect(),
+            parts: parts.into_iter().map(part).collect(),
         }
     }
 }
@@ -98,6 +141,7 @@ impl<'a> Leaf<'a> {
             importance: match check.importance {
                 Importance::Critical => "critical",
                 Importance::Degrading => "degrading",
+                Importance::Info => "info",
             },
             status: match check.status {
                 Status::Pending => "pending",
@@ -105,6 +149,7 @@ impl<'a> Leaf<'a> {
                 Status::Down => "down",
             },
             since: rfc3339(check.since),
+            checked: check.checked.map(rfc3339),
             error: check.error.as_deref(),
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct State {
     against: u8,
 }
 
-const FAILURES_TO_DOWN: u8 = 3;
+pub(super) const FAILURES_TO_DOWN: u8 = 3;
 const PASSES_TO_UP: u8 = 2;
 
 // === impl State ===

@@ -9,6 +9,8 @@
     expect(clippy::print_stdout, reason = "what was measured is worth a line")
 )]
 
+#[cfg(all(feature = "health", feature = "telemetry"))]
+mod health;
 mod id;
 #[cfg(feature = "seal")]
 mod keys;

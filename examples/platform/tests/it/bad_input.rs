@@ -381,7 +381,7 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     assert_limited(&client.get("/nothing").await, "\"requests\"");
     let rubbish = sent(&client, Method::POST, "/v1/signup", "text/plain", "rubbish").await;
     assert_limited(&rubbish, "\"requests\"");
-    for probe in ["/livez", "/readyz", "/health", "/metrics"] {
+    for probe in ["/livez", "/startupz", "/readyz", "/health", "/metrics"] {
         assert_eq!(client.get(probe).await.status, 200, "{probe}");
     }
 }

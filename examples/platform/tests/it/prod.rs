@@ -7,7 +7,7 @@ use maxscale_core::redis::{Command, Redis, RedisConfig};
 use maxscale_tests::{Process, ProcessBuilder, RedisServer, eventually};
 
 use crate::client::Client;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::start_errors::{PLANTED, refused};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -177,8 +177,7 @@ async fn redis_that_may_evict_counts_is_used_in_dev_and_not_in_prod() {
     let admin = Client::new(admin.trim_end_matches("/health"));
     eventually(LIMIT, async || {
         let tree = admin.get("/health").await.body;
-        let checks = tree["checks"].as_array().into_iter().flatten();
-        let found = checks.into_iter().find(|check| check["name"] == "redis");
+        let found = service::check(&tree, "redis");
         let why = found.map(|check| check["error"].to_string());
         let told = why.is_some_and(|why| why.contains("may evict limits"));
         told.then_some(()).ok_or(tree)

@@ -19,6 +19,14 @@ pub(crate) struct Service {
 /// A loaded machine with two cores takes a while for the first migrations.
 const START: Duration = Duration::from_secs(60);
 
+/// The check `name`, wherever it stands in the tree of `/health`.
+pub(crate) fn check<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
+    let parts = tree["parts"].as_array().into_iter().flatten();
+    let places = parts.chain([tree]);
+    let mut checks = places.flat_map(|place| place["checks"].as_array().into_iter().flatten());
+    checks.find(|check| check["name"] == name)
+}
+
 // === impl Service ===
 
 impl Service {
@@ -58,9 +66,7 @@ impl Service {
         let client = self.client();
         eventually(limit, async || {
             let tree = client.get("/health").await.body;
-            let checks = tree["checks"].as_array().into_iter().flatten();
-            let found = checks.into_iter().find(|check| check["name"] == name);
-            match found {
+            match check(&tree, name) {
                 Some(check) if check["status"] == status => Ok(tree),
                 found => Err(format!("{found:?}")),
             }

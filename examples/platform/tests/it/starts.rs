@@ -112,9 +112,11 @@ async fn health_and_metrics_move_to_the_address_given_to_them() {
     for (client, path, status) in [
         (&main, "/livez", 200),
         (&main, "/readyz", 200),
+        (&main, "/startupz", 200),
         (&main, "/health", 404),
         (&main, "/metrics", 404),
         (&admin, "/health", 200),
+        (&admin, "/api/system/health", 200),
         (&admin, "/metrics", 200),
         (&admin, "/v1/me", 404),
     ] {
