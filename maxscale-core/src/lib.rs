@@ -24,6 +24,8 @@ pub mod meter;
 pub mod redis;
 pub mod refusal;
 pub mod resilience;
+#[cfg(feature = "serve")]
+pub mod serve;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;
 

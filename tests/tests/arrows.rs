@@ -78,7 +78,7 @@ const GROUND: &[&str] = &[
 ];
 
 /// What stands on the ground and on `redis`, each for itself.
-const PILLARS: &[&str] = &["health", "limit", "resilience", "telemetry"];
+const PILLARS: &[&str] = &["health", "limit", "resilience", "serve", "telemetry"];
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Package {

@@ -18,3 +18,5 @@ mod keys;
 mod limit;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(all(feature = "serve", feature = "axum"))]
+mod serve;

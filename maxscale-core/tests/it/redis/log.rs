@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber, span};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber, span};
 
 /// What this crate wrote at WARN and INFO.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,14 @@ struct Line {
 }
 
 impl Log {
+    /// Listens to what this thread says, until both are dropped.
+    pub(crate) fn listen(&self) -> (DefaultGuard, Dispatch) {
+        // As long as there is a single subscriber, tracing asks the thread that
+        // comes first to a line whether anybody listens; that may be another one.
+        let second = Dispatch::new(self.clone());
+        (tracing::subscriber::set_default(self.clone()), second)
+    }
+
     /// Level and message of each.
     pub(crate) fn lines(&self) -> Vec<String> {
         let lines = self.0.lock().unwrap();

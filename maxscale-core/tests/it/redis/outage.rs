@@ -90,7 +90,7 @@ async fn killed_and_restarted_server_is_used_again() {
 #[tokio::test]
 async fn log_has_one_line_when_the_server_goes_and_one_when_it_comes() {
     let log = Log::default();
-    let _log = tracing::subscriber::set_default(log.clone());
+    let _log = log.listen();
     let server = RedisServer::start().await;
     let redis = open(&server).await;
     let mut expected = vec!["INFO redis is up"];

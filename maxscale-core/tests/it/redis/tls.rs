@@ -16,7 +16,7 @@ fn trusting(url: &str, certificates: &Certificates) -> RedisConfig {
 /// the handle's tasks is this test's.
 async fn refusal(config: RedisConfig) -> String {
     let log = Log::default();
-    let _log = tracing::subscriber::set_default(log.clone());
+    let _log = log.listen();
     let redis = Redis::open(config);
     let cause = eventually(SOON, async || log.cause()).await;
     assert!(!redis.is_up(), "{cause}");

@@ -1,0 +1,8 @@
+//! Servers over real connections, and how they end.
+
+mod app;
+mod end;
+mod grpc;
+mod limits;
+mod process;
+mod wire;
