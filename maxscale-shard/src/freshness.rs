@@ -1,16 +1,21 @@
-//! What somebody has written, so that the same somebody reads it: from a replica
-//! where one shows it, else from the primary.
+//! What somebody has written and seen, so that the same somebody sees it again:
+//! from a replica where one shows it, else from the primary.
 //!
 //! A [`Freshness`] holds the newest watermark per node. It travels with its user
-//! as a MACed text, in a cookie, a header, gRPC metadata or a message, and is
+//! as a MACed text, in a cookie, a header or gRPC metadata, which
+//! [`FreshnessLayer`](crate::layer::FreshnessLayer) sees to, or in a message. It is
 //! worth nothing after its time: from then on every replica that
 //! [`ReadPolicy::Replica`] allows shows what was written.
 
+mod marks;
+mod shard;
+
 use std::fmt;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use maxscale_core::clock::{Clock, Timestamp};
+use maxscale_core::clock::Clock;
 use maxscale_core::keys::KeyRing;
 use maxscale_core::refusal::{Class, Classify};
 use sha2::{Digest, Sha256};
@@ -19,30 +24,16 @@ use crate::hex::{hex, unhex};
 use crate::router::{ReadPolicy, Shard};
 use crate::sql::Watermark;
 use crate::topology::NodeId;
+use marks::{MARK_LEN, MOST, Mark, Marks, Plan};
 
-/// What was written by one user, per node. Cheap to clone; clones share it.
+pub use shard::FreshShard;
+
+/// What was written and seen by one user, per node. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct Freshness {
     marks: Arc<Mutex<Marks>>,
     clock: Clock,
     lifetime: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Marks {
-    /// The newest last.
-    marks: Vec<Mark>,
-    changed: bool,
-}
-
-/// The newest watermark of one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
-    node: u64,
-    timeline: u32,
-    position: u64,
-    /// When it was written, by our clock.
-    at: i64,
 }
 
 /// A text that is no [`Freshness`], or was changed on its way.
@@ -51,12 +42,6 @@ struct Mark {
 pub struct FreshnessError;
 
 const PURPOSE: &str = "freshness";
-/// More nodes than anybody writes to in a minute. The oldest is given up for the
-/// next, and all nodes then count as just written to.
-const MOST: usize = 8;
-/// The mark that stands for all nodes.
-const ALL: u64 = 0;
-const MARK_LEN: usize = 28;
 
 // === impl Freshness ===
 
@@ -86,56 +71,50 @@ impl Freshness {
     /// Takes note of a write on `shard`. Without a watermark, as of an engine that
     /// has none, the primary is read from for a while.
     pub fn wrote(&self, shard: &Shard, watermark: Option<Watermark>) {
-        let mark = watermark.unwrap_or(Watermark::new(0, 0));
-        self.note(node_hash(shard.node().id()), mark);
+        self.note_written(node_hash(shard.node().id()), watermark);
     }
 
-    fn note(&self, node: u64, mark: Watermark) {
-        let at = self.clock.now().as_micros();
-        let mut marks = self.lock();
-        marks.changed = true;
-        marks.put(Mark {
-            node,
-            timeline: mark.timeline(),
-            position: mark.position(),
-            at,
-        });
+    fn note_written(&self, node: u64, watermark: Option<Watermark>) {
+        let mark = Mark::new(node, watermark, self.clock.now());
+        self.lock().note_written(mark, self.lifetime);
     }
 
-    /// From where this user reads on `shard`.
+    /// Takes note of a read that was begun by `plan`, from a server that had come so
+    /// far when it ended.
+    fn saw(&self, plan: &Plan, position: Option<Watermark>) {
+        let mark = Mark::new(plan.node, position, self.clock.now());
+        self.lock().note_seen(plan, mark, self.lifetime);
+    }
+
+    /// From where this user reads on `shard`. Of what is read by it no note is taken:
+    /// that is what [`on`](Self::on) is for.
     pub fn policy(&self, shard: &Shard) -> ReadPolicy {
-        self.policy_of(node_hash(shard.node().id()))
+        self.plan(shard).policy
     }
 
-    fn policy_of(&self, node: u64) -> ReadPolicy {
-        let now = self.clock.now();
-        let marks = self.lock();
-        let fresh = |mark: &&Mark| mark.is_fresh(now, self.lifetime);
-        let mut found = (marks.marks.iter()).filter(|mark| mark.node == node || mark.node == ALL);
-        match found.find(fresh) {
-            // Of no history: there is nothing to wait for.
-            Some(mark) if mark.node == ALL || mark.timeline == 0 => ReadPolicy::Primary,
-            Some(mark) => ReadPolicy::AtLeast(Watermark::new(mark.timeline, mark.position)),
-            None => ReadPolicy::Replica {
-                max_lag: self.lifetime,
-            },
-        }
+    fn plan(&self, shard: &Shard) -> Plan {
+        self.plan_of(node_hash(shard.node().id()))
     }
 
-    /// Whether something was written since it was read from a text.
+    fn plan_of(&self, node: u64) -> Plan {
+        self.lock().plan(node, self.clock.now(), self.lifetime)
+    }
+
+    /// Whether something was written, or seen of a later state, since it was read
+    /// from a text: the text is to be given out again.
     pub fn has_changed(&self) -> bool {
-        self.lock().changed
+        let marks = self.lock();
+        marks.wrote || marks.saw
+    }
+
+    /// Whether something was written since.
+    pub(crate) fn has_written(&self) -> bool {
+        self.lock().wrote
     }
 
     /// The text that carries it: hexadecimal digits, at most [`Freshness::MAX_LEN`].
     pub fn to_text(&self, keys: &KeyRing) -> String {
-        let now = self.clock.now();
-        let mut message = Vec::new();
-        for mark in &self.lock().marks {
-            if mark.is_fresh(now, self.lifetime) {
-                mark.write(&mut message);
-            }
-        }
+        let message = self.lock().to_bytes(self.clock.now(), self.lifetime);
         let (version, tag) = keys.sign(PURPOSE, &message);
         let mut whole = vec![version];
         whole.extend(tag);
@@ -156,11 +135,16 @@ impl Freshness {
         if !keys.verify(*version, PURPOSE, message, tag) {
             return Err(FreshnessError);
         }
-        let marks = message.chunks(MARK_LEN).map(Mark::read).collect();
-        let marks = Option::<Vec<Mark>>::ok_or(marks, FreshnessError)?;
         let fresh = Self::new(clock);
-        fresh.lock().marks = marks;
+        *fresh.lock() = Marks::from_bytes(message).ok_or(FreshnessError)?;
         Ok(fresh)
+    }
+
+    /// Takes over what `other`, another text of the same user, says.
+    pub(crate) fn merge(&self, other: &Self) {
+        let now = self.clock.now();
+        let others = mem::take(&mut *other.lock());
+        self.lock().put_all(&others, now, self.lifetime);
     }
 
     fn lock(&self) -> MutexGuard<'_, Marks> {
@@ -172,56 +156,8 @@ impl Freshness {
 impl fmt::Debug for Freshness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Freshness")
-            .field("marks", &self.lock().marks)
+            .field("marks", &*self.lock())
             .finish_non_exhaustive()
-    }
-}
-
-// === impl Marks ===
-
-impl Marks {
-    fn put(&mut self, mut mark: Mark) {
-        if let Some(at) = self.marks.iter().position(|old| old.node == mark.node) {
-            let old = self.marks.remove(at);
-            // Two writes at once may be told in another order.
-            if old.timeline == mark.timeline {
-                mark.position = mark.position.max(old.position);
-            }
-        }
-        if self.marks.len() == MOST {
-            self.marks.clear();
-            mark.node = ALL;
-        }
-        self.marks.push(mark);
-    }
-}
-
-// === impl Mark ===
-
-impl Mark {
-    fn is_fresh(&self, now: Timestamp, lifetime: Duration) -> bool {
-        let age = now.as_micros().saturating_sub(self.at);
-        // From another process, whose clock may be ahead, it is new.
-        u128::try_from(age).map_or(true, |age| age < lifetime.as_micros())
-    }
-
-    fn write(&self, message: &mut Vec<u8>) {
-        message.extend(self.node.to_be_bytes());
-        message.extend(self.timeline.to_be_bytes());
-        message.extend(self.position.to_be_bytes());
-        message.extend(self.at.to_be_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (node, rest) = bytes.split_first_chunk()?;
-        let (timeline, rest) = rest.split_first_chunk()?;
-        let (position, rest) = rest.split_first_chunk()?;
-        Some(Self {
-            node: u64::from_be_bytes(*node),
-            timeline: u32::from_be_bytes(*timeline),
-            position: u64::from_be_bytes(*position),
-            at: i64::from_be_bytes(rest.try_into().ok()?),
-        })
     }
 }
 
@@ -240,6 +176,7 @@ fn node_hash(node: &NodeId) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use maxscale_core::clock::Timestamp;
     use maxscale_core::keys::Secret;
 
     use super::*;
@@ -252,49 +189,140 @@ mod tests {
         ReadPolicy::AtLeast(Watermark::new(timeline, position))
     }
 
-    #[test]
-    fn what_was_written_is_read_until_its_time_is_over() {
-        let (clock, time) = Clock::manual(Timestamp::from_micros(0));
-        let fresh = Freshness::new(clock);
-        let replica = ReadPolicy::Replica {
+    fn replica() -> ReadPolicy {
+        ReadPolicy::Replica {
             max_lag: Freshness::DEFAULT_LIFETIME,
-        };
-        assert_eq!(fresh.policy_of(5), replica);
-        fresh.note(5, Watermark::new(1, 100));
-        fresh.note(5, Watermark::new(1, 90));
-        assert_eq!(
-            (fresh.policy_of(5), fresh.policy_of(6)),
-            (at_least(1, 100), replica)
-        );
-        fresh.note(6, Watermark::new(0, 0));
-        assert_eq!(fresh.policy_of(6), ReadPolicy::Primary);
-        // After a promotion, whatever the positions are.
-        fresh.note(5, Watermark::new(2, 50));
-        assert_eq!(fresh.policy_of(5), at_least(2, 50));
-        time.advance(Freshness::DEFAULT_LIFETIME);
-        assert_eq!((fresh.policy_of(5), fresh.policy_of(6)), (replica, replica));
+        }
+    }
+
+    fn fresh() -> (Freshness, maxscale_core::clock::ManualTime) {
+        let (clock, time) = Clock::manual(Timestamp::from_micros(0));
+        (Freshness::new(clock), time)
+    }
+
+    impl Freshness {
+        fn wrote_at(&self, node: u64, timeline: u32, position: u64) {
+            self.note_written(node, Some(Watermark::new(timeline, position)));
+        }
+
+        fn policy_of(&self, node: u64) -> ReadPolicy {
+            self.plan_of(node).policy
+        }
     }
 
     #[test]
-    fn who_writes_to_more_nodes_than_are_noted_reads_from_primaries() {
-        let (clock, _time) = Clock::manual(Timestamp::from_micros(0));
-        let fresh = Freshness::new(clock);
+    fn what_was_written_is_read_until_its_time_is_over() {
+        let (fresh, time) = fresh();
+        assert_eq!(fresh.policy_of(5), replica());
+        fresh.wrote_at(5, 1, 100);
+        fresh.wrote_at(5, 1, 90);
+        assert_eq!(
+            (fresh.policy_of(5), fresh.policy_of(6)),
+            (at_least(1, 100), replica())
+        );
+        fresh.note_written(6, None);
+        assert_eq!(fresh.policy_of(6), ReadPolicy::Primary);
+        // After a promotion, whatever the positions are.
+        fresh.wrote_at(5, 2, 50);
+        fresh.wrote_at(5, 1, 300);
+        assert_eq!(fresh.policy_of(5), at_least(2, 50));
+        time.advance(Freshness::DEFAULT_LIFETIME);
+        assert_eq!(
+            (fresh.policy_of(5), fresh.policy_of(6)),
+            (replica(), replica())
+        );
+    }
+
+    #[test]
+    fn what_was_seen_is_asked_for_again() {
+        let (fresh, _time) = fresh();
+        fresh.saw(&fresh.plan_of(5), Some(Watermark::new(1, 100)));
+        assert!(fresh.has_changed() && !fresh.has_written());
+        assert_eq!(fresh.policy_of(5), at_least(1, 100));
+        // Two reads at once, of which the earlier one ends later.
+        fresh.saw(&fresh.plan_of(5), Some(Watermark::new(1, 90)));
+        assert_eq!(fresh.policy_of(5), at_least(1, 100));
+    }
+
+    #[test]
+    fn state_that_was_seen_before_needs_no_new_text() {
+        let (fresh, _time) = fresh();
+        fresh.wrote_at(5, 1, 100);
+        let text = fresh.to_text(&keys());
+        let back = Freshness::from_text(&text, &keys(), fresh.clock.clone()).unwrap();
+        back.saw(&back.plan_of(5), Some(Watermark::new(1, 100)));
+        assert!(!back.has_changed());
+        back.saw(&back.plan_of(5), Some(Watermark::new(1, 101)));
+        assert!(back.has_changed());
+    }
+
+    #[test]
+    fn write_without_a_position_is_known_once_the_primary_was_read_from() {
+        let (fresh, _time) = fresh();
+        fresh.note_written(5, None);
+        // Whatever else is known does not say that a replica shows it.
+        fresh.wrote_at(5, 1, 100);
+        let before = fresh.plan_of(5);
+        assert_eq!(before.policy, ReadPolicy::Primary);
+        fresh.note_written(5, None);
+        fresh.saw(&before, Some(Watermark::new(1, 200)));
+        assert_eq!(fresh.policy_of(5), ReadPolicy::Primary, "begun too early");
+        fresh.saw(&fresh.plan_of(5), Some(Watermark::new(1, 300)));
+        assert_eq!(fresh.policy_of(5), at_least(1, 300));
+    }
+
+    #[test]
+    fn read_that_began_before_a_write_says_nothing_of_it() {
+        let (fresh, _time) = fresh();
+        let before = fresh.plan_of(5);
+        fresh.note_written(5, None);
+        fresh.saw(&before, Some(Watermark::new(1, 200)));
+        assert_eq!(fresh.policy_of(5), ReadPolicy::Primary);
+    }
+
+    #[test]
+    fn who_asks_more_nodes_than_are_noted_reads_from_primaries() {
+        let (fresh, time) = fresh();
         for node in 1..=MOST as u64 + 1 {
-            fresh.note(node, Watermark::new(1, 100));
+            fresh.wrote_at(node, 1, 100);
         }
         for node in [1, 9, 100] {
             assert_eq!(fresh.policy_of(node), ReadPolicy::Primary);
+            fresh.wrote_at(node, 1, 100);
         }
+        assert_eq!(fresh.policy_of(9), ReadPolicy::Primary);
         assert!(fresh.to_text(&keys()).len() <= Freshness::MAX_LEN);
+        time.advance(Freshness::DEFAULT_LIFETIME);
+        assert_eq!(fresh.policy_of(9), replica());
+        // What is over takes no place.
+        for node in 1..=MOST as u64 {
+            fresh.wrote_at(node, 1, 100);
+        }
+        assert_eq!(fresh.policy_of(1), at_least(1, 100));
+    }
+
+    #[test]
+    fn of_two_texts_the_later_counts_for_each_node() {
+        let (first, _time) = fresh();
+        let second = Freshness::new(first.clock.clone());
+        first.wrote_at(5, 1, 100);
+        first.wrote_at(6, 1, 300);
+        second.wrote_at(5, 1, 200);
+        second.wrote_at(6, 1, 200);
+        first.merge(&second);
+        assert_eq!(
+            (first.policy_of(5), first.policy_of(6)),
+            (at_least(1, 200), at_least(1, 300))
+        );
     }
 
     #[test]
     fn text_reads_as_it_was_written_and_no_other_text_does() {
-        let (clock, time) = Clock::manual(Timestamp::from_micros(0));
-        let fresh = Freshness::new(clock.clone());
+        let (fresh, time) = fresh();
+        let clock = fresh.clock.clone();
         assert!(!fresh.has_changed());
-        fresh.note(5, Watermark::new(3, 100));
-        fresh.note(6, Watermark::new(1, u64::MAX));
+        fresh.wrote_at(5, 3, 100);
+        fresh.wrote_at(6, 1, u64::MAX);
         assert!(fresh.has_changed());
         let text = fresh.to_text(&keys());
         let back = Freshness::from_text(&text, &keys(), clock.clone()).unwrap();

@@ -6,6 +6,9 @@
 //! connection and awaits nothing: a handler further in runs its statements on
 //! the shard that it finds there.
 //!
+//! [`FreshnessLayer`] carries from request to request what a user has written and
+//! seen, so that reads may go to replicas.
+//!
 //! Where the key is, says a [`RouteKey`]:
 //!
 //! | the key is … | |
@@ -41,6 +44,7 @@
 //! ```
 
 mod error;
+mod freshness;
 mod future;
 mod key;
 mod path;
@@ -53,10 +57,12 @@ use maxscale_core::refusal::{Asker, Class, Classify, Refusal, Refuse};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::freshness::Freshness;
 use crate::key::Key;
 use crate::router::{Router, Shard};
 
 pub use error::RouteError;
+pub use freshness::{CookieNameError, Freshened, FreshnessCookie, FreshnessFuture, FreshnessLayer};
 pub use future::RouteFuture;
 pub use key::{ByFact, ByHeader, BySubject, RequestKey, RouteKey};
 pub use path::{ByPath, TemplateError};
@@ -71,7 +77,8 @@ pub struct RouteLayer<K> {
     rule: Arc<Rule<K>>,
 }
 
-/// Passes requests on with a `VirtualShard` and a [`Shard`] in their extensions.
+/// Passes requests on with a `VirtualShard` and a [`Shard`] in their extensions, and
+/// with a [`FreshShard`](crate::FreshShard) where a [`FreshnessLayer`] stands around.
 #[derive(Clone, Debug)]
 pub struct Routed<S, K> {
     inner: S,
@@ -158,6 +165,10 @@ where
         match self.rule.shard(&request) {
             Ok(Some(shard)) => {
                 request.add_fact(shard.id());
+                if let Some(freshness) = request.fact::<Freshness>() {
+                    let fresh = freshness.on(&shard);
+                    request.add_fact(fresh);
+                }
                 request.add_fact(shard);
             }
             Ok(None) => {}

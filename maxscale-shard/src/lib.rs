@@ -37,7 +37,7 @@ pub use database::{Database, DatabaseOptions, Failure, Health, KnownDown};
 pub use engine::capabilities::{Capabilities, Product};
 pub use error::ShardError;
 pub use fleet::{Fleet, FleetConfig};
-pub use freshness::{Freshness, FreshnessError};
+pub use freshness::{FreshShard, Freshness, FreshnessError};
 pub use key::{Key, KeyError};
 pub use keyspace::{Keyspace, KeyspaceError};
 pub use migrate::{Migration, MigrationSet};

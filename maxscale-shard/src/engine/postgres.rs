@@ -13,14 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use sqlx::{Either, Row as _};
+use sqlx::Either;
 use sqlx_core::transaction::TransactionManager;
 
 use super::driver;
 use crate::database::DatabaseOptions;
 use crate::database::pulse::Pulse;
 use crate::error::ShardError;
-use crate::sql::{Row, Statement, Watermark};
+use crate::sql::row::RawRow;
+use crate::sql::{Engine, Row, Sql, Statement, Watermark};
 
 pub(crate) use budget::Budget;
 pub(crate) use check::{acquire, note};
@@ -108,11 +109,20 @@ whole!(execute, u64);
 whole!(fetch_all, Vec<Row>);
 whole!(fetch_optional, Option<Row>);
 
-/// The chained transaction is there to be rolled back: sqlx counts open
-/// transactions, and no other way makes its count right without another message.
-const COMMIT_MARKED: &str = "COMMIT AND CHAIN;
-    SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text AS position,
-           left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline";
+/// How far the server has come: no less than anything that was seen there before.
+///
+/// What a standby is just replaying may be seen before it is counted. Whoever waits
+/// for one byte more waits for the end of that record. It is one that was received.
+pub(crate) const POSITION: Sql = Sql::both(
+    "SELECT CASE WHEN pg_is_in_recovery()
+        THEN replayed - '0/0'::pg_lsn + CASE WHEN replayed = received THEN 0 ELSE 1 END
+        ELSE pg_current_wal_insert_lsn() - '0/0'::pg_lsn END::text AS position,
+    CASE WHEN pg_is_in_recovery()
+        THEN to_hex(greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+            (SELECT min_recovery_end_timeline FROM pg_control_recovery())))
+        ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline
+    FROM (SELECT pg_last_wal_replay_lsn() AS replayed, pg_last_wal_receive_lsn() AS received) AS at",
+);
 
 /// Makes sqlx's count right after a transaction was ended past it. The connection
 /// is in doubt afterwards: a ROLLBACK waits to be sent.
@@ -120,7 +130,11 @@ pub(crate) fn forget(conn: &mut Pooled) {
     plain::Manager::start_rollback(conn);
 }
 
-/// Commits, and brings what a replica must have read to show it.
+/// Commits, and brings what a replica must have read to show it, and all that was
+/// seen before.
+///
+/// The chained transaction is there to be rolled back: sqlx counts open
+/// transactions, and no other way makes its count right without another message.
 ///
 /// None if the server committed and told no position. The connection is in
 /// doubt afterwards: a ROLLBACK waits to be sent.
@@ -128,12 +142,14 @@ pub(crate) async fn commit_marked(
     conn: &mut Pooled,
     database: &Arc<str>,
 ) -> Result<Option<Watermark>, ShardError> {
-    let mut answers = sqlx::raw_sql(COMMIT_MARKED).fetch_many(&mut **conn);
+    let text = format!("COMMIT AND CHAIN; {}", POSITION.text(Engine::Postgres));
+    let commit = driver::text(text.into());
+    let mut answers = sqlx::raw_sql(commit).fetch_many(&mut **conn);
     let (mut committed, mut mark) = (false, None);
     loop {
         match answers.try_next().await {
             Ok(Some(Either::Left(_))) => committed = true,
-            Ok(Some(Either::Right(row))) => mark = watermark(&row),
+            Ok(Some(Either::Right(row))) => mark = watermark(&Row(RawRow::Postgres(row))),
             Ok(None) => break,
             Err(error) if committed => {
                 tracing::debug!(database = &**database, %error, "committed without a watermark");
@@ -147,9 +163,9 @@ pub(crate) async fn commit_marked(
     Ok(mark)
 }
 
-fn watermark(row: &sqlx::postgres::PgRow) -> Option<Watermark> {
-    let position = row.try_get::<String, _>("position").ok()?.parse().ok()?;
-    let timeline = row.try_get::<String, _>("timeline").ok()?;
-    let timeline = u32::from_str_radix(&timeline, 16).ok()?;
-    Some(Watermark::new(timeline, position))
+/// Reads the answer to [`POSITION`]; a standby that has replayed nothing has none.
+pub(crate) fn watermark(row: &Row) -> Option<Watermark> {
+    let text = |column| row.get::<Option<String>>(column).ok().flatten();
+    let timeline = u32::from_str_radix(&text("timeline")?, 16).ok()?;
+    Some(Watermark::new(timeline, text("position")?.parse().ok()?))
 }

@@ -45,6 +45,12 @@ pub(crate) fn lost_race(error: &ShardError) -> bool {
     code(source).is_some_and(|code| matches!(&*code, "40001" | "40P01"))
 }
 
+/// Whether another server of the node may give what one did not: that one is away,
+/// or cancelled what was in the way of its replay.
+pub(crate) fn passed_over(error: &ShardError) -> bool {
+    error.is_unreachable() || lost_race(error)
+}
+
 /// The code of an error that is the database's own.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn code(source: &BoxError) -> Option<Cow<'_, str>> {

@@ -39,6 +39,9 @@ pub(crate) struct Fresh {
 /// With four looks in a second, a minute of them.
 const SAMPLES: usize = 240;
 
+/// What the ends of records in a log are multiples of.
+const RECORD: u64 = 8;
+
 // === impl Fresh ===
 
 impl Fresh {
@@ -72,6 +75,18 @@ impl Fresh {
             self.replicas.resize(place + 1, None);
         }
         self.replicas[place] = said;
+    }
+
+    /// The server at `place`, if it is a replica, has come as far as `mark`, which it
+    /// told itself.
+    pub(crate) fn heard(&mut self, place: usize, mark: Watermark) {
+        // Records end at multiples of 8. What is beyond was not replayed yet.
+        let position = mark.position() / RECORD * RECORD;
+        if let Some(Some(known)) = self.replicas.get_mut(place)
+            && known.timeline == mark.timeline()
+        {
+            known.position = known.position.max(position);
+        }
     }
 
     /// How old what the server at `place` shows can be by now, at most. None if

@@ -13,9 +13,10 @@ use super::policy::ReadPolicy;
 use super::shard::Shard;
 use crate::database::Database;
 use crate::error::ShardError;
-use crate::sql::{Attempt, Tx, TxOptions, Work, attempt};
+use crate::sql::Watermark;
 #[cfg(feature = "postgres")]
-use crate::sql::{Watermark, sql};
+use crate::sql::sql;
+use crate::sql::{Attempt, Tx, TxOptions, Work, attempt};
 use crate::topology::SlotState;
 
 /// How long a replica is waited for that will show a write in a moment.
@@ -70,7 +71,7 @@ impl Shard {
         }
     }
 
-    pub(super) async fn begin_read(&self, options: &TxOptions) -> Result<Tx, ShardError> {
+    pub(crate) async fn begin_read(&self, options: &TxOptions) -> Result<Tx, ShardError> {
         let source = self.source(options.read_policy()).await;
         let begun = source.begin_as(Some(self.id()), options, true).await;
         let primary = self.node().database();
@@ -85,6 +86,9 @@ impl Shard {
 
 #[cfg(not(feature = "postgres"))]
 impl Node {
+    #[expect(clippy::unused_self, reason = "PostgreSQL's replicas are known")]
+    pub(crate) const fn heard(&self, _server: &str, _position: Option<Watermark>) {}
+
     #[expect(clippy::unused_async, reason = "PostgreSQL's replicas are asked")]
     async fn source(&self, _policy: ReadPolicy) -> Database {
         self.database().clone()
@@ -93,6 +97,16 @@ impl Node {
 
 #[cfg(feature = "postgres")]
 impl Node {
+    /// Takes note of how far `server` had come when it was read from, which is known
+    /// sooner than by a look: who reads there again need not ask.
+    pub(crate) fn heard(&self, server: &str, position: Option<Watermark>) {
+        let mut places = self.endpoints().iter();
+        let place = places.position(|endpoint| endpoint.database().name() == server);
+        if let (Some(place), Some(mark)) = (place, position) {
+            self.fresh().heard(place, mark);
+        }
+    }
+
     async fn source(&self, policy: ReadPolicy) -> Database {
         let primary = self.database();
         if policy == ReadPolicy::Primary || self.endpoints().len() == 1 {

@@ -106,6 +106,7 @@ macro_rules! answered {
     }};
 }
 
+mod position;
 mod pour;
 mod transaction;
 

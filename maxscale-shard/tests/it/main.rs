@@ -27,6 +27,7 @@ mod support;
 
 mod apart;
 mod capabilities;
+mod carried;
 mod claims;
 mod claims_killed;
 mod closures;
@@ -44,6 +45,7 @@ mod lost_commits;
 mod lost_node;
 mod maps;
 mod migrations;
+mod monotonic;
 mod moving;
 mod pool;
 mod promoted;

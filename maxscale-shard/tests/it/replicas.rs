@@ -33,19 +33,7 @@ impl Pair {
     async fn new() -> Self {
         let primary = PostgresServer::start().await;
         let replica = primary.replica().await;
-        let mut entries = vec![NodeSpec::parse(&primary.url(), 1).unwrap()];
-        NodeSpec::attach(&mut entries, &format!("node-1={}", replica.url()), 1).unwrap();
-        let map = Topology::even(vec![entries[0].id().clone()], SHARDS).unwrap();
-        let keyspace = Keyspace::new(KeyspaceTag::default(), SHARDS, Vindex::Id).unwrap();
-        let mut many = options();
-        many.connections = 16;
-        let router = Router::open(keyspace, map, &entries, many).unwrap();
-        let table = "CREATE TABLE visit (shard_id integer, id bigint, n bigint, PRIMARY KEY (shard_id, id))";
-        router.nodes()[0]
-            .database()
-            .execute(sql(table))
-            .await
-            .unwrap();
+        let (router, entries) = over(&primary, &[&replica]).await;
         Self {
             router,
             entries,
@@ -80,14 +68,37 @@ impl Pair {
     }
 }
 
-fn visit(id: i64, n: i64) -> Statement {
+/// A router over one node with these servers, and its table.
+pub(crate) async fn over(
+    primary: &PostgresServer,
+    replicas: &[&PostgresServer],
+) -> (Router, Vec<NodeSpec>) {
+    let mut entries = vec![NodeSpec::parse(&primary.url(), 1).unwrap()];
+    for (number, replica) in (1..).zip(replicas) {
+        let entry = format!("node-1={}", replica.url());
+        NodeSpec::attach(&mut entries, &entry, number).unwrap();
+    }
+    let map = Topology::even(vec![entries[0].id().clone()], SHARDS).unwrap();
+    let keyspace = Keyspace::new(KeyspaceTag::default(), SHARDS, Vindex::Id).unwrap();
+    let mut many = options();
+    many.connections = 16;
+    let router = Router::open(keyspace, map, &entries, many).unwrap();
+    let table =
+        "CREATE TABLE visit (shard_id integer, id bigint, n bigint, PRIMARY KEY (shard_id, id))";
+    let database = router.nodes()[0].database().clone();
+    database.execute(sql(table)).await.unwrap();
+    (router, entries)
+}
+
+pub(crate) fn visit(id: i64, n: i64) -> Statement {
     sql("INSERT INTO visit (shard_id, id, n) VALUES (1, $1, $2)
          ON CONFLICT (shard_id, id) DO UPDATE SET n = excluded.n")
     .bind(id)
     .bind(n)
 }
 
-const SEEN: &str = "SELECT coalesce((SELECT n FROM visit WHERE shard_id = 1 AND id = $1), 0) AS n,
+pub(crate) const SEEN: &str =
+    "SELECT coalesce((SELECT n FROM visit WHERE shard_id = 1 AND id = $1), 0) AS n,
     pg_is_in_recovery() AS by_replica";
 
 async fn seen(shard: &Shard, id: i64, policy: ReadPolicy) -> Result<(i64, bool), ShardError> {
