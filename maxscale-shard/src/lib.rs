@@ -7,7 +7,7 @@
 //!
 //! The same statement runs on both engines through [`Conn`]; an engine is a
 //! feature (`postgres`, `sqlite`) and a URL scheme. This crate knows no Redis,
-//! no cookie and no job.
+//! no session and no job.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

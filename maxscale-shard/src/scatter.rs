@@ -10,8 +10,9 @@
 //! A statement is sent once per node, however many virtual shards lie there. It
 //! is a plain `SELECT` of rows with `shard_id = ANY($shards)` among its
 //! conditions, on both engines; what to make of the rows (order, page, sum) the
-//! crate writes around it. It reads from primaries, on connections for background
-//! work: requests have theirs. So many legs run at once and no more
+//! crate writes around it. It reads from primaries, or by a
+//! [policy](Scatter::policy) from replicas, on connections for background work:
+//! requests have theirs. So many legs run at once and no more
 //! ([`ScatterLimits`]), each for as long as its [limit](Scatter::limit) says, and
 //! dropping a scatter ends all of them, in the server too.
 //!
@@ -60,7 +61,7 @@ use std::time::Duration;
 use maxscale_core::fact::{Deadline, VirtualShard};
 use tokio::time::Instant;
 
-use crate::router::Router;
+use crate::router::{ReadPolicy, Router};
 use crate::sql::{Row, Statement};
 use crate::topology::NodeId;
 
@@ -88,6 +89,7 @@ pub struct Scatter {
     on_failure: OnFailure,
     limit: Duration,
     deadline: Option<Deadline>,
+    policy: ReadPolicy,
 }
 
 /// What becomes of an answer when nodes fail.
@@ -145,6 +147,7 @@ impl Router {
             on_failure: OnFailure::default(),
             limit: Scatter::DEFAULT_LIMIT,
             deadline: None,
+            policy: ReadPolicy::Primary,
         }
     }
 }
@@ -193,6 +196,18 @@ impl Scatter {
     /// Bounds the whole. Default: none.
     pub const fn deadline(mut self, deadline: Deadline) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets which server of a node may be asked. A node of which a virtual shard is
+    /// about to move is read from its primary; so is one whose replica cannot be
+    /// reached, or cancels the statement in order to go on replaying. Once it has
+    /// given rows to [`merge`](Self::merge), that is a failure
+    /// ([`ShardError::Busy`](crate::ShardError::Busy)). A watermark
+    /// ([`ReadPolicy::AtLeast`]) is of one node, so with it all primaries are asked.
+    /// Default: [`ReadPolicy::Primary`].
+    pub const fn policy(mut self, policy: ReadPolicy) -> Self {
+        self.policy = policy;
         self
     }
 

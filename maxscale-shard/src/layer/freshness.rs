@@ -37,7 +37,8 @@ pub use future::FreshnessFuture;
 ///
 /// The text leaves with the answer's head. What a handler's stream writes later, or a
 /// task that it left behind, is not in it; nor is anything where the inner service
-/// gave an error instead of an answer.
+/// gave an error instead of an answer. Stood around a layer that ends requests early,
+/// such as one for deadlines, it tells what the ended one may have written.
 ///
 /// A browser keeps the cookie that came last. Reads have one of their own, so they
 /// never take the place of a write; of two writes at once, in answers that cross,

@@ -90,7 +90,7 @@ impl Node {
     pub(crate) const fn heard(&self, _server: &str, _position: Option<Watermark>) {}
 
     #[expect(clippy::unused_async, reason = "PostgreSQL's replicas are asked")]
-    async fn source(&self, _policy: ReadPolicy) -> Database {
+    pub(crate) async fn source(&self, _policy: ReadPolicy) -> Database {
         self.database().clone()
     }
 }
@@ -107,7 +107,8 @@ impl Node {
         }
     }
 
-    async fn source(&self, policy: ReadPolicy) -> Database {
+    /// The server to read from by `policy`.
+    pub(crate) async fn source(&self, policy: ReadPolicy) -> Database {
         let primary = self.database();
         if policy == ReadPolicy::Primary || self.endpoints().len() == 1 {
             return primary.clone();

@@ -10,8 +10,10 @@ use tracing::Instrument as _;
 
 use super::legs::{Shape, legs};
 use super::{Gate, Gathered, LegError, NodeRows, OnFailure, Scatter, ScatterError};
+use crate::database::Database;
+use crate::engine::verdict;
 use crate::error::ShardError;
-use crate::router::Node;
+use crate::router::{Node, ReadPolicy};
 use crate::sql::{Row, Statement};
 use crate::topology::NodeId;
 
@@ -38,7 +40,8 @@ pub(super) async fn gather(
             continue;
         }
         let statement = leg.statement(scatter, shape);
-        let leg = ask(leg.node, statement, scatter.gate().clone(), scatter.until());
+        let (gate, until) = (scatter.gate().clone(), scatter.until());
+        let leg = ask(leg.node, leg.policy, statement, gate, until);
         asked.spawn(async move { (at, leg.await) }.in_current_span());
     }
     failures.judge(asked.is_empty())?;
@@ -70,18 +73,36 @@ pub(super) async fn gather(
 /// Asks one node. Dropped, it closes a connection on which a statement runs.
 async fn ask(
     node: Node,
+    policy: ReadPolicy,
     statement: Statement,
     gate: Arc<Gate>,
     until: Deadline,
 ) -> Result<Vec<Row>, ShardError> {
     let asked = async {
         let _place = gate.place(node.id()).await;
-        let mut conn = node.background().reader().await?;
-        conn.set_deadline(until);
-        conn.fetch_all(statement).await
+        let source = node.source(policy).await;
+        let answer = fetch(&source, statement.clone(), until).await;
+        match answer {
+            Err(error)
+                if verdict::passed_over(&error) && source.name() != node.database().name() =>
+            {
+                fetch(node.database(), statement, until).await
+            }
+            answer => answer,
+        }
     };
     let answer = timeout_at(until.instant(), asked).await;
     answer.unwrap_or_else(|_| Err(late(&node)))
+}
+
+async fn fetch(
+    server: &Database,
+    statement: Statement,
+    until: Deadline,
+) -> Result<Vec<Row>, ShardError> {
+    let mut conn = server.background().reader().await?;
+    conn.set_deadline(until);
+    conn.fetch_all(statement).await
 }
 
 pub(super) fn late(node: &Node) -> ShardError {

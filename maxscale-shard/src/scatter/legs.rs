@@ -11,7 +11,7 @@ use super::text::{self, Binds};
 use super::{Scatter, ScatterError};
 use crate::error::ShardError;
 use crate::key::Key;
-use crate::router::Node;
+use crate::router::{Node, ReadPolicy};
 use crate::sql::{Engine, Statement, Value};
 use crate::topology::{Override, SlotState, Target, Topology};
 
@@ -24,6 +24,8 @@ pub(super) struct Leg {
     away: Vec<Diverted>,
     /// Keys of other virtual shards that have this node.
     here: Vec<Diverted>,
+    /// Which of its servers may be asked.
+    pub(super) policy: ReadPolicy,
     /// Why it cannot be asked.
     refused: Option<ShardError>,
 }
@@ -63,7 +65,7 @@ impl<'s> Shape<'s> {
 // === impl Leg ===
 
 impl Leg {
-    fn on(node: &Node) -> Self {
+    fn on(node: &Node, scatter: &Scatter) -> Self {
         let refused = (!node.is_ready()).then(|| ShardError::NotReady {
             node: node.id().clone(),
         });
@@ -72,6 +74,10 @@ impl Leg {
             own: Vec::new(),
             away: Vec::new(),
             here: Vec::new(),
+            policy: match scatter.policy {
+                ReadPolicy::AtLeast(_) => ReadPolicy::Primary,
+                policy => policy,
+            },
             refused,
         }
     }
@@ -163,8 +169,11 @@ pub(super) fn legs(scatter: &Scatter) -> Result<Vec<Leg>, ScatterError> {
             continue;
         }
         let place = usize::from(slot.node);
-        let leg = (legs.entry(place)).or_insert_with(|| Leg::on(&nodes[place]));
+        let leg = (legs.entry(place)).or_insert_with(|| Leg::on(&nodes[place], scatter));
         leg.own.push(number(shard));
+        if slot.state != SlotState::Serving {
+            leg.policy = ReadPolicy::Primary;
+        }
         if slot.state == SlotState::Frozen {
             leg.refused.get_or_insert(ShardError::Frozen {
                 shard,
@@ -193,7 +202,7 @@ pub(super) fn legs(scatter: &Scatter) -> Result<Vec<Leg>, ScatterError> {
         if let Some(leg) = legs.get_mut(&home) {
             leg.away.push(diverted.clone());
         }
-        let leg = (legs.entry(place)).or_insert_with(|| Leg::on(&nodes[place]));
+        let leg = (legs.entry(place)).or_insert_with(|| Leg::on(&nodes[place], scatter));
         leg.here.push(diverted);
     }
     let mut legs: Vec<Leg> = legs.into_values().collect();

@@ -2,6 +2,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Write as _;
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, vec};
@@ -17,8 +19,9 @@ use super::gather::{Failures, late};
 use super::legs::{Shape, legs};
 use super::{LegError, OrderBy, Scatter, ScatterError};
 use crate::database::Database;
+use crate::engine::verdict;
 use crate::error::ShardError;
-use crate::router::Node;
+use crate::router::{Node, ReadPolicy};
 use crate::sql::conn::Pour;
 use crate::sql::{Engine, Row, Statement, Tx, TxOptions};
 use crate::topology::NodeId;
@@ -54,6 +57,9 @@ type Ranked = (Vec<u8>, Row);
 /// What a leg works with.
 struct Task {
     node: Node,
+    policy: ReadPolicy,
+    /// Whether a row was read: then another server's rows are not the same.
+    given: Arc<AtomicBool>,
     statement: Statement,
     order: OrderBy,
     into: mpsc::Sender<Vec<Ranked>>,
@@ -114,6 +120,8 @@ impl Scatter {
             let task = Task {
                 statement: leg.statement(&self, &shape),
                 node: leg.node,
+                policy: leg.policy,
+                given: Arc::default(),
                 order: order.clone(),
                 into,
                 limit: self.limit,
@@ -269,8 +277,7 @@ impl Task {
     /// Reads the node to its end; gives back what keeps its rows from ending.
     async fn run(self, place: Place) -> (Result<(), ShardError>, mpsc::Sender<Vec<Ranked>>) {
         let into = self.into.clone();
-        let database = self.node.background();
-        let read = self.read(&database);
+        let read = self.read();
         let end = match self.deadline {
             Some(deadline) => timeout_at(deadline.instant(), read).await,
             None => Ok(read.await),
@@ -279,14 +286,29 @@ impl Task {
         (end.unwrap_or_else(|_| Err(late(&self.node))), into)
     }
 
-    async fn read(&self, database: &Database) -> Result<(), ShardError> {
+    async fn read(&self) -> Result<(), ShardError> {
+        let source = self.node.source(self.policy).await;
+        let end = self.read_from(&source.background()).await;
+        match end {
+            Err(error)
+                if verdict::passed_over(&error)
+                    && source.name() != self.node.database().name()
+                    && !self.given.load(Ordering::Relaxed) =>
+            {
+                self.read_from(&self.node.background()).await
+            }
+            end => end,
+        }
+    }
+
+    async fn read_from(&self, database: &Database) -> Result<(), ShardError> {
         let begun = timeout_at(Instant::now() + self.limit, async {
             let conn = database.reader().await?;
             Tx::begin(conn, None, self.begin(database).into(), &TxOptions::new()).await
         });
         let mut tx = begun.await.map_err(|_| late(&self.node))??;
         let mut pour = Pour {
-            read: self.ranked(),
+            read: self.ranked(database),
             into: self.into.clone(),
             at_once: AT_ONCE,
             patience: self.limit,
@@ -319,10 +341,15 @@ impl Task {
     }
 
     /// Tells a row's place, and that it comes after the one before.
-    fn ranked(&self) -> Box<dyn FnMut(Row) -> Result<Ranked, ShardError> + Send> {
-        let (order, database) = (self.order.clone(), self.node.database().clone());
+    fn ranked(
+        &self,
+        database: &Database,
+    ) -> Box<dyn FnMut(Row) -> Result<Ranked, ShardError> + Send> {
+        let (order, database) = (self.order.clone(), database.clone());
+        let given = self.given.clone();
         let mut last = Vec::new();
         Box::new(move |row| {
+            given.store(true, Ordering::Relaxed);
             let rank = order.rank(&order.values(&row)?);
             if rank < last {
                 let database = database.name().into();

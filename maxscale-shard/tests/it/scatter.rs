@@ -9,4 +9,5 @@ mod merge;
 #[cfg(feature = "cursor")]
 mod pages;
 mod refused;
+mod replicas;
 mod statements;
