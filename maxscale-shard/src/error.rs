@@ -6,6 +6,7 @@ use maxscale_core::id::KeyspaceTag;
 use maxscale_core::refusal::{Class, Classify};
 
 use crate::key::KeyError;
+use crate::residency::Outside;
 use crate::router::WritesRefused;
 use crate::sql::TxId;
 use crate::topology::{Epoch, NodeId};
@@ -42,6 +43,11 @@ pub enum ShardError {
         /// The node.
         node: NodeId,
     },
+
+    /// What is pinned to regions lies on a node that is not wholly there, or was to be
+    /// asked of one. Nothing was sent. The map, or the list of servers, is to be put right.
+    #[error(transparent)]
+    Residency(Arc<Outside>),
 
     /// The virtual shard changes its node, which takes a moment.
     #[error("virtual shard {shard} moves to another node (epoch {epoch})")]

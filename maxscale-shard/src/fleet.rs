@@ -108,7 +108,8 @@ impl Fleet {
         let named = |id| nodes.iter().find(|node| node.id() == id).cloned();
         let ordered = order.filter_map(named).collect();
         let keyspace = charter.keyspace.clone();
-        let router = Router::new(keyspace, found.topology, ordered, opener);
+        let bound = charter.bound.clone();
+        let router = Router::new(keyspace, found.topology, ordered, opener, bound);
         let late = ready::ready(&router, &charter.config, found.cluster, start).await?;
         let hint = Arc::new(Notify::new());
         let memory = Remembered::new(found.memory, hint.clone());

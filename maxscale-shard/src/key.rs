@@ -19,6 +19,14 @@ pub struct Key<'k> {
     region: Option<&'k RegionId>,
 }
 
+/// A key that is kept, as it was given.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedKey {
+    text: String,
+    id: Option<Id>,
+    region: Option<RegionId>,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Name<'k> {
     Id(Id),
@@ -109,6 +117,27 @@ impl<'k> Key<'k> {
         };
         let mut buffer = [0; Hyphenated::LENGTH];
         read(uuid.hyphenated().encode_lower(&mut buffer))
+    }
+}
+
+impl OwnedKey {
+    pub(crate) fn new(key: Key<'_>) -> Self {
+        Self {
+            text: key.with_text(str::to_owned),
+            id: key.id(),
+            region: key.region().cloned(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> Key<'_> {
+        let key = match self.id {
+            Some(id) => id.into(),
+            None => Key::from(&self.text),
+        };
+        match &self.region {
+            Some(region) => key.within(region),
+            None => key,
+        }
     }
 }
 

@@ -125,6 +125,14 @@ impl Keyspace {
         Ok((self.shard_of(id)?, id.into()))
     }
 
+    /// The virtual shards of a key of which only the text and the region were kept:
+    /// that of the text, and that of the id which it may be.
+    pub(crate) fn shards_of_name(&self, key: Key<'_>) -> [Option<VirtualShard>; 2] {
+        let by_text = self.shard(key).ok();
+        let by_id = key.read_id().ok().and_then(|id| self.shard_of(id).ok());
+        [by_text, by_id.filter(|shard| Some(*shard) != by_text)]
+    }
+
     fn shard_of(&self, id: Id) -> Result<VirtualShard, ShardError> {
         if id.keyspace() != self.tag {
             return Err(ShardError::WrongKeyspace {

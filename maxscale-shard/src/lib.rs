@@ -23,6 +23,7 @@ mod keyspace;
 pub mod layer;
 mod migrate;
 mod random;
+pub mod residency;
 mod router;
 pub mod saga;
 pub mod scatter;

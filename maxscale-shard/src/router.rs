@@ -4,6 +4,7 @@ mod fresh;
 mod node;
 #[cfg(feature = "postgres")]
 mod pick;
+mod pinned;
 mod policy;
 #[cfg_attr(
     not(any(feature = "postgres", test)),
@@ -28,6 +29,7 @@ use crate::database::Opener;
 use crate::error::ShardError;
 use crate::key::Key;
 use crate::keyspace::Keyspace;
+use crate::residency::{Bound, Stand, Verdict};
 use crate::scatter::{Gate, ScatterLimits};
 use crate::telemetry::Load;
 use crate::topology::Topology;
@@ -50,7 +52,7 @@ pub use shard::Shard;
 /// All clones share one map, which [`reload`](Self::reload) swaps while they are
 /// used: nobody waits for that, and an answer is of one map, the old or the new.
 #[derive(Clone, Debug)]
-pub struct Router(Arc<Inner>, Arc<Gate>);
+pub struct Router(Arc<Inner>, Arc<Gate>, Arc<[Arc<str>]>);
 
 #[derive(Debug)]
 struct Inner {
@@ -70,6 +72,7 @@ struct Map {
     topology: Arc<Topology>,
     /// In the order of the map's nodes.
     nodes: Arc<[Node]>,
+    residency: Arc<Verdict>,
 }
 
 // === impl Router ===
@@ -81,8 +84,10 @@ impl Router {
         topology: Topology,
         nodes: Vec<Node>,
         opener: Opener,
+        bound: Arc<Bound>,
     ) -> Self {
-        Self::over(keyspace, Map::new(topology, nodes), opener, false)
+        let map = Map::new(&keyspace, topology.into(), nodes.into(), bound);
+        Self::over(keyspace, map, opener, false)
     }
 
     fn over(keyspace: Keyspace, map: Map, opener: Opener, trusting: bool) -> Self {
@@ -96,14 +101,16 @@ impl Router {
             opener,
             trusting,
         });
-        Self(inner, Arc::new(Gate::new(ScatterLimits::default(), false)))
+        let gate = Gate::new(ScatterLimits::default(), false);
+        Self(inner, Arc::new(gate), Arc::default())
     }
 
     /// The same router with other bounds for [scatters](Self::scatter), which
     /// its clones share from here on.
     #[must_use]
     pub fn scatter_limits(&self, limits: ScatterLimits) -> Self {
-        Self(self.0.clone(), Arc::new(Gate::new(limits, false)))
+        let gate = Gate::new(limits, false);
+        Self(self.0.clone(), Arc::new(gate), self.2.clone())
     }
 
     /// The same router, under which a [scatter](Self::scatter) is refused: for
@@ -111,25 +118,32 @@ impl Router {
     #[must_use]
     pub fn deny_scatter(&self) -> Self {
         let gate = Gate::new(ScatterLimits::default(), true);
-        Self(self.0.clone(), Arc::new(gate))
+        Self(self.0.clone(), Arc::new(gate), self.2.clone())
     }
 
     pub(crate) const fn gate(&self) -> &Arc<Gate> {
         &self.1
     }
 
-    /// The map and its nodes, of one epoch.
-    pub(crate) fn snapshot(&self) -> (Arc<Topology>, Arc<[Node]>) {
+    /// The map and its nodes, of one epoch, and what stands outside by it.
+    pub(crate) fn snapshot(&self) -> (Arc<Topology>, Arc<[Node]>, Arc<Verdict>) {
         let map = self.0.map.load();
-        (map.topology.clone(), map.nodes.clone())
+        let (topology, nodes) = (map.topology.clone(), map.nodes.clone());
+        (topology, nodes, map.residency.clone())
+    }
+
+    /// The tables that it was told of.
+    pub(crate) fn tables(&self) -> &[Arc<str>] {
+        &self.2
     }
 
     /// The shard of `key`: an id, or text where the keyspace's vindex takes it.
     ///
     /// # Errors
     ///
-    /// As [`Keyspace::shard`]; [`ShardError::Frozen`] while it moves to another
-    /// node, [`ShardError::NotReady`] while its node was not reached since the start.
+    /// As [`Keyspace::shard`]; [`ShardError::Residency`] where it may not be asked,
+    /// [`ShardError::Frozen`] while it moves to another node,
+    /// [`ShardError::NotReady`] while its node was not reached since the start.
     pub fn shard<'k>(&self, key: impl Into<Key<'k>>) -> Result<Shard, ShardError> {
         self.route(key)?.shard()
     }
@@ -141,7 +155,8 @@ impl Router {
     /// As [`Keyspace::shard`].
     pub fn route<'k>(&self, key: impl Into<Key<'k>>) -> Result<Route, ShardError> {
         let key = key.into();
-        let route = Route::of(&self.0.keyspace, &self.0.map.load(), key)?;
+        let map = self.0.map.load();
+        let route = Route::of(&self.0.keyspace, &map, key, &self.2)?;
         if let Some(load) = &self.0.load {
             load.note(route.virtual_shard(), key);
         }
@@ -160,7 +175,8 @@ impl Router {
     ///
     /// As [`Keyspace::shard`].
     pub fn explain<'k>(&self, key: impl Into<Key<'k>>) -> Result<Explanation, ShardError> {
-        Explanation::of(&self.0.keyspace, &self.0.map.load(), key.into())
+        let map = self.0.map.load();
+        Explanation::of(&self.0.keyspace, &map, key.into(), &self.2)
     }
 
     /// The shard in the directory of `value`: where what is looked up by it lies.
@@ -176,9 +192,10 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// Returns [`ShardError::OutOfRange`], [`ShardError::Frozen`] or [`ShardError::NotReady`].
+    /// Returns [`ShardError::OutOfRange`], [`ShardError::Residency`],
+    /// [`ShardError::Frozen`] or [`ShardError::NotReady`].
     pub fn virtual_shard(&self, shard: VirtualShard) -> Result<Shard, ShardError> {
-        self.0.map.load().place(shard)?.served()
+        self.0.map.load().shard(shard, &self.2)
     }
 
     /// The number of virtual shards.
@@ -209,10 +226,20 @@ impl Router {
 // === impl Map ===
 
 impl Map {
-    fn new(topology: Topology, nodes: Vec<Node>) -> Self {
+    /// The map with what follows from the pins, of which the log is told.
+    fn new(
+        keyspace: &Keyspace,
+        topology: Arc<Topology>,
+        nodes: Arc<[Node]>,
+        bound: Arc<Bound>,
+    ) -> Self {
+        let stands: Vec<Stand> = nodes.iter().map(Node::stand).collect();
+        let residency = Verdict::new(bound, keyspace, &topology, stands);
+        residency.warn(&topology);
         Self {
-            topology: Arc::new(topology),
-            nodes: nodes.into(),
+            topology,
+            nodes,
+            residency: Arc::new(residency),
         }
     }
 }

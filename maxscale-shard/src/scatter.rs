@@ -17,8 +17,8 @@
 //! dropping a scatter ends all of them, in the server too.
 //!
 //! A virtual shard is asked for at the one node that serves it. While one is
-//! [frozen](crate::SlotState::Frozen), or a node not ready, that node is not asked
-//! and counts as failed. What is not read at one moment is not a snapshot: a row
+//! [frozen](crate::SlotState::Frozen) or lies [outside](crate::residency) its
+//! regions, or a node is not ready, that node is not asked and counts as failed. What is not read at one moment is not a snapshot: a row
 //! that is written meanwhile may be seen on one node and not on the other.
 //!
 //! # Examples: what are the newest projects of all users?
@@ -53,14 +53,16 @@ mod merge;
 mod order;
 #[cfg(feature = "cursor")]
 mod page;
+mod reside;
 mod text;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use maxscale_core::fact::{Deadline, VirtualShard};
+use maxscale_core::fact::{Deadline, RegionId, VirtualShard};
 use tokio::time::Instant;
 
+use crate::key::{Key, OwnedKey};
 use crate::router::{ReadPolicy, Router};
 use crate::sql::{Row, Statement};
 use crate::topology::NodeId;
@@ -85,6 +87,8 @@ pub struct Scatter {
     router: Router,
     statement: Statement,
     among: Option<Vec<VirtualShard>>,
+    within: Option<Vec<RegionId>>,
+    about: Vec<OwnedKey>,
     key: Option<(String, KeyType)>,
     on_failure: OnFailure,
     limit: Duration,
@@ -143,6 +147,8 @@ impl Router {
             router: self.clone(),
             statement,
             among: None,
+            within: None,
+            about: Vec::new(),
             key: None,
             on_failure: OnFailure::default(),
             limit: Scatter::DEFAULT_LIMIT,
@@ -162,6 +168,29 @@ impl Scatter {
     /// Default: all.
     pub fn among(mut self, shards: impl IntoIterator<Item = VirtualShard>) -> Self {
         self.among = Some(shards.into_iter().collect());
+        self
+    }
+
+    /// Asks only nodes all of whose servers stand in one of `regions`. What lies
+    /// on others is missing from the answer. Default: all nodes.
+    pub fn within(mut self, regions: impl IntoIterator<Item = RegionId>) -> Self {
+        self.within = Some(regions.into_iter().collect());
+        self
+    }
+
+    /// Says that the statement is about `table`, as [`Router::table`] does: where a
+    /// pin keeps it to regions, and a leg would stand elsewhere, nothing is asked.
+    pub fn table(mut self, table: impl Into<Arc<str>>) -> Self {
+        self.router = self.router.table(table);
+        self
+    }
+
+    /// Says that the statement or its parameters tell of `key`, which are sent to
+    /// every node: where a [pin](crate::residency) keeps the key to regions, and a
+    /// leg would stand elsewhere, nothing is asked. [`within`](Self::within) or
+    /// [`among`](Self::among) leave such legs out.
+    pub fn about<'k>(mut self, key: impl Into<Key<'k>>) -> Self {
+        self.about.push(OwnedKey::new(key.into()));
         self
     }
 

@@ -266,8 +266,22 @@ impl Topology {
         self.slots.get(slot).copied()
     }
 
-    pub(crate) fn instead(&self, key: Key<'_>) -> Option<Instead> {
+    /// What a key has instead of its virtual shard, and the place of that override.
+    pub(crate) fn instead(&self, key: Key<'_>) -> Option<(usize, Instead)> {
         self.overrides.find(key)
+    }
+
+    /// The keys that lie elsewhere, in the order of their overrides' places.
+    pub(crate) fn diverted(&self) -> impl Iterator<Item = (Key<'_>, Instead)> {
+        self.overrides.keys()
+    }
+
+    /// The place of the node on which that is.
+    pub(crate) fn node_of(&self, to: Instead) -> Option<u16> {
+        match to {
+            Instead::Shard(shard) => self.slot(shard).map(|slot| slot.node),
+            Instead::Node(node) => Some(node),
+        }
     }
 
     /// Whether this can be a map of `keyspace`.

@@ -8,6 +8,7 @@ use super::{NodeSpec, schema};
 use crate::database::DatabaseOptions;
 use crate::keyspace::Keyspace;
 use crate::migrate::MigrationSet;
+use crate::residency::Residency;
 use crate::telemetry::Telemetry;
 use crate::vindex::Vindex;
 
@@ -42,6 +43,7 @@ pub struct FleetConfig {
     pub(super) region: Option<RegionId>,
     pub(super) copy: Option<PathBuf>,
     pub(super) poll: Duration,
+    pub(super) residency: Residency,
 }
 
 // === impl FleetConfig ===
@@ -85,6 +87,7 @@ impl FleetConfig {
             region: None,
             copy: None,
             poll: Self::DEFAULT_POLL,
+            residency: Residency::new(),
         }
     }
 
@@ -163,6 +166,14 @@ impl FleetConfig {
     /// announces itself. Default: [`FleetConfig::DEFAULT_POLL`].
     pub const fn poll(mut self, every: Duration) -> Self {
         self.poll = every;
+        self
+    }
+
+    /// Keeps keys to regions. The first map heeds it; of a later one, what stands
+    /// outside is refused, and [`Fleet::change`](crate::Fleet::change) stores none
+    /// that puts something outside. Default: everything may be anywhere.
+    pub fn residency(mut self, residency: Residency) -> Self {
+        self.residency = residency;
         self
     }
 

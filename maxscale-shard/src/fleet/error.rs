@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::error::ShardError;
 use crate::keyspace::KeyspaceError;
+use crate::residency::ResidencyError;
 use crate::topology::{MapTextError, NodeId, TopologyError};
 
 /// A fleet that could not be opened.
@@ -81,6 +82,10 @@ pub enum FleetError {
     /// The keyspace cannot be, or is not the one that the fleet was created with.
     #[error(transparent)]
     Keyspace(#[from] KeyspaceError),
+
+    /// The pins cannot be.
+    #[error(transparent)]
+    Residency(#[from] ResidencyError),
 
     /// What the catalog holds is no map.
     #[error("the map in the catalog cannot be read")]

@@ -1,5 +1,6 @@
 //! What a start has to know before it opens a node: whose fleet, and which map.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::Chain;
@@ -13,6 +14,7 @@ use super::{FleetConfig, FleetError, MapProblem, NodeSpec, catalog, home, schema
 use crate::database::Opener;
 use crate::error::ShardError;
 use crate::keyspace::Keyspace;
+use crate::residency::{Bound, Stand, spread};
 use crate::router::Node;
 use crate::topology::{NodeId, Topology};
 
@@ -24,6 +26,7 @@ const WITH_A_COPY: Duration = Duration::from_secs(2);
 pub(super) struct Charter {
     pub(super) config: FleetConfig,
     pub(super) keyspace: Keyspace,
+    pub(super) bound: Arc<Bound>,
     wanted: Topology,
 }
 
@@ -42,11 +45,15 @@ pub(super) struct Found {
 impl Charter {
     pub(super) fn of(config: FleetConfig) -> Result<Self, FleetError> {
         let ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id.clone()).collect();
-        let wanted = Topology::even(ids, config.shards)?;
         let keyspace = Keyspace::new(config.tag, config.shards, config.vindex.clone())?;
+        let stands = config.nodes.iter().chain(&config.spares);
+        let stands: Vec<Stand> = stands.map(NodeSpec::stand).collect();
+        let bound = Bound::new(&config.residency, &keyspace, &stands)?;
+        let wanted = spread(&bound, ids, &stands[..config.nodes.len()], config.shards)?;
         let charter = Self {
             config,
             keyspace,
+            bound: Arc::new(bound),
             wanted,
         };
         check_urls(&charter.specs().collect::<Vec<_>>())?;

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use maxscale_core::fact::RegionId;
 
+use crate::residency::Stand;
 use crate::topology::NodeId;
 
 /// An entry of the list of nodes: `url`, `name=url` or `name=url|direct-url`,
@@ -105,6 +106,12 @@ impl NodeSpec {
     /// The node's name.
     pub const fn id(&self) -> &NodeId {
         &self.id
+    }
+
+    /// Where its servers stand.
+    pub(crate) fn stand(&self) -> Stand {
+        let endpoints = self.endpoints.iter();
+        endpoints.map(|endpoint| endpoint.region.clone()).collect()
     }
 
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {

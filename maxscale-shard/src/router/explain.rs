@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use maxscale_core::fact::VirtualShard;
 
@@ -17,19 +18,29 @@ pub struct Explanation {
     keyspace: Keyspace,
     own_shard: VirtualShard,
     own_node: NodeId,
+    pins: Vec<String>,
 }
 
 // === impl Explanation ===
 
 impl Explanation {
-    pub(super) fn of(keyspace: &Keyspace, map: &Map, key: Key<'_>) -> Result<Self, ShardError> {
-        let own_shard = keyspace.shard(key)?;
-        let own_node = map.place(own_shard)?.node.id().clone();
+    pub(super) fn of(
+        keyspace: &Keyspace,
+        map: &Map,
+        key: Key<'_>,
+        tables: &[Arc<str>],
+    ) -> Result<Self, ShardError> {
+        let (own_shard, name) = keyspace.read(key)?;
+        let own_node = usize::from(map.slot(own_shard)?.node);
+        let route = Route::of(keyspace, map, key, tables)?;
+        let residency = &map.residency;
+        let pins = residency.of_key(own_shard, route.virtual_shard(), name);
         Ok(Self {
-            route: Route::of(keyspace, map, key)?,
             keyspace: keyspace.clone(),
             own_shard,
-            own_node,
+            own_node: map.nodes[own_node].id().clone(),
+            pins: pins.iter().map(|pin| residency.tell_pin(*pin)).collect(),
+            route,
         })
     }
 
@@ -71,6 +82,12 @@ impl fmt::Display for Explanation {
                     self.own_node
                 )?;
             }
+        }
+        for pin in &self.pins {
+            writeln!(f, "residency     {pin}")?;
+        }
+        if let Some(outside) = route.outside() {
+            writeln!(f, "refused       {outside}")?;
         }
         writeln!(f, "state         {}", route.state())?;
         write!(

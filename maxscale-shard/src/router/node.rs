@@ -8,6 +8,7 @@ use crate::database::{Database, Opener};
 use crate::engine::capabilities::Capabilities;
 use crate::error::ShardError;
 use crate::fleet::{EndpointSpec, NodeSpec};
+use crate::residency::Stand;
 use crate::topology::NodeId;
 
 /// A node: its name and its servers. Cheap to clone; it stays usable when a
@@ -100,6 +101,12 @@ impl Node {
     /// Its servers, in the order of their listing.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.0.endpoints
+    }
+
+    /// Where its servers stand.
+    pub(super) fn stand(&self) -> Stand {
+        let regions = self.endpoints().iter().map(Endpoint::region);
+        regions.map(Option::<&RegionId>::cloned).collect()
     }
 
     /// The server that takes writes, as far as is known.

@@ -7,6 +7,7 @@ use crate::database::{DatabaseOptions, Opener};
 use crate::error::ShardError;
 use crate::fleet::NodeSpec;
 use crate::keyspace::Keyspace;
+use crate::residency::{Bound, Outside, Stand, Verdict};
 use crate::telemetry::Telemetry;
 use crate::topology::{Epoch, NodeId, Topology, TopologyError};
 
@@ -34,6 +35,12 @@ pub enum ReloadError {
     /// A node's URL is not usable.
     #[error(transparent)]
     Shard(#[from] ShardError),
+
+    /// The map would put something outside the regions that it is pinned to. Only
+    /// a [change](crate::Fleet::change) is refused for that: of a map that is there,
+    /// what stands outside is told in the log and refused by itself.
+    #[error(transparent)]
+    Residency(Box<Outside>),
 }
 
 impl Router {
@@ -71,16 +78,28 @@ impl Router {
         topology.fits(&keyspace)?;
         let opener = Opener::new(options).telling(telemetry);
         let nodes = open(&topology, nodes, &opener, &[], true)?;
-        let map = Map::new(topology, nodes);
+        let bound = Arc::new(Bound::default());
+        let map = Map::new(&keyspace, topology.into(), nodes.into(), bound);
         Ok(Self::over(keyspace, map, opener, true))
     }
 
-    /// Whether [`reload`](Self::reload) would open the nodes of `topology`.
+    /// Whether [`reload`](Self::reload) would open the nodes of `topology`, and
+    /// nothing pinned would stand outside that does not stand there now.
     pub(crate) fn check(&self, topology: &Topology, nodes: &[NodeSpec]) -> Result<(), ReloadError> {
         topology.fits(&self.0.keyspace)?;
-        let listed = |id: &&NodeId| nodes.iter().any(|node| node.id() == *id);
-        match topology.nodes().iter().find(|id| !listed(id)) {
-            Some(id) => Err(ReloadError::NoEntry(id.clone())),
+        let stand = |id: &NodeId| match nodes.iter().find(|node| node.id() == id) {
+            Some(node) => Ok(node.stand()),
+            None => Err(ReloadError::NoEntry(id.clone())),
+        };
+        let stands: Result<Vec<Stand>, _> = topology.nodes().iter().map(stand).collect();
+        let map = self.0.map.load();
+        let bound = map.residency.bound().clone();
+        let next = Verdict::new(bound, &self.0.keyspace, topology, stands?);
+        // What is wrong already is put right one step at a time.
+        let now = map.residency.misplaced(&map.topology);
+        let mut wrong = next.misplaced(topology).into_iter();
+        match wrong.find(|misplaced| !now.contains(misplaced)) {
+            Some(misplaced) => Err(ReloadError::Residency(Box::new(misplaced.outside))),
             None => Ok(()),
         }
     }
@@ -91,6 +110,9 @@ impl Router {
     /// left keeps them until nobody uses them any more. A new node, or one with
     /// a new URL, of a [`Fleet`](crate::Fleet) is not ready. What was begun per
     /// node, such as a worker, goes on with the nodes it was given.
+    ///
+    /// What is [pinned](crate::residency) and lies outside by the new map is told in
+    /// the log, and refused; all else goes on.
     ///
     /// The map of the same epoch is taken again, for the sake of URLs that changed.
     ///
@@ -107,9 +129,11 @@ impl Router {
         if given < current || (given == current && topology != *old.topology) {
             return Err(ReloadError::Stale { current, given });
         }
-        let Self(inner, _) = self;
+        let Self(inner, ..) = self;
         let nodes = open(&topology, nodes, &inner.opener, &old.nodes, inner.trusting)?;
-        inner.map.store(Arc::new(Map::new(topology, nodes)));
+        let bound = old.residency.bound().clone();
+        let map = Map::new(&inner.keyspace, topology.into(), nodes.into(), bound);
+        inner.map.store(Arc::new(map));
         Ok(())
     }
 }

@@ -30,7 +30,8 @@ pub enum ScatterError {
     #[error("keys have a node of their own, and the scatter names no column for them")]
     NoKeyColumn,
 
-    /// A virtual shard lies outside the keyspace. Nothing was asked.
+    /// A virtual shard lies outside the keyspace, or a leg would stand outside the
+    /// regions of what the scatter is about. Nothing was asked.
     #[error(transparent)]
     Shard(ShardError),
 

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use maxscale_core::fact::VirtualShard;
 
 use super::order::{KeyType, OrderBy, check_name};
+use super::reside::Reside;
 use super::text::{self, Binds};
 use super::{Scatter, ScatterError};
 use crate::error::ShardError;
 use crate::key::Key;
 use crate::router::{Node, ReadPolicy};
 use crate::sql::{Engine, Statement, Value};
-use crate::topology::{Override, SlotState, Target, Topology};
+use crate::topology::{Instead, SlotState, Topology};
 
 /// What one node is asked for.
 pub(super) struct Leg {
@@ -80,6 +80,11 @@ impl Leg {
             },
             refused,
         }
+    }
+
+    /// Refuses it, whatever else was wrong.
+    fn refuse(&mut self, outside: Option<ShardError>) {
+        self.refused = outside.or_else(|| self.refused.take());
     }
 
     /// Why it cannot be asked, if so.
@@ -150,8 +155,9 @@ impl Diverted {
 
 /// What each node is asked for, in the order of their names.
 pub(super) fn legs(scatter: &Scatter) -> Result<Vec<Leg>, ScatterError> {
-    let (map, nodes) = scatter.router.snapshot();
-    let mut legs: BTreeMap<usize, Leg> = BTreeMap::new();
+    let (map, nodes, residency) = scatter.router.snapshot();
+    let reside = Reside::new(scatter, &map, &residency)?;
+    let mut legs: BTreeMap<u16, Leg> = BTreeMap::new();
     let mut wanted = vec![false; map.shards() as usize];
     let all = (0..map.shards()).map(VirtualShard::new);
     let shards: Vec<VirtualShard> = match &scatter.among {
@@ -165,11 +171,12 @@ pub(super) fn legs(scatter: &Scatter) -> Result<Vec<Leg>, ScatterError> {
         };
         let slot = map.slot(shard).ok_or_else(out_of_range);
         let slot = slot.map_err(ScatterError::Shard)?;
-        if std::mem::replace(&mut wanted[shard.get() as usize], true) {
+        let twice = std::mem::replace(&mut wanted[shard.get() as usize], true);
+        if twice || !reside.asks(slot.node) {
             continue;
         }
-        let place = usize::from(slot.node);
-        let leg = (legs.entry(place)).or_insert_with(|| Leg::on(&nodes[place], scatter));
+        let on = || Leg::on(&nodes[usize::from(slot.node)], scatter);
+        let leg = legs.entry(slot.node).or_insert_with(on);
         leg.own.push(number(shard));
         if slot.state != SlotState::Serving {
             leg.policy = ReadPolicy::Primary;
@@ -180,30 +187,36 @@ pub(super) fn legs(scatter: &Scatter) -> Result<Vec<Leg>, ScatterError> {
                 epoch: map.epoch(),
             });
         }
+        leg.refuse(reside.shard(shard, slot.node));
     }
-    for diverted in map.overrides() {
-        let Some((own, place)) = diverted_to(scatter, &map, &diverted) else {
-            continue;
-        };
-        let Some(home) = map.locate(own).filter(|home| *home != place) else {
-            continue;
-        };
+    for (key, own, home, place) in diverted(scatter, &map) {
         if !wanted[own.get() as usize] {
             continue;
         }
         let (column, of) = scatter.key.as_ref().ok_or(ScatterError::NoKeyColumn)?;
         check_name(column)?;
         // A key that the column cannot hold has no row.
-        let Some(key) = value(diverted.key(), *of) else {
+        let Some(value) = key.with_text(|text| value(text, *of)) else {
             continue;
         };
         let shard = number(own);
-        let diverted = Diverted { shard, key };
+        let diverted = Diverted { shard, key: value };
         if let Some(leg) = legs.get_mut(&home) {
             leg.away.push(diverted.clone());
+            // It would be told of the key that it has to leave out.
+            leg.refuse(reside.key(key, own, home));
         }
-        let leg = (legs.entry(place)).or_insert_with(|| Leg::on(&nodes[place], scatter));
-        leg.here.push(diverted);
+        if reside.asks(place) {
+            let on = || Leg::on(&nodes[usize::from(place)], scatter);
+            let leg = legs.entry(place).or_insert_with(on);
+            leg.here.push(diverted);
+            leg.refuse(reside.key(key, own, place));
+        }
+    }
+    for (place, leg) in &legs {
+        let shard = (leg.own.iter()).chain(leg.here.iter().map(|here| &here.shard));
+        let shard = shard.min().copied().unwrap_or_default();
+        reside.leg(VirtualShard::new(shard.unsigned_abs()), *place)?;
     }
     let mut legs: Vec<Leg> = legs.into_values().collect();
     legs.sort_by(|a, b| a.node.id().cmp(b.node.id()));
@@ -218,24 +231,23 @@ pub(super) fn legs(scatter: &Scatter) -> Result<Vec<Leg>, ScatterError> {
     Ok(legs)
 }
 
-/// The own virtual shard of a key that has a node, and that node's place.
-fn diverted_to(
-    scatter: &Scatter,
-    map: &Arc<Topology>,
-    diverted: &Override,
-) -> Option<(VirtualShard, usize)> {
-    let Target::Node(node) = diverted.to() else {
-        return None;
-    };
-    let key = Key::from(diverted.key());
-    let key = match diverted.region() {
-        Some(region) => key.within(region),
-        None => key,
-    };
-    // One that has no place in the keyspace is nobody's key.
-    let own = scatter.router.whole_keyspace().shard(key).ok()?;
-    let place = map.nodes().iter().position(|listed| listed == node)?;
-    Some((own, place))
+/// The keys that have a node of their own, each with its own virtual shard, the
+/// node of that, and the one that it has instead.
+fn diverted<'m>(
+    scatter: &'m Scatter,
+    map: &'m Topology,
+) -> impl Iterator<Item = (Key<'m>, VirtualShard, u16, u16)> {
+    map.diverted().flat_map(move |(key, to)| {
+        // One that has no place in the keyspace is nobody's key.
+        let own = scatter.router.whole_keyspace().shards_of_name(key);
+        own.into_iter().flatten().filter_map(move |own| {
+            let Instead::Node(place) = to else {
+                return None;
+            };
+            let home = map.slot(own)?.node;
+            (home != place).then_some((key, own, home, place))
+        })
+    })
 }
 
 fn value(key: &str, of: KeyType) -> Option<Value> {

@@ -119,7 +119,8 @@ impl Overrides {
         })
     }
 
-    pub(super) fn find(&self, key: Key<'_>) -> Option<Instead> {
+    /// What a key has instead, and its place in the list.
+    pub(super) fn find(&self, key: Key<'_>) -> Option<(usize, Instead)> {
         // Nearly always, and then the key's text is not even written down.
         if self.0.is_empty() {
             return None;
@@ -127,7 +128,19 @@ impl Overrides {
         key.with_text(|text| {
             let wanted = (text, key.region());
             let found = self.0.binary_search_by(|entry| entry.name().cmp(&wanted));
-            found.ok().map(|at| self.0[at].to)
+            found.ok().map(|at| (at, self.0[at].to))
+        })
+    }
+
+    /// All keys, in the order of their places.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Key<'_>, Instead)> {
+        self.0.iter().map(|entry| {
+            let key = Key::from(&entry.key);
+            let key = match &entry.region {
+                Some(region) => key.within(region),
+                None => key,
+            };
+            (key, entry.to)
         })
     }
 
