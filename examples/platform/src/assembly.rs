@@ -8,6 +8,7 @@ use maxscale_auth::{Accounts, CookiePolicy, PasswordPool, PasswordPoolConfig, Se
 use maxscale_cache::Hub;
 use maxscale_cache::remote::RedisRemote;
 use maxscale_core::clock::Clock;
+use maxscale_core::fact::RegionId;
 use maxscale_core::health::{Health, Importance, Place};
 use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::{KeyRing, Keys};
@@ -16,6 +17,7 @@ use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
 use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec, Waves};
+use maxscale_shard::residency::Residency;
 use maxscale_shard::telemetry::Telemetry;
 use maxscale_shard::{ClaimCounts, Claims, Fleet, FleetConfig, Router, sql};
 use tokio::task::JoinHandle;
@@ -290,6 +292,15 @@ fn fleet_config(
         .migrations(crate::schema::MIGRATIONS);
     if let Some(url) = catalog {
         config = config.catalog(url);
+    }
+    if let Some(names) = &settings.residency {
+        let regions: Option<Vec<_>> = names.iter().map(|name| RegionId::new(name)).collect();
+        let regions = regions.ok_or(StartError::Bounds {
+            key: "shards.residency",
+            allowed: "a list of regions, each 1 to 32 of a-z, 0-9 and -",
+        })?;
+        let everything = Residency::new().pin_shards(0..settings.shards, regions);
+        config = config.residency(everything);
     }
     if let Some(path) = &settings.map_copy {
         config = config.map_copy(path);

@@ -39,6 +39,8 @@ pub struct Settings {
     pub nodes: Option<Vec<String>>,
     /// Replicas of the nodes, each with its node's name.
     pub replicas: Option<Vec<String>>,
+    /// The regions in which every server of users has to stand.
+    pub residency: Option<Vec<String>>,
     /// Where the last good map is kept.
     pub map_copy: Option<PathBuf>,
     /// The number of virtual shards.
@@ -125,6 +127,7 @@ impl Settings {
             data,
             nodes: config.get("shards.nodes")?,
             replicas: config.get("shards.replicas")?,
+            residency: config.get("shards.residency")?,
             shards: config.get("shards.count")?,
             catalog: config.get("catalog.url")?,
             redis: config.get("redis.url")?,

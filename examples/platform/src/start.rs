@@ -262,6 +262,10 @@ fn fleet_setting(error: &FleetError, config: &Config) -> (&'static str, &'static
             "shards.count",
             "set it to a number from the number of nodes to 131072",
         ),
+        FleetError::Residency(_) => (
+            "shards.residency",
+            "name regions in which all servers of a node stand, or correct `region=` in their URLs",
+        ),
         FleetError::Differs(_) => (nodes, "list the nodes of the first start"),
         FleetError::WrongNode { .. } => (
             nodes,

@@ -45,11 +45,12 @@ pub(super) struct Found {
 impl Charter {
     pub(super) fn of(config: FleetConfig) -> Result<Self, FleetError> {
         let ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id.clone()).collect();
+        let wanted = Topology::even(ids, config.shards)?;
         let keyspace = Keyspace::new(config.tag, config.shards, config.vindex.clone())?;
         let stands = config.nodes.iter().chain(&config.spares);
         let stands: Vec<Stand> = stands.map(NodeSpec::stand).collect();
         let bound = Bound::new(&config.residency, &keyspace, &stands)?;
-        let wanted = spread(&bound, ids, &stands[..config.nodes.len()], config.shards)?;
+        let wanted = spread(&bound, wanted, &stands[..config.nodes.len()])?;
         let charter = Self {
             config,
             keyspace,

@@ -5,20 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 use maxscale_core::fact::VirtualShard;
 
 use super::{Bound, Stand};
-use crate::topology::{Epoch, NodeId, Topology, TopologyError};
+use crate::topology::{Epoch, Topology, TopologyError};
 
-/// The first map of `nodes`, which stand so: as even as the pins of virtual shards
-/// and of keys allow.
+/// The map `even`, whose nodes stand so, but for what it puts outside: as even as the
+/// pins of virtual shards and of keys allow.
 ///
 /// What only few nodes may hold is shared first. A virtual shard whose pins no
 /// node fulfils together is shared as if it had none, and refused by the router.
 pub(crate) fn spread(
     bound: &Bound,
-    nodes: Vec<NodeId>,
+    even: Topology,
     stands: &[Stand],
-    shards: u32,
 ) -> Result<Topology, TopologyError> {
-    let even = Topology::even(nodes.clone(), shards)?;
+    let (nodes, shards) = (even.nodes().to_vec(), even.shards());
     let mut groups: BTreeMap<(usize, Vec<bool>), Vec<usize>> = BTreeMap::new();
     let mut keys: HashMap<VirtualShard, Vec<usize>> = HashMap::new();
     for key in bound.keys() {

@@ -50,6 +50,7 @@ mod moving;
 mod pool;
 mod promoted;
 mod replicas;
+mod residency;
 mod routing;
 mod saga;
 mod scatter;

@@ -109,6 +109,11 @@ fn storage() -> Vec<Setting> {
             "Streaming replicas of nodes, each as `name=url` or `name=pooled-url|direct-url`, where the name is that of an entry of `shards.nodes`. One that is promoted becomes the node's primary.",
         ),
         Setting::new(
+            "shards.residency",
+            Kind::List,
+            "The regions in which every server of `shards.nodes` and `shards.replicas` has to stand, by the `region=` of its URL; see [Residency](residency.md). Unset: anywhere. An empty list is an error.",
+        ),
+        Setting::new(
             "shards.map_copy",
             Kind::Text,
             "The file that keeps the last good shard map, so that a start goes on from it while the catalog is away. Unset: `shard-map` in `data.dir`; none in `prod` where `data.dir` is unset.",

@@ -1,6 +1,8 @@
 //! What is refused before anybody is asked: nobody could be, here.
 
-use maxscale_core::id::KeyspaceTag;
+use maxscale_core::clock::Clock;
+use maxscale_core::fact::VirtualShard;
+use maxscale_core::id::{IdGenerator, KeyspaceTag};
 use maxscale_core::refusal::{Class, Classify};
 use maxscale_shard::scatter::{Aggregate, KeyType, ScatterError, ScatterLimits};
 use maxscale_shard::{
@@ -9,7 +11,10 @@ use maxscale_shard::{
 
 use super::fixture::{NODES, SHARDS, Thing, Things, by_id, ids, node_id, one_each, specs, things};
 
-on_both!(key_with_a_node_of_its_own_is_read_there_and_nowhere_else,);
+on_both!(
+    key_with_a_node_of_its_own_is_read_there_and_nowhere_else,
+    id_with_a_node_of_its_own_is_found_in_a_keyspace_of_text,
+);
 
 fn nowhere() -> Router {
     let urls: Vec<String> = (1..=NODES)
@@ -68,7 +73,7 @@ async fn more_nodes_than_may_be_asked_at_once_are_not_merged() {
 
 #[tokio::test]
 async fn shard_outside_the_keyspace_is_refused() {
-    let outside = maxscale_core::fact::VirtualShard::new(SHARDS);
+    let outside = VirtualShard::new(SHARDS);
     let refused = nowhere().scatter(things()).among([outside]).rows().await;
     let Err(ScatterError::Shard(ShardError::OutOfRange { .. })) = refused else {
         panic!("{refused:?}");
@@ -97,7 +102,7 @@ async fn keys_with_a_node_of_their_own_want_a_column() {
     // It lies on 25 of 64, on the second node, and whoever does not ask for that does not mind.
     let own = router.route("42").unwrap().virtual_shard().get();
     let others = (0..SHARDS).filter(|shard| *shard != own);
-    let others = others.map(maxscale_core::fact::VirtualShard::new);
+    let others = others.map(VirtualShard::new);
     let failed = router.scatter(things()).among(others).rows().await;
     assert!(matches!(failed, Err(ScatterError::Failed { .. })));
 }
@@ -158,7 +163,7 @@ async fn key_with_a_node_of_its_own_is_read_there_and_nowhere_else(engine: Engin
         [maxscale_shard::scatter::Aggregated::Count(68)]
     );
     // A row of the key is asked for by its own virtual shard.
-    let own = maxscale_core::fact::VirtualShard::new(shard_of(moved));
+    let own = VirtualShard::new(shard_of(moved));
     let rows = asked().among([own]).rows().await.unwrap();
     let rows = rows
         .value
@@ -171,4 +176,51 @@ async fn key_with_a_node_of_its_own_is_read_there_and_nowhere_else(engine: Engin
         .collect();
     found.sort_unstable();
     assert_eq!(found, [1_001, 1_002, 1_003, 1_004]);
+}
+
+async fn id_with_a_node_of_its_own_is_found_in_a_keyspace_of_text(engine: Engine) {
+    let things = Things::by(engine, "md5").await;
+    let ids_of = IdGenerator::new(Clock::system(), KeyspaceTag::default());
+    let id = ids_of.draw(VirtualShard::new(7));
+    let row = Thing {
+        shard: 7,
+        id: 1_001,
+        owner: Some(id.to_string()),
+        ..Thing::default()
+    };
+    let mut rows = one_each();
+    rows.push(row.clone());
+    things.fill(&rows).await;
+    let home = things.router.route(id).unwrap().node().id().clone();
+    let target = (1..=NODES).find(|at| node_id(*at) != home).unwrap();
+    // Beside the copy that was left behind.
+    things
+        .put(
+            target - 1,
+            &[
+                Thing {
+                    id: 1_002,
+                    ..row.clone()
+                },
+                row,
+            ],
+        )
+        .await;
+    let map = things.router.topology().change();
+    let map = map.divert(id, Target::Node(node_id(target)));
+    let specs = specs(&things.nodes.urls);
+    things.router.reload(map.build().unwrap(), &specs).unwrap();
+
+    let asked = things.router.scatter(super::fixture::things());
+    let mut merged = asked
+        .key("owner", KeyType::Text)
+        .merge(&by_id())
+        .await
+        .unwrap();
+    let mut found = Vec::new();
+    while let Some(row) = merged.next().await.unwrap() {
+        found.push(Thing::read(&row));
+    }
+    let wanted: Vec<u128> = (1..=64).chain([1_001, 1_002]).collect();
+    assert_eq!(ids(&found), wanted);
 }
