@@ -43,6 +43,7 @@ use maxscale_core::keys::KeyRing;
 use maxscale_core::refusal::{Class, Classify};
 use uuid::Uuid;
 
+use crate::directory;
 use crate::error::ShardError;
 use crate::router::{Router, Shard};
 use crate::sql::{Row, Sql, Statement, Tx};
@@ -304,10 +305,7 @@ impl Claims {
     /// The key's version, then the MAC: rows of different keys never meet.
     fn hash(&self, version: u8, value: &str) -> Vec<u8> {
         let purpose = format!("claim:{}", self.kind);
-        let tag = self.keys.mac(version, &purpose, value.as_bytes());
-        let mut hash = vec![version];
-        hash.extend(tag.unwrap_or_default());
-        hash
+        directory::hash(&self.keys, version, &purpose, value)
     }
 }
 

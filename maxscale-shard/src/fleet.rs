@@ -54,6 +54,7 @@ pub use error::FleetError;
 pub use rollout::{
     DoneStep, NodeRollout, Plan, PlannedNode, PlannedStep, Rollout, RolloutError, Waves,
 };
+pub(crate) use schema::SHADOW;
 pub(crate) use spec::EndpointSpec;
 pub use spec::{NodeSpec, SpecError};
 pub use status::{MapProblem, MapStatus};

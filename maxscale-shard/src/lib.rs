@@ -13,6 +13,7 @@
 
 mod claim;
 mod database;
+mod directory;
 mod engine;
 mod error;
 pub mod fleet;
@@ -23,6 +24,7 @@ mod keyspace;
 pub mod layer;
 mod migrate;
 mod random;
+pub mod registry;
 pub mod residency;
 mod router;
 pub mod saga;

@@ -102,7 +102,7 @@ pub(super) const CATALOG: MigrationSet = MigrationSet {
     ],
 };
 
-/// What every node holds: which node it is, and its part of the claims.
+/// What every node holds: which node it is, and its part of claims, sagas and registries.
 pub(super) const NODE: MigrationSet = MigrationSet {
     owner: "maxscale-shard",
     steps: &[
@@ -252,5 +252,98 @@ pub(super) const NODE: MigrationSet = MigrationSet {
             );
             CREATE INDEX ms_decision_age ON ms_decision (finished, decided_at)",
         },
+        Migration {
+            version: 5,
+            name: "homes of keys that do not say it themselves",
+            postgres: "
+            CREATE TABLE ms_registry (
+                shard_id integer NOT NULL,
+                kind text NOT NULL,
+                key_hash bytea NOT NULL,
+                home bigint NOT NULL,
+                region text,
+                revision bigint NOT NULL,
+                gone boolean NOT NULL,
+                PRIMARY KEY (shard_id, kind, key_hash)
+            );
+            CREATE INDEX ms_registry_delta ON ms_registry (shard_id, kind, revision);
+            CREATE TABLE ms_registry_counter (
+                shard_id integer NOT NULL,
+                kind text NOT NULL,
+                last bigint NOT NULL,
+                PRIMARY KEY (shard_id, kind)
+            );
+            CREATE INDEX ms_registry_counter_kind ON ms_registry_counter (kind, shard_id)",
+            sqlite: "
+            CREATE TABLE ms_registry (
+                shard_id INTEGER NOT NULL,
+                kind TEXT NOT NULL,
+                key_hash BLOB NOT NULL,
+                home INTEGER NOT NULL,
+                region TEXT,
+                revision INTEGER NOT NULL,
+                gone INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, kind, key_hash)
+            ) WITHOUT ROWID;
+            CREATE INDEX ms_registry_delta ON ms_registry (shard_id, kind, revision);
+            CREATE TABLE ms_registry_counter (
+                shard_id INTEGER NOT NULL,
+                kind TEXT NOT NULL,
+                last INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, kind)
+            ) WITHOUT ROWID;
+            CREATE INDEX ms_registry_counter_kind ON ms_registry_counter (kind, shard_id)",
+        },
     ],
+};
+
+/// What a region's shadow of registries holds, in a database of its own.
+pub(crate) const SHADOW: MigrationSet = MigrationSet {
+    owner: "maxscale-shadow",
+    steps: &[Migration {
+        version: 1,
+        name: "shadows of registries",
+        postgres: "
+            CREATE TABLE ms_shadow (
+                kind text NOT NULL,
+                part bigint NOT NULL,
+                key_hash bytea NOT NULL,
+                home bigint NOT NULL,
+                region text,
+                revision bigint NOT NULL,
+                gone boolean NOT NULL,
+                PRIMARY KEY (kind, part, key_hash)
+            );
+            CREATE TABLE ms_shadow_progress (
+                kind text NOT NULL,
+                part bigint NOT NULL,
+                revision bigint NOT NULL,
+                PRIMARY KEY (kind, part)
+            );
+            CREATE TABLE ms_shadow_pull (
+                kind text PRIMARY KEY,
+                since bigint NOT NULL
+            )",
+        sqlite: "
+            CREATE TABLE ms_shadow (
+                kind TEXT NOT NULL,
+                part INTEGER NOT NULL,
+                key_hash BLOB NOT NULL,
+                home INTEGER NOT NULL,
+                region TEXT,
+                revision INTEGER NOT NULL,
+                gone INTEGER NOT NULL,
+                PRIMARY KEY (kind, part, key_hash)
+            ) WITHOUT ROWID;
+            CREATE TABLE ms_shadow_progress (
+                kind TEXT NOT NULL,
+                part INTEGER NOT NULL,
+                revision INTEGER NOT NULL,
+                PRIMARY KEY (kind, part)
+            ) WITHOUT ROWID;
+            CREATE TABLE ms_shadow_pull (
+                kind TEXT PRIMARY KEY,
+                since INTEGER NOT NULL
+            )",
+    }],
 };

@@ -285,8 +285,8 @@ async fn six_first_starts_at_once_make_one_fleet(engine: Engine) {
     };
     assert_eq!(one("SELECT count(*) AS n FROM ms_keyspace").await, 1);
     assert_eq!(one("SELECT count(*) AS n FROM ms_map").await, 1);
-    // the catalog's four steps, the node's four and the test's one: each once.
-    assert_eq!(one("SELECT count(*) AS n FROM ms_migration").await, 9);
+    // the catalog's four steps, the node's five and the test's one: each once.
+    assert_eq!(one("SELECT count(*) AS n FROM ms_migration").await, 10);
 }
 
 async fn is_empty(database: &Database) -> bool {

@@ -8,7 +8,8 @@ use sqlparser::ast::{
 };
 
 /// Tables of which there is one row, or one set of rows, per database: the
-/// catalog's, who a node is, and the ledgers of migrations.
+/// catalog's, who a node is, the ledgers of migrations, and a region's shadow of
+/// a directory.
 const APART: &[&str] = &[
     "ms_fleet_node",
     "ms_keyspace",
@@ -19,6 +20,9 @@ const APART: &[&str] = &[
     "ms_rollout",
     "ms_rollout_step",
     "ms_schema",
+    "ms_shadow",
+    "ms_shadow_progress",
+    "ms_shadow_pull",
 ];
 
 #[derive(Debug, Default)]
