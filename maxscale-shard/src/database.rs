@@ -2,11 +2,13 @@ mod announce;
 mod health;
 mod opener;
 mod options;
+mod pooled;
 #[cfg_attr(
     not(feature = "postgres"),
     expect(dead_code, reason = "only PostgreSQL is far away")
 )]
 pub(crate) mod pulse;
+mod role;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -221,18 +223,6 @@ impl Database {
         Tx::begin(conn, shard, begin, options).await
     }
 
-    /// The server's limits that each transaction has to set for itself, since
-    /// behind a pooler a connection cannot.
-    pub(crate) fn limits_in_transactions(&self) -> Vec<(&'static str, String)> {
-        match &self.pool {
-            #[cfg(feature = "postgres")]
-            Pool::Postgres(pool) if pool.pooler() != crate::engine::postgres::Pooler::None => {
-                crate::engine::postgres::limits(&self.options).into()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// Runs one writing statement; gives the number of rows it touched.
     ///
     /// # Errors
@@ -274,42 +264,6 @@ impl Database {
         self.pulse().map(|pulse| pulse.health()).unwrap_or_default()
     }
 
-    /// Refuses writes from now on, or takes them.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn refuse_writes(&self, why: Option<crate::router::WritesRefused>) {
-        if let Some(pulse) = self.pulse() {
-            pulse.refuse_writes(why);
-        }
-    }
-
-    /// How many connections for requests are in use.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn in_use(&self) -> usize {
-        usize::try_from(self.pool.usage(0).used).unwrap_or(usize::MAX)
-    }
-
-    /// Told when the server took no write, or is suspect.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn role_doubted(&self) -> Option<Arc<tokio::sync::Notify>> {
-        self.pulse().map(|pulse| pulse.role_doubted().clone())
-    }
-
-    /// Asks the server whether it takes writes; a file is not asked.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn lookout(&self) -> Option<crate::engine::postgres::Lookout> {
-        match &self.pool {
-            Pool::Postgres(pool) => Some(pool.lookout(self.options.check_timeout)),
-            #[cfg(feature = "sqlite")]
-            Pool::Sqlite(_) => None,
-            Pool::Never(never) => crate::engine::never(never),
-        }
-    }
-
-    #[cfg(feature = "postgres")]
-    pub(crate) const fn check_every(&self) -> Duration {
-        self.options.check_every
-    }
-
     fn pulse(&self) -> Option<&Arc<Pulse>> {
         match &self.pool {
             #[cfg(feature = "postgres")]
@@ -335,8 +289,7 @@ impl Database {
     }
 
     async fn acquire(&self, write: bool) -> Result<Conn, ShardError> {
-        let refuses = |pulse: &Arc<Pulse>| pulse.refuses_writes();
-        if write && let Some(why) = self.pulse().and_then(refuses) {
+        if write && let Some(why) = self.refuses_writes().await {
             let database = self.name.clone();
             return Err(ShardError::WritesRefused { database, why });
         }

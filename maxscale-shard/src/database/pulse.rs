@@ -50,6 +50,9 @@ mod state {
 /// Writes are taken.
 const WRITES: u8 = 0;
 
+/// Nobody has looked yet whether it is the primary.
+const UNSEEN: u8 = 3;
+
 /// What a check finds: None if the server answered, whatever it said.
 pub(crate) type Found = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
@@ -69,6 +72,8 @@ pub(crate) struct Pulse {
     role_doubted: Arc<Notify>,
     /// Why nothing is written to the server, or [`WRITES`].
     refuses: AtomicU8,
+    /// Tells those who wait for the first look that it was made.
+    seen: Notify,
 }
 
 struct Known {
@@ -128,6 +133,7 @@ impl Pulse {
             suspected: Notify::new(),
             role_doubted: Arc::default(),
             refuses: AtomicU8::new(WRITES),
+            seen: Notify::new(),
         })
     }
 
@@ -260,8 +266,21 @@ impl Pulse {
             None => WRITES,
             Some(WritesRefused::TwoPrimaries) => 1,
             Some(WritesRefused::FormerPrimary) => 2,
+            Some(WritesRefused::Unseen) => UNSEEN,
         };
-        self.refuses.store(why, Ordering::Release);
+        if self.refuses.swap(why, Ordering::AcqRel) == UNSEEN && why != UNSEEN {
+            self.seen.notify_waiters();
+        }
+    }
+
+    /// Waits for the first look, which says whether it takes writes.
+    pub(crate) async fn seen(&self) {
+        let mut seen = pin!(self.seen.notified());
+        // From here on nothing is missed.
+        seen.as_mut().enable();
+        if self.refuses_writes() == Some(WritesRefused::Unseen) {
+            seen.await;
+        }
     }
 
     /// Why writes are refused, if they are.
@@ -269,7 +288,8 @@ impl Pulse {
         match self.refuses.load(Ordering::Acquire) {
             WRITES => None,
             1 => Some(WritesRefused::TwoPrimaries),
-            _ => Some(WritesRefused::FormerPrimary),
+            2 => Some(WritesRefused::FormerPrimary),
+            _ => Some(WritesRefused::Unseen),
         }
     }
 

@@ -3,6 +3,7 @@
 mod budget;
 pub(crate) mod capabilities;
 mod check;
+mod connect;
 mod listen;
 mod look;
 mod plain;
@@ -25,6 +26,8 @@ use crate::sql::{Engine, Row, Sql, Statement, Watermark};
 
 pub(crate) use budget::Budget;
 pub(crate) use check::{acquire, note};
+use connect::Connector;
+pub(crate) use connect::LOOK_FOR_CLIENT;
 pub(crate) use listen::Announcements;
 pub(crate) use look::{Look, Lookout};
 pub(crate) use plain::{begin, commit, depth, nest, pour, rollback, run_script};
@@ -43,19 +46,11 @@ pub(crate) fn pool(
         database: database.clone(),
         why,
     })?;
-    let limits = limits(options);
-    let connect = match pooler {
-        Pooler::None => connect.options(limits).options([LOOKS_FOR_CLIENT]),
-        // What a client wants at the start of its session, a pooler cannot give.
-        Pooler::Prepared | Pooler::Unprepared => connect,
-    };
+    let connect = Connector::new(connect, pooler, options);
     let check = check::of(connect.clone(), options.check_timeout);
     let pulse = Pulse::new(database.clone(), check);
     Ok(Pool::new(connect, pooler, options, budget, pulse))
 }
-
-/// A statement whose client has gone ends within a second, not with its limit.
-pub(crate) const LOOKS_FOR_CLIENT: (&str, &str) = ("client_connection_check_interval", "1000");
 
 /// The server's own limits, as it names and writes them.
 pub(crate) fn limits(options: &DatabaseOptions) -> [(&'static str, String); 3] {

@@ -223,6 +223,29 @@ impl Endpoint {
         self.direct.as_ref()
     }
 
+    /// Refuses writes from now on, or takes them, on all ways to the server.
+    #[cfg(feature = "postgres")]
+    pub(super) fn refuse_writes(&self, why: Option<super::WritesRefused>) {
+        for way in self.ways() {
+            way.refuse_writes(why);
+        }
+    }
+
+    /// Lets those write who waited for a look, unless there is another reason not to.
+    #[cfg(feature = "postgres")]
+    pub(super) fn was_seen(&self) {
+        for way in self.ways() {
+            if way.health().writes_refused() == Some(super::WritesRefused::Unseen) {
+                way.refuse_writes(None);
+            }
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn ways(&self) -> impl Iterator<Item = &Database> {
+        std::iter::once(&self.database).chain(&self.direct)
+    }
+
     /// What the server can do, for whoever takes the way past a pooler if there is one.
     ///
     /// # Errors

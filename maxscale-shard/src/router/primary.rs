@@ -52,6 +52,9 @@ pub enum WritesRefused {
     /// The only server that takes writes is a former primary: another one was
     /// promoted, and is away. It ends when that one is back.
     FormerPrimary,
+    /// Its servers are being looked at for the first time, which did not end in
+    /// time. Until then nobody knows whether the listed one was succeeded.
+    Unseen,
 }
 
 impl Known {
@@ -123,6 +126,7 @@ impl fmt::Display for WritesRefused {
                 "the only server that takes writes is a former primary; \
                  start the one that was promoted since, or list only this one"
             }
+            Self::Unseen => "its servers were not looked at yet",
         })
     }
 }
@@ -223,6 +227,7 @@ mod tests {
                         prop_assert!(newest.unwrap() < highest);
                         prop_assert_eq!(next.primary, known.primary);
                     }
+                    Verdict::Refused(WritesRefused::Unseen) => prop_assert!(false, "it was seen"),
                 }
                 highest = highest.max(newest.unwrap_or(0));
                 prop_assert_eq!(next.timeline, highest);

@@ -1,7 +1,7 @@
 //! Follows a promotion: looks at all servers of a node while it is used.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::fresh::Fresh;
 use super::node::{Endpoint, Inner};
-use super::primary::{Known, Seen, Verdict};
+use super::primary::{Known, Seen, Verdict, WritesRefused};
 use crate::engine::postgres::{Look, Lookout};
 
 /// After so many looks without a use, nobody looks any more until the next one.
@@ -45,9 +45,15 @@ struct Watching(Weak<Inner>);
 impl Watch {
     /// Of a node whose servers are `endpoints`; goes on from what is `known`.
     pub(super) fn of(endpoints: &[Endpoint], known: Known) -> Self {
-        if let [only] = endpoints {
+        match endpoints {
             // Nobody would take this back.
-            only.database().refuse_writes(None);
+            [only] => only.refuse_writes(None),
+            // The one that is listed first may have been succeeded long ago.
+            several if known.system.is_none() => {
+                let unseen = Some(WritesRefused::Unseen);
+                several.iter().for_each(|one| one.refuse_writes(unseen));
+            }
+            _ => {}
         }
         Self {
             known: Mutex::new(known),
@@ -86,7 +92,11 @@ impl Watch {
             return;
         };
         if !self.running.swap(true, Ordering::Relaxed) {
-            runtime.spawn(Watching(node()).run());
+            let watching = Watching(node());
+            // Who holds a database of the node waits for the first look, whatever
+            // becomes of the node meanwhile.
+            let first = watching.0.upgrade();
+            runtime.spawn(watching.run(first));
         }
     }
 }
@@ -94,8 +104,8 @@ impl Watch {
 // === impl Watching ===
 
 impl Watching {
-    async fn run(self) {
-        let Some(mut lookouts) = self.0.upgrade().map(|node| node.lookouts()) else {
+    async fn run(self, mut first: Option<Arc<Inner>>) {
+        let Some(mut lookouts) = first.as_ref().map(|node| node.lookouts()) else {
             return;
         };
         let (mut idle, mut told) = (0, None);
@@ -103,7 +113,7 @@ impl Watching {
             let began = Instant::now();
             let looks = join_all(lookouts.iter_mut().map(Lookout::look)).await;
             let seen: Vec<Seen> = looks.iter().map(|look| look.seen).collect();
-            let Some(node) = self.0.upgrade() else {
+            let Some(node) = first.take().or_else(|| self.0.upgrade()) else {
                 return;
             };
             node.judge(&seen, &mut told);
@@ -176,13 +186,12 @@ impl Inner {
             tracing::info!(node = %self.id, %old, %new, timeline = known.timeline,
                 "another server was promoted; writes go there");
         }
-        if verdict != Verdict::Nobody {
-            let why = match verdict {
-                Verdict::Refused(why) => Some(why),
-                _ => None,
-            };
-            for endpoint in &self.endpoints {
-                endpoint.database().refuse_writes(why);
+        for endpoint in &self.endpoints {
+            match verdict {
+                Verdict::Refused(why) => endpoint.refuse_writes(Some(why)),
+                Verdict::Writable => endpoint.refuse_writes(None),
+                // What was known stays, and whoever is written to says no.
+                Verdict::Nobody => endpoint.was_seen(),
             }
         }
         let foreign: Vec<bool> = seen.iter().map(|seen| known.is_foreign(*seen)).collect();

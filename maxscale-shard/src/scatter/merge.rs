@@ -332,10 +332,12 @@ impl Task {
         // Zero is no limit.
         let left = left.map_or(0, |left| left.as_millis().max(1));
         limits.push(("statement_timeout", left.to_string()));
-        limits.push(("client_connection_check_interval", "1000".to_owned()));
         for (name, value) in limits {
             // Writing to a text cannot fail.
             let _ = write!(text, "; SET LOCAL {name} = {value}");
+        }
+        if let Some(look) = database.look_for_client_in_transactions() {
+            let _ = write!(text, "; {}", look.text(Engine::Postgres));
         }
         text
     }

@@ -146,6 +146,11 @@ impl Database {
     /// not have noticed yet that its client is gone. On SQLite there is no id to
     /// ask for.
     ///
+    /// It only reads, so it goes on while the node takes no writes. Ask the server
+    /// that the error names: to another one of the node the number says nothing,
+    /// and it answers [`Outcome::Unknown`]. What a former primary committed after
+    /// the promotion of another server is stored there and nowhere else.
+    ///
     /// # Errors
     ///
     /// Returns [`ShardError`] when the database cannot be asked.
@@ -156,7 +161,7 @@ impl Database {
         let end = Instant::now() + limit;
         let mut pause = Duration::from_millis(5);
         loop {
-            let mut conn = self.writer().await?;
+            let mut conn = self.reader().await?;
             let era = conn.fetch_one(outcome::ERA.statement()).await?;
             let status = conn.fetch_one(outcome::STATUS.statement().bind(tx.number));
             let outcome = tx.outcome(&era, status.await)?;

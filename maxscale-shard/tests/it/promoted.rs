@@ -7,14 +7,15 @@ use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::KeyspaceTag;
 use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{
-    DatabaseOptions, Keyspace, Router, Shard, ShardError, Topology, Vindex, WritesRefused, sql,
+    DatabaseOptions, Keyspace, Outcome, Router, Shard, ShardError, Topology, TxOptions, Vindex,
+    WritesRefused, sql,
 };
-use maxscale_tests::{Database, PostgresServer, Proxy, eventually};
+use maxscale_tests::{Database, PostgresServer, Proxy, Way, eventually};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
-use crate::support::{LIMIT, note};
+use crate::support::{LIMIT, note, options};
 
 /// A promotion is followed in that time.
 const FOLLOWED: Duration = Duration::from_secs(5);
@@ -165,4 +166,120 @@ async fn nobody_watches_a_node_whose_router_is_gone() {
     eventually(LIMIT, async || proxy.open_connections() == 2).await;
     drop(router);
     eventually(LIMIT, async || tasks() == before).await;
+}
+
+/// A process that has just started knows nothing of what happened before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_write_of_a_fresh_process_does_not_go_to_a_former_primary() {
+    let scene = Scene::new().await;
+    scene.copied().await;
+    // Nothing told the former primary.
+    scene.replica.promote().await;
+    let [former, new] = [scene.database.url(), scene.replica.url_of(&scene.database)];
+    let proxy = Proxy::start(&new).await;
+    proxy.delay(Duration::from_millis(50));
+
+    let fresh = router(&[&former, &proxy.url()]);
+    let shard = fresh.virtual_shard(VirtualShard::new(0)).unwrap();
+    let first = shard.execute(note(7, 7)).await;
+
+    let Err(ShardError::WritesRefused { why, .. }) = &first else {
+        panic!("{first:?}");
+    };
+    assert_eq!(*why, WritesRefused::TwoPrimaries);
+    let former = maxscale_shard::Database::open("former", &former, &options()).unwrap();
+    let stored = former.fetch_all(sql("SELECT n FROM note WHERE n = 7"));
+    assert!(stored.await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_write_waits_for_a_server_that_hangs_no_longer_than_for_a_look() {
+    let scene = Scene::new().await;
+    let replica = scene.replica.url_of(&scene.database);
+    let proxy = Proxy::start(&replica).await;
+    proxy.black_hole(Way::ToServer);
+    let began = Instant::now();
+
+    let fresh = router(&[&scene.database.url(), &proxy.url()]);
+    let shard = fresh.virtual_shard(VirtualShard::new(0)).unwrap();
+    shard.execute(note(1, 1)).await.unwrap();
+
+    let took = began.elapsed();
+    let limit = DatabaseOptions::default().check_timeout * 2;
+    assert!(took < limit, "{took:?}");
+}
+
+/// Whoever holds only the database of a node writes all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_look_is_made_though_the_router_is_gone() {
+    let scene = Scene::new().await;
+    let replica = scene.replica.url_of(&scene.database);
+    let fresh = router(&[&scene.database.url(), &replica]);
+    let database = fresh.nodes()[0].database().clone();
+    drop(fresh);
+
+    database.execute(note(1, 1)).await.unwrap();
+}
+
+/// To find out is to read, and so goes on while two primaries take no writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcome_is_told_by_the_server_that_knows_while_nothing_is_written() {
+    let scene = Scene::new().await;
+    let mut tx = scene
+        .shard()
+        .begin_with(&TxOptions::new().with_id())
+        .await
+        .unwrap();
+    tx.execute(note(1, 1)).await.unwrap();
+    let id = tx.id().unwrap().clone();
+    tx.commit().await.unwrap();
+    scene.copied().await;
+    scene.replica.promote().await;
+    scene.refused(WritesRefused::TwoPrimaries).await;
+
+    let node = &scene.router.nodes()[0];
+    let asked = async |place: usize| {
+        let database = node.endpoints()[place].database();
+        database.outcome(&id, LIMIT).await.unwrap()
+    };
+    assert_eq!(asked(0).await, Outcome::Committed);
+    assert_eq!(asked(1).await, Outcome::Unknown);
+}
+
+/// As it is with an engine that has no such functions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_say_nothing_of_themselves_are_written_to() {
+    let scene = Scene::new().await;
+    let silent = "CREATE ROLE silent LOGIN; GRANT INSERT ON note TO silent;
+        REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC";
+    for command in silent.split(';') {
+        scene.shard().execute(sql(command)).await.unwrap();
+    }
+    scene.copied().await;
+    let as_silent = |url: String| format!("{url}?user=silent");
+    let urls = [
+        as_silent(scene.database.url()),
+        as_silent(scene.replica.url_of(&scene.database)),
+    ];
+
+    let fresh = router(&urls.each_ref().map(String::as_str));
+    let shard = fresh.virtual_shard(VirtualShard::new(0)).unwrap();
+    shard.execute(note(1, 1)).await.unwrap();
+}
+
+#[test]
+fn write_to_a_node_that_nobody_could_look_at_is_refused_and_does_not_hang() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(PostgresServer::start());
+    let node = router(&[&server.url(), &server.url()]);
+    // Outside a runtime there is nobody to look.
+    let database = node.nodes()[0].database().clone();
+
+    let refused = runtime.block_on(database.execute(sql("SELECT 1")));
+
+    let Err(ShardError::WritesRefused { why, .. }) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(*why, WritesRefused::Unseen);
+    runtime.block_on(server.stop());
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::Chain;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Error};
+use sqlx::{Connection, Error};
 use tokio::time::timeout;
 
+use super::connect::Connector;
 use super::driver;
 use super::pool::{Pool, Pooled};
 use crate::database::Lane;
@@ -31,8 +31,7 @@ enum Sign {
 }
 
 /// Connects on its own, past the pool, and asks for a sign of life.
-pub(super) fn of(connect: PgConnectOptions, limit: Duration) -> Check {
-    let connect = Arc::new(connect);
+pub(super) fn of(connect: Connector, limit: Duration) -> Check {
     Box::new(move || {
         let connect = connect.clone();
         Box::pin(async move {

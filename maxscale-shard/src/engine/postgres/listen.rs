@@ -3,6 +3,8 @@
 use sqlx::Error;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
+use super::connect::Connector;
+
 /// Announcements on one channel, on a connection of its own outside any budget.
 #[derive(Debug)]
 pub(crate) struct Announcements(PgListener);
@@ -10,10 +12,8 @@ pub(crate) struct Announcements(PgListener);
 // === impl Announcements ===
 
 impl Announcements {
-    pub(super) async fn on(channel: &str, connect: PgConnectOptions) -> Result<Self, Error> {
-        // The listener takes its connection out of a pool, and only so.
-        let pool = PgPoolOptions::new().max_connections(1);
-        let mut listener = PgListener::connect_with(&pool.connect_lazy_with(connect)).await?;
+    pub(super) async fn on(channel: &str, connect: &Connector) -> Result<Self, Error> {
+        let mut listener = connect.with(listener).await?;
         listener.eager_reconnect(false);
         listener.listen(channel).await?;
         Ok(Self(listener))
@@ -27,4 +27,10 @@ impl Announcements {
             None => Err(Error::WorkerCrashed),
         }
     }
+}
+
+/// The listener takes its connection out of a pool, and only so.
+async fn listener(connect: PgConnectOptions) -> Result<PgListener, Error> {
+    let pool = PgPoolOptions::new().max_connections(1);
+    PgListener::connect_with(&pool.connect_lazy_with(connect)).await
 }

@@ -3,16 +3,17 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{ConnectOptions, Error, Row as _};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Error, Row as _};
 use tokio::time::timeout;
 
+use super::connect::Connector;
 use crate::router::{Replayed, Seen};
 use crate::sql::{Engine, Sql};
 
 /// Looks at one server, on a connection of its own.
 pub(crate) struct Lookout {
-    connect: PgConnectOptions,
+    connect: Connector,
     conn: Option<PgConnection>,
     limit: Duration,
 }
@@ -47,7 +48,7 @@ const AWAY: Look = Look {
 };
 
 impl Lookout {
-    pub(super) const fn new(connect: PgConnectOptions, limit: Duration) -> Self {
+    pub(super) const fn new(connect: Connector, limit: Duration) -> Self {
         Self {
             connect,
             conn: None,

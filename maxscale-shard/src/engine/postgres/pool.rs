@@ -9,13 +9,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Error};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Error};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budget::Budget;
+use super::connect::Connector;
 use super::{Announcements, Lookout, Pooler};
 use crate::database::pulse::Pulse;
 use crate::database::{DatabaseOptions, Lane, Usage};
@@ -38,7 +39,7 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 pub(crate) struct Pool(Arc<Inner>);
 
 pub(super) struct Inner {
-    connect: PgConnectOptions,
+    connect: Connector,
     pooler: Pooler,
     acquire_timeout: Duration,
     idle_timeout: Duration,
@@ -97,7 +98,7 @@ pub(crate) enum Left {
 
 impl Pool {
     pub(super) fn new(
-        connect: PgConnectOptions,
+        connect: Connector,
         pooler: Pooler,
         options: &DatabaseOptions,
         budget: Budget,
@@ -182,7 +183,7 @@ impl Pool {
         if self.0.pooler != Pooler::None {
             return Ok(None);
         }
-        let on = Announcements::on(channel, self.0.connect.clone());
+        let on = Announcements::on(channel, &self.0.connect);
         on.await.map(Some)
     }
 
