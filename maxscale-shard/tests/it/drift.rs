@@ -8,6 +8,7 @@ use crate::support::{Nodes, open, options};
 on_both!(
     nothing_is_reported_of_what_migrations_made,
     each_change_by_hand_is_reported_with_its_node_and_table,
+    column_that_was_dropped_or_is_of_another_type_is_reported,
     later_migration_does_not_hide_a_change_by_hand,
     accepted_change_is_reported_only_where_nodes_are_unlike,
 );
@@ -27,7 +28,8 @@ const FIRST: Migration = step(
     "CREATE TABLE one (n bigint NOT NULL DEFAULT 7, m bigint);
      CREATE INDEX one_m ON one (m);
      CREATE TABLE two (n bigint, CONSTRAINT small CHECK (n < 9));
-     CREATE TABLE three (n bigint)",
+     CREATE TABLE three (n bigint);
+     CREATE TABLE five (n bigint, m bigint)",
 );
 
 const LATER: Migration = step(2, "later", "ALTER TABLE one ADD COLUMN late text");
@@ -112,6 +114,33 @@ async fn each_change_by_hand_is_reported_with_its_node_and_table(engine: Engine)
     );
 }
 
+async fn column_that_was_dropped_or_is_of_another_type_is_reported(engine: Engine) {
+    let nodes = Nodes::fresh(engine, 2).await;
+    let fleet = fleet(&nodes, APP).await;
+    by_hand(&nodes, 1, "ALTER TABLE five DROP COLUMN m").await;
+    match engine {
+        Engine::Postgres => by_hand(&nodes, 2, "ALTER TABLE five ALTER n TYPE text").await,
+        // SQLite alters no type but by making the table anew.
+        Engine::Sqlite => {
+            by_hand(&nodes, 2, "DROP TABLE five").await;
+            by_hand(&nodes, 2, "CREATE TABLE five (n text, m bigint)").await;
+        }
+    }
+
+    let drifts = drifts(&fleet).await;
+
+    assert_eq!(
+        places(&drifts),
+        [
+            "node-1 five column m dropped",
+            "node-2 five column n changed",
+        ]
+    );
+    // SQLite writes the types that it knows in its own way.
+    let told = drifts[1].to_string().to_lowercase();
+    assert!(told.ends_with("was changed: bigint is text"), "{told}");
+}
+
 async fn later_migration_does_not_hide_a_change_by_hand(engine: Engine) {
     let nodes = Nodes::fresh(engine, 1).await;
     fleet(&nodes, APP).await.close().await;
@@ -163,6 +192,33 @@ async fn constraint_default_and_type_are_compared_on_postgres() {
         found: "bigint NOT NULL DEFAULT 8".to_owned(),
     };
     assert_eq!(drifts[0].change, default);
+}
+
+/// It slows down writes and serves no read.
+#[tokio::test]
+async fn index_that_was_left_invalid_is_reported() {
+    let nodes = Nodes::fresh(Engine::Postgres, 2).await;
+    let fleet = fleet(&nodes, APP).await;
+    by_hand(&nodes, 1, "INSERT INTO one (n, m) VALUES (1, 1), (1, 1)").await;
+    let database = Database::open("test", &nodes.urls[0], &options()).unwrap();
+    let unique = sql("CREATE UNIQUE INDEX CONCURRENTLY by_hand ON one (m)");
+    database.execute(unique).await.unwrap_err();
+    let broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'one_m'::regclass";
+    by_hand(&nodes, 2, broken).await;
+
+    let drifts = drifts(&fleet).await;
+
+    assert_eq!(
+        places(&drifts),
+        [
+            "node-1 one index by_hand added",
+            "node-2 one index one_m changed",
+        ]
+    );
+    for drift in drifts {
+        let told = drift.to_string();
+        assert!(told.ends_with("INVALID"), "{told}");
+    }
 }
 
 /// As after a crash between the index and the ledger.

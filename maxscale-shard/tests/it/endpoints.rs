@@ -158,7 +158,7 @@ async fn replica_that_is_added_costs_the_primary_no_connection() {
     let nodes = Nodes::fresh(Engine::Postgres, 2).await;
     let mut listed = entries(&nodes.urls[..1]);
     let router = router(&listed, options());
-    let before = process(&mut router.nodes()[0].database().writer().await.unwrap()).await;
+    let before = process(&mut router.nodes()[0].database().reader().await.unwrap()).await;
     let replica = format!("node-1={}", nodes.urls[1]);
     NodeSpec::attach(&mut listed, &replica, 1).unwrap();
     let map = Topology::clone(&router.topology());
@@ -167,7 +167,7 @@ async fn replica_that_is_added_costs_the_primary_no_connection() {
     let node = router.nodes()[0].clone();
     assert_eq!(node.endpoints().len(), 2);
     assert_eq!(
-        process(&mut node.database().writer().await.unwrap()).await,
+        process(&mut node.database().reader().await.unwrap()).await,
         before
     );
     assert_eq!(node.endpoints()[1].database().name(), "node-1#2");

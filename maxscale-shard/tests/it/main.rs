@@ -52,6 +52,7 @@ mod promoted;
 mod registry;
 mod replicas;
 mod residency;
+mod rollout;
 mod routing;
 mod saga;
 mod scatter;

@@ -44,7 +44,7 @@ const FIRST: Migration = Migration {
     sqlite: TABLE,
 };
 
-const APP: MigrationSet = MigrationSet {
+pub(crate) const APP: MigrationSet = MigrationSet {
     owner: "app",
     steps: &[FIRST, SECOND],
 };
@@ -59,7 +59,7 @@ fn id(number: usize) -> NodeId {
 }
 
 /// Four nodes with the first step.
-async fn begun(engine: Engine) -> Nodes {
+pub(crate) async fn begun(engine: Engine) -> Nodes {
     let nodes = Nodes::fresh(engine, 4).await;
     let fleet = open(nodes.config().migrations(BEFORE)).await;
     fleet.close().await;
@@ -67,14 +67,14 @@ async fn begun(engine: Engine) -> Nodes {
 }
 
 /// A handle of its own to the node of this number.
-async fn database(nodes: &Nodes, number: usize) -> Database {
+pub(crate) async fn database(nodes: &Nodes, number: usize) -> Database {
     let database = Database::open("test", &nodes.urls[number - 1], &options()).unwrap();
     database.reach().await.unwrap();
     database
 }
 
 /// When the second step ran on the node; none if it did not.
-async fn at(nodes: &Nodes, number: usize) -> Option<i64> {
+pub(crate) async fn at(nodes: &Nodes, number: usize) -> Option<i64> {
     let rows = sql("SELECT at FROM one WHERE n = 2");
     let rows = database(nodes, number).await.fetch_all(rows).await.ok()?;
     assert_eq!(rows.len(), 1, "it ran twice");
