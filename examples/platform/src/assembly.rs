@@ -17,6 +17,7 @@ use maxscale_core::meter::Meter;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
 use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec, Waves};
+use maxscale_shard::layer::{FreshnessCookie, FreshnessLayer};
 use maxscale_shard::residency::Residency;
 use maxscale_shard::telemetry::Telemetry;
 use maxscale_shard::{ClaimCounts, Claims, Fleet, FleetConfig, Router, sql};
@@ -43,6 +44,8 @@ pub struct Platform {
     pub app: App,
     /// Recognises sessions.
     pub sessions: SessionLayer<SqlSessions>,
+    /// Carries what a user has written and seen from request to request.
+    pub freshness: FreshnessLayer,
     /// Finds the shard of a user.
     pub router: Router,
     /// Limits, shared through Redis if there is one.
@@ -116,6 +119,7 @@ impl Platform {
         let worker = worker(settings, queue, &fleet, &tracks, &objects)?;
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
+            freshness: freshness(settings, &keys, clock.clone()),
             limits: limits(&redis, &keys, clock.clone()),
             health: health(&fleet, &redis, &objects, meter),
             tender: tokio::spawn(tend(accounts.emails().clone(), meter)),
@@ -371,6 +375,14 @@ fn hub(redis: &RedisHandles, meter: &Meter) -> Hub {
         Some(redis) => builder.remote(RedisRemote::new(redis.clone())).build(),
         None => builder.build(),
     }
+}
+
+fn freshness(settings: &Settings, keys: &KeyRing, clock: Clock) -> FreshnessLayer {
+    let cookie = match settings.tls {
+        true => FreshnessCookie::new(),
+        false => FreshnessCookie::new().insecure(),
+    };
+    FreshnessLayer::new(Keys::new(keys.clone()), clock).cookie(cookie)
 }
 
 fn limits(redis: &RedisHandles, keys: &KeyRing, clock: Clock) -> Limits {

@@ -6,7 +6,7 @@ use maxscale_core::keys::Keys;
 use maxscale_shard::scatter::{
     Cursor, KeyType, LegError, Listing, OnFailure, OrderBy, OrderKey, ScatterError,
 };
-use maxscale_shard::{Router, Sql};
+use maxscale_shard::{ReadPolicy, Router, Sql};
 
 use crate::project::Project;
 
@@ -37,6 +37,11 @@ const NEWEST: Sql = Sql::both(
 /// A page without a node is better than one that lets readers wait.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// Of what everybody did, a replica tells early enough.
+const POLICY: ReadPolicy = ReadPolicy::Replica {
+    max_lag: Duration::from_secs(10),
+};
+
 // === impl Newest ===
 
 impl Newest {
@@ -61,6 +66,7 @@ impl Newest {
         let asked = (self.router.scatter(NEWEST.statement()))
             .key("user_id", KeyType::Uuid)
             .on_failure(OnFailure::BestEffort { min_ok: 1 })
+            .policy(POLICY)
             .limit(LIMIT);
         let page = asked.page(&self.listing, rows, from).await?;
         let projects: Result<_, _> = page.rows.iter().map(Project::read).collect();

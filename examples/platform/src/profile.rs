@@ -1,4 +1,6 @@
 //! Profiles: what is read with every page, so it goes through the cache.
+//!
+//! It is loaded from the primary: an old value from a replica would stay in the cache.
 
 use std::sync::Arc;
 

@@ -1,10 +1,12 @@
 //! Projects: rows on the shard of the user who owns them.
+//!
+//! They are read from whichever server shows what that user has written and seen.
 
 use std::sync::Arc;
 
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
-use maxscale_shard::{Row, Shard, ShardError, Sql};
+use maxscale_shard::{FreshShard, Row, ShardError, Sql};
 use uuid::Uuid;
 
 /// The projects of all users, each on the shard of its user. Cheap to clone.
@@ -53,7 +55,7 @@ impl Projects {
     /// Returns [`ShardError`] when the user's shard cannot be asked.
     pub async fn create(
         &self,
-        shard: &Shard,
+        shard: &FreshShard,
         user: Id,
         title: &str,
     ) -> Result<Project, ShardError> {
@@ -80,7 +82,7 @@ impl Projects {
     /// Returns [`ShardError`] when the user's shard cannot be asked.
     pub async fn find(
         &self,
-        shard: &Shard,
+        shard: &FreshShard,
         user: Id,
         project: Id,
     ) -> Result<Option<Project>, ShardError> {
@@ -94,7 +96,7 @@ impl Projects {
     /// # Errors
     ///
     /// Returns [`ShardError`] when the user's shard cannot be asked.
-    pub async fn list(&self, shard: &Shard, user: Id) -> Result<Vec<Project>, ShardError> {
+    pub async fn list(&self, shard: &FreshShard, user: Id) -> Result<Vec<Project>, ShardError> {
         let rows = shard
             .fetch_all(LIST.statement().bind(shard.id()).bind(user))
             .await?;

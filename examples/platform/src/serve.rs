@@ -187,7 +187,15 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
         // Who is not logged in has no shard; the handlers that need one say so.
         .layer(RouteLayer::new(platform.router.clone(), BySubject::new()).optional());
     // Who asks is looked up in a database too, which may hang: within the deadline.
-    let within = |deadline| (DeadlineLayer::new(deadline), sessions.clone());
+    // What a request has written is told also where the deadline ends it.
+    let freshness = &platform.freshness;
+    let within = |deadline| {
+        (
+            freshness.clone(),
+            DeadlineLayer::new(deadline),
+            sessions.clone(),
+        )
+    };
     let quick = logins.merge(http::routes());
     let quick = quick.layer(within(settings.deadline));
     let uploads = http::upload_routes().layer(within(settings.upload_deadline()));

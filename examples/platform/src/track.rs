@@ -10,7 +10,9 @@ use maxscale_core::clock::Clock;
 use maxscale_core::fact::TraceId;
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_queue::{EnqueueOptions, JobId, Queue, QueueError};
-use maxscale_shard::{Router, Row, Shard, ShardError, Sql, Tx};
+use maxscale_shard::{
+    FreshShard, Freshness, Router, Row, Shard, ShardError, Sql, Tx, TxOptions, Work,
+};
 
 use crate::audio::Analysis;
 use crate::measure::Measure;
@@ -39,6 +41,24 @@ pub struct Track {
     pub job: Id,
     /// What the job found, once it is done.
     pub measured: Option<Measured>,
+}
+
+/// A file that was uploaded, and has no row yet.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "whoever uploads fills it")]
+pub struct Upload<'u> {
+    /// Whose it is.
+    pub user: Id,
+    /// What it is uploaded to.
+    pub project: Id,
+    /// The track's id, which names the object.
+    pub track: Id,
+    /// The name it was uploaded under.
+    pub name: &'u str,
+    /// Where its file is.
+    pub stored: &'u Stored,
+    /// The trace that the job goes on with.
+    pub trace: Option<&'u TraceId>,
 }
 
 /// What a job found out about a track.
@@ -93,45 +113,48 @@ impl Tracks {
         Ok(self.ids.draw(self.router.route(user)?.virtual_shard()))
     }
 
-    /// Stores the row of a file that `user` uploaded and the job that will measure it.
+    /// Stores the row of a file and the job that will measure it, where its user's
+    /// rows lie by now: an upload takes a while.
     ///
     /// # Errors
     ///
     /// Returns [`QueueError`]; unless the database was unreachable, nothing is stored.
     pub async fn create(
         &self,
-        user: Id,
-        project: Id,
-        track: Id,
-        name: &str,
-        stored: &Stored,
-        trace: Option<&TraceId>,
+        freshness: &Freshness,
+        upload: Upload<'_>,
     ) -> Result<JobId, QueueError> {
-        let shard = self.router.shard(user)?;
-        let mut tx = shard.begin().await?;
-        let options = EnqueueOptions::default().trace_id(trace.cloned());
+        let shard = freshness.on(&self.router.shard(upload.user)?);
         let job = Measure {
-            user: user.as_uuid(),
-            project: project.as_uuid(),
-            track: track.as_uuid(),
+            user: upload.user.as_uuid(),
+            project: upload.project.as_uuid(),
+            track: upload.track.as_uuid(),
         };
-        let job = self.queue.enqueue_in(&mut tx, &job, options).await?;
-        let row = INSERT
-            .statement()
-            .bind(shard.id())
-            .bind(project)
-            .bind(track)
-            .bind(name)
-            .bind(stored.url.as_str())
-            .bind(i64::try_from(stored.size).unwrap_or(i64::MAX))
-            .bind(job)
-            .bind(self.clock.now());
-        tx.execute(row).await?;
-        tx.commit().await?;
-        Ok(job)
+        let (queue, job, id) = (&self.queue, &job, shard.id());
+        let now = self.clock.now();
+        let created = shard.write(TxOptions::new(), |tx| {
+            Work::new(async move {
+                let options = EnqueueOptions::default().trace_id(upload.trace.cloned());
+                let job = queue.enqueue_in(tx, job, options).await?;
+                let row = INSERT
+                    .statement()
+                    .bind(id)
+                    .bind(upload.project)
+                    .bind(upload.track)
+                    .bind(upload.name)
+                    .bind(upload.stored.url.as_str())
+                    .bind(i64::try_from(upload.stored.size).unwrap_or(i64::MAX))
+                    .bind(job)
+                    .bind(now);
+                tx.execute(row).await?;
+                Ok::<_, QueueError>(job)
+            })
+        });
+        Ok(created.await?.value)
     }
 
-    /// The track, if it is there. Whether `user` owns the project is not asked.
+    /// The track, if it is there, for who works on it. Whether `user` owns the project
+    /// is not asked.
     ///
     /// # Errors
     ///
@@ -148,13 +171,28 @@ impl Tracks {
         row.map(|row| Track::read(&row)).transpose()
     }
 
-    /// The 100 newest tracks of `project`, which `user` owns.
+    /// The track, if it is there, as its user sees it on `shard`.
     ///
     /// # Errors
     ///
     /// Returns [`ShardError`] when the user's shard cannot be asked.
-    pub async fn list(&self, user: Id, project: Id) -> Result<Vec<Track>, ShardError> {
-        let shard = self.router.shard(user)?;
+    pub async fn see(
+        &self,
+        shard: &FreshShard,
+        project: Id,
+        track: Id,
+    ) -> Result<Option<Track>, ShardError> {
+        let statement = LOAD.statement().bind(shard.id()).bind(project).bind(track);
+        let row = shard.fetch_optional(statement).await?;
+        row.map(|row| Track::read(&row)).transpose()
+    }
+
+    /// The 100 newest tracks of `project`, on the shard of its user.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the user's shard cannot be asked.
+    pub async fn list(&self, shard: &FreshShard, project: Id) -> Result<Vec<Track>, ShardError> {
         let rows = shard
             .fetch_all(LIST.statement().bind(shard.id()).bind(project))
             .await?;

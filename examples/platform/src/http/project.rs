@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
-use maxscale_shard::Shard;
+use maxscale_shard::FreshShard;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ const MAX_TITLE: usize = 200;
 pub(super) async fn create(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<Shard>,
+    Extension(shard): Extension<FreshShard>,
     Body(body): Body<Create>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let title = body.title.trim();
@@ -42,7 +42,7 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<Shard>,
+    Extension(shard): Extension<FreshShard>,
 ) -> Result<Json<Value>, ApiError> {
     let projects = app.projects.list(&shard, principal.user()).await?;
     let projects: Vec<Value> = projects.iter().map(shown).collect();
@@ -52,7 +52,7 @@ pub(super) async fn list(
 pub(super) async fn read(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<Shard>,
+    Extension(shard): Extension<FreshShard>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(id) = path.map_err(path_error)?;
@@ -63,7 +63,7 @@ pub(super) async fn read(
 /// The project that `id` names, if `user` owns it; 404 in any other case.
 pub(super) async fn owned(
     app: &App,
-    shard: &Shard,
+    shard: &FreshShard,
     user: Id,
     id: &str,
 ) -> Result<Project, ApiError> {

@@ -10,7 +10,7 @@ use maxscale_core::fact::TraceId;
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
 use maxscale_queue::{Job as _, JobState};
-use maxscale_shard::Shard;
+use maxscale_shard::FreshShard;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::audio::{self, AudioError, SNIFF_BYTES};
 use crate::measure::Measure;
 use crate::objects::{ObjectsError, Stored};
 use crate::sweep;
-use crate::track::Track;
+use crate::track::{self, Track};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +35,7 @@ const MAX_NAME: usize = 200;
 pub(super) async fn upload(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<Shard>,
+    Extension(shard): Extension<FreshShard>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Upload>, QueryRejection>,
     request: Request,
@@ -52,10 +52,15 @@ pub(super) async fn upload(
     // Stored first: a row never names a file that is not there.
     let key = sweep::key(user, project.id, track);
     let stored = store(&app, &key, request.into_body()).await?;
-    let created = app
-        .tracks
-        .create(user, project.id, track, &name, &stored, trace.as_ref());
-    let job = created.await?;
+    let upload = track::Upload {
+        user,
+        project: project.id,
+        track,
+        name: &name,
+        stored: &stored,
+        trace: trace.as_ref(),
+    };
+    let job = app.tracks.create(shard.freshness(), upload).await?;
     let body = json!({ "track": {
         "id": track.to_string(),
         "name": name,
@@ -68,7 +73,7 @@ pub(super) async fn upload(
 pub(super) async fn read(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<Shard>,
+    Extension(shard): Extension<FreshShard>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path((project, track)) = path.map_err(path_error)?;
@@ -78,7 +83,7 @@ pub(super) async fn read(
     let track: Id = track.parse().map_err(|_| missing())?;
     let track = app
         .tracks
-        .find(user, project.id, track)
+        .see(&shard, project.id, track)
         .await?
         .ok_or_else(missing)?;
     Ok(Json(json!({ "track": shown(&app, user, &track).await? })))
@@ -87,14 +92,14 @@ pub(super) async fn read(
 pub(super) async fn list(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<Shard>,
+    Extension(shard): Extension<FreshShard>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(project) = path.map_err(path_error)?;
     let user = principal.user();
     let project = owned(&app, &shard, user, &project).await?;
     let mut tracks = Vec::new();
-    for track in app.tracks.list(user, project.id).await? {
+    for track in app.tracks.list(&shard, project.id).await? {
         tracks.push(shown(&app, user, &track).await?);
     }
     Ok(Json(json!({ "tracks": tracks })))

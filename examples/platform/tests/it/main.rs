@@ -18,6 +18,7 @@ mod overrides;
 mod prod;
 mod redis_down;
 mod redis_roles;
+mod replicas;
 mod rotation;
 mod servers;
 mod service;

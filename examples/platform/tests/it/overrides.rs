@@ -12,14 +12,14 @@ use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
 use maxscale_core::keys::{KeyRing, Keys, Secret};
 use maxscale_queue::{JobState, Queue, Worker};
 use maxscale_shard::fleet::NodeSpec;
-use maxscale_shard::{Fleet, FleetConfig, NodeId, Target, sql};
+use maxscale_shard::{Fleet, FleetConfig, Freshness, NodeId, Target, sql};
 use maxscale_tests::eventually;
 use platform::measure::Measurer;
 use platform::newest::Newest;
 use platform::objects::Objects;
 use platform::project::Projects;
 use platform::sweep;
-use platform::track::Tracks;
+use platform::track::{Tracks, Upload};
 
 use crate::client::PLUCK;
 
@@ -82,7 +82,7 @@ async fn places(to: impl Fn(&[NodeId]) -> Target) -> Vec<((usize, &'static str),
     let worker = Worker::builder(queue.clone()).register(measurer).start();
     let worker = worker.unwrap();
 
-    let shard = router.shard(user).unwrap();
+    let shard = Freshness::new(clock.clone()).on(&router.shard(user).unwrap());
     let project = projects.create(&shard, user, "Moved").await.unwrap().id;
     assert!(
         projects
@@ -106,7 +106,7 @@ async fn places(to: impl Fn(&[NodeId]) -> Target) -> Vec<((usize, &'static str),
     let job = job.await;
     let status = queue.status_for(user, job.into()).await.unwrap().unwrap();
     assert_eq!(status.state, JobState::Done);
-    assert_eq!(tracks.list(user, project).await.unwrap().len(), 1);
+    assert_eq!(tracks.list(&shard, project).await.unwrap().len(), 1);
     worker.shutdown(LIMIT).await;
 
     let mut found = Vec::new();
@@ -137,7 +137,15 @@ async fn upload(tracks: &Tracks, objects: &Objects, user: Id, project: Id) -> Id
     let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(PLUCK))]);
     let key = sweep::key(user, project, track);
     let stored = objects.put(&key, body, u64::MAX).await.unwrap();
-    let created = tracks.create(user, project, track, "a.wav", &stored, None);
-    created.await.unwrap();
+    let upload = Upload {
+        user,
+        project,
+        track,
+        name: "a.wav",
+        stored: &stored,
+        trace: None,
+    };
+    let freshness = Freshness::new(Clock::system());
+    tracks.create(&freshness, upload).await.unwrap();
     track
 }

@@ -9,9 +9,11 @@ use futures_util::stream;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::Id;
 use maxscale_core::telemetry::Metrics;
+use maxscale_shard::Freshness;
 use platform::assembly::Platform;
 use platform::settings::{self, Settings};
 use platform::sweep;
+use platform::track::Upload;
 
 use crate::client::PLUCK;
 
@@ -34,7 +36,7 @@ async fn platform(data: &Path, objects: &Path) -> (Platform, Id, Id) {
         .accounts
         .sign_up(email, "correct horse battery staple", "Ada");
     let ada = ada.await.unwrap().user.id;
-    let shard = platform.router.shard(ada).unwrap();
+    let shard = Freshness::new(Clock::system()).on(&platform.router.shard(ada).unwrap());
     let project = app.projects.create(&shard, ada, "Swept").await.unwrap().id;
     (platform, ada, project)
 }
@@ -54,10 +56,16 @@ async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
         let key = sweep::key(user, project, track);
         let stored = app.objects.put(&key, body, u64::MAX).await.unwrap();
         if with_row {
-            let created = app
-                .tracks
-                .create(user, project, track, "a.wav", &stored, None);
-            created.await.unwrap();
+            let upload = Upload {
+                user,
+                project,
+                track,
+                name: "a.wav",
+                stored: &stored,
+                trace: None,
+            };
+            let freshness = Freshness::new(Clock::system());
+            app.tracks.create(&freshness, upload).await.unwrap();
         }
         (stored.url, ours.join(key))
     };
