@@ -7,6 +7,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "capacity")]
+pub mod capacity;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;

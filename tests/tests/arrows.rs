@@ -78,7 +78,14 @@ const GROUND: &[&str] = &[
 ];
 
 /// What stands on the ground and on `redis`, each for itself.
-const PILLARS: &[&str] = &["health", "limit", "resilience", "serve", "telemetry"];
+const PILLARS: &[&str] = &[
+    "capacity",
+    "health",
+    "limit",
+    "resilience",
+    "serve",
+    "telemetry",
+];
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Package {
