@@ -273,7 +273,7 @@ impl Accounts {
     }
 
     /// Whose email is whose. What a crash left half-way there is ended by
-    /// [`Claims::tend`], which a service runs in the background.
+    /// [`Recovery`](maxscale_shard::Recovery), which a service runs in the background.
     pub fn emails(&self) -> &Claims {
         &self.0.emails
     }

@@ -48,7 +48,8 @@ use crate::error::ShardError;
 use crate::router::{Router, Shard};
 use crate::sql::{Row, Sql, Statement, Tx};
 
-pub use reconcile::{ClaimCounts, Reconciled};
+pub(crate) use reconcile::ClaimCounts;
+pub use reconcile::Reconciled;
 
 use settle::State;
 use statement::{CONFIRM, FIND, LOOK, MARK, RELEASE, RESERVE};

@@ -24,6 +24,7 @@ mod keyspace;
 pub mod layer;
 mod migrate;
 mod random;
+mod recovery;
 pub mod registry;
 pub mod residency;
 mod router;
@@ -35,7 +36,7 @@ mod topology;
 pub mod two_phase;
 mod vindex;
 
-pub use claim::{Claim, ClaimCounts, ClaimError, Claims, Reconciled};
+pub use claim::{Claim, ClaimError, Claims, Reconciled};
 pub use database::{Database, DatabaseOptions, Failure, Health, KnownDown};
 pub use engine::capabilities::{Capabilities, Product};
 pub use error::ShardError;
@@ -44,6 +45,7 @@ pub use freshness::{FreshShard, Freshness, FreshnessError};
 pub use key::{Key, KeyError};
 pub use keyspace::{Keyspace, KeyspaceError};
 pub use migrate::{Migration, MigrationSet};
+pub use recovery::{Recovering, Recovery};
 pub use router::{
     Endpoint, Explanation, Node, ReadPolicy, ReloadError, Role, Route, Router, Shard, Why,
     WritesRefused,

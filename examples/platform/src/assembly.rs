@@ -20,7 +20,7 @@ use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec, Waves};
 use maxscale_shard::layer::{FreshnessCookie, FreshnessLayer};
 use maxscale_shard::residency::Residency;
 use maxscale_shard::telemetry::Telemetry;
-use maxscale_shard::{ClaimCounts, Claims, Fleet, FleetConfig, Router, sql};
+use maxscale_shard::{Claims, Fleet, FleetConfig, Recovering, Recovery, Router, sql};
 use tokio::task::JoinHandle;
 
 use crate::folder::DataFolder;
@@ -60,7 +60,7 @@ pub struct Platform {
     worker: Option<Worker>,
     redis: RedisHandles,
     sweeper: JoinHandle<()>,
-    tender: JoinHandle<()>,
+    recovering: Recovering,
     // Held to the end: another process may take the folder only then.
     folder: Option<DataFolder>,
 }
@@ -122,7 +122,7 @@ impl Platform {
             freshness: freshness(settings, &keys, clock.clone()),
             limits: limits(&redis, &keys, clock.clone()),
             health: health(&fleet, &redis, &objects, meter),
-            tender: tokio::spawn(tend(accounts.emails().clone(), meter)),
+            recovering: recover(&router, &accounts, meter),
             sweeper: tokio::spawn(sweep::run(
                 objects,
                 tracks,
@@ -143,10 +143,10 @@ impl Platform {
     /// Hands jobs back, and closes what was opened.
     pub async fn close(mut self, grace: std::time::Duration) {
         self.sweeper.abort();
-        self.tender.abort();
         if let Some(worker) = self.worker.take() {
             worker.shutdown(grace).await;
         }
+        self.recovering.shutdown(grace).await;
         self.health.shutdown();
         self.redis.close().await;
         self.fleet.close().await;
@@ -160,9 +160,12 @@ impl Platform {
 }
 
 /// Ends what a crash left half-way of a sign-up, also if nobody asks for the email.
-fn tend(emails: Claims, meter: &Meter) -> impl Future<Output = ()> + use<> {
-    let counts = ClaimCounts::register(meter, "email");
-    async move { emails.tend(Claims::DEFAULT_LEASE, &counts).await }
+fn recover(router: &Router, accounts: &Accounts, meter: &Meter) -> Recovering {
+    Recovery::new(router.clone())
+        .claims(accounts.emails().clone())
+        .every(Claims::DEFAULT_LEASE)
+        .meter(meter)
+        .start()
 }
 
 /// What an operator may do about migrations.

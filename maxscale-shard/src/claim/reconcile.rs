@@ -5,7 +5,6 @@ use std::time::Duration;
 use maxscale_core::Chain;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::meter::{HotCounter, HotLevel, Meter, Metric};
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::settle::State;
@@ -33,9 +32,9 @@ pub struct Reconciled {
     pub forgotten: u64,
 }
 
-/// Counts what a reconciler does.
+/// Counts what passes do for claims of one kind.
 #[derive(Clone, Debug)]
-pub struct ClaimCounts {
+pub(crate) struct ClaimCounts {
     confirmed: HotCounter,
     freed: HotCounter,
     released: HotCounter,
@@ -60,9 +59,7 @@ const BATCH: u32 = 500;
 // === impl ClaimCounts ===
 
 impl ClaimCounts {
-    /// Registers `maxscale.shard.claims.ended`, by outcome, and
-    /// `maxscale.shard.claims.dangling` for the claims of one kind.
-    pub fn register(meter: &Meter, kind: &str) -> Self {
+    fn register(meter: &Meter, kind: &str) -> Self {
         let ended =
             |outcome| HotCounter::register(meter, ENDED, &[("kind", kind), ("outcome", outcome)]);
         Self {
@@ -72,12 +69,21 @@ impl ClaimCounts {
             dangling: HotLevel::register(meter, DANGLING, &[("kind", kind)]),
         }
     }
+
+    /// A pass over all nodes ended.
+    pub(crate) fn passed(&self, all: &Reconciled) {
+        self.confirmed.add(all.confirmed);
+        self.freed.add(all.freed);
+        self.released.add(all.released);
+        let now = i64::try_from(all.dangling).unwrap_or(i64::MAX);
+        self.dangling.add(now - self.dangling.get());
+    }
 }
 
 // === impl Reconciled ===
 
 impl Reconciled {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.dangling += other.dangling;
         self.oldest = self.oldest.max(other.oldest);
         self.confirmed += other.confirmed;
@@ -97,28 +103,9 @@ impl Reconciled {
 // === impl Claims ===
 
 impl Claims {
-    /// Reconciles all nodes again and again, until dropped. Several processes may
-    /// do so at once.
-    pub async fn tend(&self, every: Duration, counts: &ClaimCounts) {
-        let mut before = 0;
-        loop {
-            let mut all = Reconciled::default();
-            for node in self.router.nodes().iter().filter(|node| node.is_ready()) {
-                match self.reconcile(node).await {
-                    Ok(done) => all.add(done),
-                    Err(error) => {
-                        tracing::debug!(node = %node.id(), error = %Chain(&error), "claims stay as they are for now");
-                    }
-                }
-            }
-            counts.confirmed.add(all.confirmed);
-            counts.freed.add(all.freed);
-            counts.released.add(all.released);
-            let now = i64::try_from(all.dangling).unwrap_or(i64::MAX);
-            counts.dangling.add(now - before);
-            before = now;
-            sleep(every).await;
-        }
+    /// What passes count of claims of this kind.
+    pub(crate) fn counts(&self, meter: &Meter) -> ClaimCounts {
+        ClaimCounts::register(meter, self.kind)
     }
 
     /// Ends what was left half-way on `node`: reservations that ran out, releases

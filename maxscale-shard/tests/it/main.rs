@@ -49,6 +49,7 @@ mod monotonic;
 mod moving;
 mod pool;
 mod promoted;
+mod recovery;
 mod registry;
 mod replicas;
 mod residency;

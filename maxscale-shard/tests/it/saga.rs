@@ -1,7 +1,7 @@
 //! Sagas that are refused, dropped, killed and driven by several at once.
 
 mod killed;
-mod purses;
+pub(crate) mod purses;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
