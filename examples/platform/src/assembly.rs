@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_auth::session::SqlSessions;
 use maxscale_auth::{Accounts, CookiePolicy, PasswordPool, PasswordPoolConfig, SessionLayer};
@@ -140,20 +141,18 @@ impl Platform {
         })
     }
 
-    /// Hands jobs back, and closes what was opened.
-    pub async fn close(mut self, grace: std::time::Duration) {
+    /// Closes what was opened.
+    pub async fn close(self) {
         self.sweeper.abort();
-        if let Some(worker) = self.worker.take() {
-            worker.shutdown(grace).await;
-        }
-        self.recovering.shutdown(grace).await;
+        // What its passes leave half-way is found by the next process's.
+        drop(self.recovering);
         self.health.shutdown();
         self.redis.close().await;
         self.fleet.close().await;
         drop(self.folder);
     }
 
-    /// Takes the worker out, so that it can stop while requests still run.
+    /// Takes the worker out, so that it can end while requests still run.
     pub const fn take_worker(&mut self) -> Option<Worker> {
         self.worker.take()
     }
@@ -340,6 +339,24 @@ fn check(settings: &Settings) -> Result<(), StartError> {
             allowed: "longer than 0s, or no request could be answered",
         });
     }
+    if settings.connections == 0 {
+        return Err(StartError::Bounds {
+            key: "http.connections",
+            allowed: "at least 1",
+        });
+    }
+    if settings.stop_wait > settings.grace {
+        return Err(StartError::Bounds {
+            key: "shutdown.wait",
+            allowed: "at most shutdown.grace, of which it is a part",
+        });
+    }
+    if settings.grace > LONGEST_GRACE {
+        return Err(StartError::Bounds {
+            key: "shutdown.grace",
+            allowed: "at most 1h",
+        });
+    }
     if settings.workers > MAX_WORKERS {
         return Err(StartError::Bounds {
             key: "worker.concurrency",
@@ -351,6 +368,9 @@ fn check(settings: &Settings) -> Result<(), StartError> {
 
 /// Each job at once may hold a connection; more is a slip of the keyboard.
 const MAX_WORKERS: usize = 1024;
+
+/// Whoever stops the process kills it long before.
+const LONGEST_GRACE: Duration = Duration::from_secs(3_600);
 
 fn migrate_mode(settings: &Settings) -> Migrate {
     match settings.migrate.as_str() {

@@ -8,6 +8,7 @@
 pub mod assembly;
 pub mod audio;
 pub mod banner;
+pub mod capacity;
 pub mod folder;
 pub mod http;
 pub mod keyring;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use maxscale_core::config::Explanation;
+use maxscale_core::serve::Stop;
 use maxscale_core::telemetry::{self, Format, Metrics, TelemetryConfig};
 use maxscale_shard::NodeId;
 use maxscale_shard::fleet::Waves;
@@ -16,8 +17,6 @@ use platform::banner::Banner;
 use platform::serve::{Listeners, serve};
 use platform::settings::{self, Settings};
 use platform::start::StartError;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 /// A service for creators on the maxscale crates.
 #[derive(Debug, Parser)]
@@ -135,7 +134,7 @@ fn main() -> ExitCode {
     let mut args = Args::parse();
     let command = args.command.take().unwrap_or(Command::Serve);
     match run(args, command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(text) => {
             // Nothing is left to tell it to if that fails too.
             let _ = writeln!(std::io::stderr(), "{text}");
@@ -144,19 +143,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, command: Command) -> Result<(), String> {
+fn run(args: Args, command: Command) -> Result<ExitCode, String> {
     if let Command::Config {
         what: Some(Listing::Reference),
     } = command
     {
         let page = settings::reference().map_err(|error| error.to_string())?;
-        return print(page.trim_end());
+        return print(page.trim_end()).map(|()| ExitCode::SUCCESS);
     }
     let set: Result<Vec<_>, _> = (1..).zip(&args.set).map(pair).collect();
     let config = settings::load(args.config, set?).map_err(|error| error.to_string())?;
     let settings = Settings::read(&config).map_err(|error| error.explanation().to_string())?;
     if matches!(command, Command::Config { .. }) {
-        return print(&config.to_string());
+        return print(&config.to_string()).map(|()| ExitCode::SUCCESS);
     }
     let insecure = settings::insecure(&config, &settings);
     if !insecure.is_empty() {
@@ -179,7 +178,10 @@ fn run(args: Args, command: Command) -> Result<(), String> {
     })?;
     let done = runtime.block_on(async {
         match command {
-            Command::Migrate { how, what } => migrate(&settings, how.command(what)).await,
+            Command::Migrate { how, what } => {
+                migrate(&settings, how.command(what)).await?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Map { what } => {
                 let command = match what {
                     Some(MapChange::Lift) => MapCommand::Lift,
@@ -188,7 +190,7 @@ fn run(args: Args, command: Command) -> Result<(), String> {
                 let told = assembly::map(&settings, command).await?;
                 // A closed standard output is nobody who would read it.
                 let _ = print(&told);
-                Ok(())
+                Ok(ExitCode::SUCCESS)
             }
             _ => start(&settings).await,
         }
@@ -213,16 +215,17 @@ async fn migrate(settings: &Settings, command: MigrateCommand) -> Result<(), Sta
 /// How long threads may take to come back when all else has ended.
 const LAST_THREADS: Duration = Duration::from_millis(500);
 
-async fn start(settings: &Settings) -> Result<(), StartError> {
+async fn start(settings: &Settings) -> Result<ExitCode, StartError> {
     // From the first line on: a stop during the start must not be missed.
-    let stop = stop_on_signal().map_err(|error| StartError::Assemble(error.into()))?;
+    let stop = Stop::new();
     let failed = |error: std::io::Error| StartError::Assemble(error.into());
+    stop.on_signals().map_err(failed)?;
     let listeners = Listeners::bind(settings).await?;
     let metrics = Metrics::new();
     let meter = metrics.meter("platform");
     let platform = tokio::select! {
         platform = Platform::assemble(settings, &meter) => platform?,
-        () = stopped(stop.clone()) => return Ok(()),
+        _ = stop.asked() => return Ok(ExitCode::SUCCESS),
     };
     let main = listeners.address().map_err(failed)?;
     let banner = Banner {
@@ -233,36 +236,13 @@ async fn start(settings: &Settings) -> Result<(), StartError> {
     // A closed standard output is no reason not to serve.
     let _ = print(&banner.to_string());
     tracing::info!(%main, "serving");
-    serve(platform, listeners, &metrics, settings, stop)
-        .await
-        .map_err(failed)
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone stops as well.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Turns true on the first SIGTERM or SIGINT; a second one ends the process.
-fn stop_on_signal() -> std::io::Result<watch::Receiver<bool>> {
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let (send, stop) = watch::channel(false);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-            if send.send_replace(true) {
-                tracing::warn!("second signal: ending at once");
-                std::process::exit(1);
-            }
-        }
-    });
-    Ok(stop)
+    let ended = serve(platform, listeners, &metrics, settings, &stop).await?;
+    // What was cut was cut in order; a second signal is like a kill.
+    Ok(if ended.at_once {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn log_config(settings: &Settings) -> TelemetryConfig {

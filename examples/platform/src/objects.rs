@@ -21,7 +21,7 @@ mod key;
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
@@ -100,6 +100,11 @@ impl Objects {
             Ok(Self { root, store })
         })
         .await
+    }
+
+    /// The folder they are in.
+    pub fn folder(&self) -> &Path {
+        &self.root
     }
 
     /// Whether the folder is there, for a health check.

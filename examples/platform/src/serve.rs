@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  SIGTERM ─ /readyz 503 ─ stop accepting ─ requests end ──┬─ close ─ exit
-//!                        └ worker: claims no more, ends or hands back
+//!          └ worker: claims no more, ends or hands back ───┘
 //! ```
 //!
 //! A second signal ends the process at once.
@@ -17,15 +17,16 @@ use axum::middleware::{from_fn, map_request};
 use maxscale_core::fact::{ClientIp, Subject};
 use maxscale_core::limit::{ByClientIp, LimitKey as _, LimitLayer};
 use maxscale_core::resilience::DeadlineLayer;
+use maxscale_core::serve::{Ended, ServeError, Server, Serving, Stop};
 use maxscale_core::telemetry::Metrics;
 use maxscale_core::{health, telemetry};
 use maxscale_shard::layer::{BySubject, RouteLayer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tower::ServiceBuilder;
 
 use crate::assembly::Platform;
+use crate::capacity;
 use crate::http;
 use crate::settings::Settings;
 use crate::start::StartError;
@@ -91,85 +92,60 @@ impl Listeners {
     }
 }
 
-/// Serves until `stop` changes, then ends within the settings' grace.
+/// Serves until `stop` is asked, then ends within the settings' grace and
+/// [`Serving::DEFAULT_RESERVE`].
 ///
 /// # Errors
 ///
-/// Returns the listener's error.
+/// Returns [`StartError`] for settings that cannot be.
 pub async fn serve(
     mut platform: Platform,
     listeners: Listeners,
     metrics: &Metrics,
     settings: &Settings,
-    stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let own = listeners.admin.is_some();
+    stop: &Stop,
+) -> Result<Ended, StartError> {
+    let failed = |error: ServeError| StartError::Assemble(error.into());
+    let meter = metrics.meter("platform");
     let admin = admin_routes(&platform, metrics);
     let mut router = routes(&platform, metrics, settings);
-    if !own {
+    if listeners.admin.is_none() {
         // Last is the one whose answer to unknown paths stays.
         router = admin.clone().merge(router);
     }
-    let main = axum::serve(
-        listeners.main,
-        router.into_make_service_with_connect_info::<SocketAddr>(),
-    )
-    .with_graceful_shutdown(stopped(stop.clone()));
-    let mut main = tokio::spawn(main.into_future());
-    // Whoever watches the end sees it until there is nothing more to see.
-    let (end, ended) = watch::channel(false);
-    let admin = listeners.admin.map(|listener| {
-        let served = axum::serve(listener, admin).with_graceful_shutdown(stopped(ended));
-        tokio::spawn(served.into_future())
-    });
-
-    tokio::select! {
-        // First: a server without connections ends with the stop at once.
-        biased;
-        () = stopped(stop) => {}
-        ended = &mut main => return ended.unwrap_or_else(|join| Err(io::Error::other(join))),
+    let main = Server::builder("main", listeners.main, router)
+        .connections(settings.connections)
+        .meter(&meter)
+        .build()
+        .map_err(failed)?;
+    // Watched as long as this function runs.
+    let folder = platform.app.objects.folder();
+    let _capacity = capacity::watch(folder, main.connections(), &meter)
+        .map_err(|error| StartError::Assemble(error.into()))?;
+    let mut serving = Serving::builder()
+        .server(main)
+        .budget(settings.grace + RESERVE)
+        .reserve(RESERVE)
+        .wait(settings.stop_wait);
+    if let Some(listener) = listeners.admin {
+        // Whoever watches the end sees it until there is nothing more to see.
+        let admin = Server::builder("admin", listener, admin).meter(&meter);
+        serving = serving.last(admin.build().map_err(failed)?);
     }
-    platform.health.set_draining();
-    tracing::info!("stopping: no new connections, requests end, jobs are handed back");
-    let worker = platform.take_worker();
-    let drain = async {
-        if let Some(worker) = worker
-            && timeout(settings.grace + HAND_BACK, worker.shutdown(settings.grace))
-                .await
-                .is_err()
-        {
-            tracing::warn!("not every job could be handed back; their leases will run out");
-        }
-    };
-    let (drained, ()) = tokio::join!(timeout(settings.grace, main), drain);
-    if drained.is_err() {
-        // They end with the runtime; until then some still find an answer.
-        tracing::warn!("some requests did not end in time and are cut off");
+    if let Some(worker) = platform.take_worker() {
+        serving = serving.on_stop("jobs", move |until| {
+            worker.shutdown(until.saturating_duration_since(Instant::now()))
+        });
     }
-    end.send_replace(true);
-    let close = async {
-        if let Some(admin) = admin {
-            let _ = admin.await;
-        }
-        platform.close(Duration::ZERO).await;
-    };
-    if timeout(CLOSE, close).await.is_err() {
-        tracing::warn!("some connections did not close in time");
-    }
-    tracing::info!("stopped");
-    Ok(())
+    let health = platform.health.clone();
+    let serving = serving
+        .not_ready(move || health.set_draining())
+        .on_flush("connections", platform.close());
+    Ok(serving.build().map_err(failed)?.run(stop).await)
 }
 
-/// How long jobs may take to be handed back, after the grace.
-const HAND_BACK: Duration = Duration::from_millis(2_500);
-/// How long connections may take to close, after that. A request that was not
-/// finished may hold one for as long as it likes.
-const CLOSE: Duration = Duration::from_secs(1);
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone stops as well.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
+/// What the end has beside the grace, to hand back and to close.
+const RESERVE: Duration = Serving::DEFAULT_RESERVE;
 
 fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router {
     let meter = metrics.meter("platform");

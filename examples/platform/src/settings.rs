@@ -31,6 +31,8 @@ pub struct Settings {
     pub tls: bool,
     /// The longest a request may take.
     pub deadline: Duration,
+    /// Connections at once.
+    pub connections: u32,
     /// The largest upload, in bytes.
     pub upload_limit: u64,
     /// The folder of the embedded databases, and of objects unless set otherwise.
@@ -65,6 +67,8 @@ pub struct Settings {
     pub wait: Duration,
     /// How long the end waits for requests and jobs.
     pub grace: Duration,
+    /// How much of that passes before connections are no longer accepted.
+    pub stop_wait: Duration,
     /// Requests per minute of one user, or of one address that is not logged in.
     pub per_minute: u32,
     /// Attempts to sign up or log in per minute of one address.
@@ -86,6 +90,18 @@ fn map_copy(config: &Config, data: &Path) -> Result<Option<PathBuf>, ConfigError
     }
     let chosen = config.profile() == Profile::Dev || config.is_configured("data.dir");
     Ok(chosen.then(|| data.join("shard-map")))
+}
+
+/// Balancers ask every second or so; nobody waits for them at a developer's desk.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+
+fn stop_wait(config: &Config, grace: Duration) -> Result<Duration, ConfigError> {
+    let chosen: Option<Duration> = config.get("shutdown.wait")?;
+    Ok(match (chosen, config.profile()) {
+        (Some(chosen), _) => chosen,
+        (None, Profile::Prod) => STOP_WAIT.min(grace),
+        (None, Profile::Dev) => Duration::ZERO,
+    })
 }
 
 impl fmt::Debug for Settings {
@@ -114,6 +130,7 @@ impl Settings {
         let objects = config.get::<Option<String>>("objects.url")?;
         let public = config.get::<Option<String>>("http.public_url")?;
         let others = config.get::<Option<Vec<Secret>>>("keys.others")?;
+        let grace = config.get("shutdown.grace")?;
         Ok(Self {
             profile: config.profile(),
             listen: config.get("http.listen")?,
@@ -121,6 +138,7 @@ impl Settings {
             admin_listen: config.get("admin.listen")?,
             tls: public.is_some_and(|url| url.starts_with("https://")),
             deadline: config.get("http.deadline")?,
+            connections: config.get("http.connections")?,
             upload_limit: config.get("http.upload_limit")?,
             objects: objects.unwrap_or_else(|| format!("file://{}/objects", data.display())),
             map_copy: map_copy(config, &data)?,
@@ -137,7 +155,8 @@ impl Settings {
             other_secrets: others.unwrap_or_default(),
             migrate: config.get("migrate")?,
             wait: config.get("startup.wait")?,
-            grace: config.get("shutdown.grace")?,
+            stop_wait: stop_wait(config, grace)?,
+            grace,
             per_minute: config.get("limits.per_minute")?,
             logins_per_minute: config.get("limits.logins_per_minute")?,
             workers: config.get("worker.concurrency")?,

@@ -67,6 +67,12 @@ fn traffic() -> Vec<Setting> {
             "The longest a request may take; an upload may take ten times as long.",
         )
         .default("10s"),
+        Setting::new(
+            "http.connections",
+            Kind::Integer,
+            "Connections at once, at least 1; one more waits until another ends.",
+        )
+        .default("10000"),
         Setting::new("http.upload_limit", Kind::Size, "The largest upload.").default("64MiB"),
         Setting::new(
             "admin.listen",
@@ -192,9 +198,14 @@ fn work() -> Vec<Setting> {
         Setting::new(
             "shutdown.grace",
             Kind::Duration,
-            "How long the end waits for requests and jobs.",
+            "How long the end waits for requests and jobs. Three more seconds are for handing back and closing.",
         )
         .default("25s"),
+        Setting::new(
+            "shutdown.wait",
+            Kind::Duration,
+            "How long connections are still accepted after SIGTERM while `/readyz` already says no; a part of `shutdown.grace`. Unset: 3s in `prod`, and 0s in `dev`.",
+        ),
         Setting::new(
             "worker.concurrency",
             Kind::Integer,

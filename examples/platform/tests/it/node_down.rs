@@ -83,6 +83,7 @@ async fn users_of_the_other_node_notice_nothing_of_one_that_is_killed() {
     let refused = sign_ups(&service).await;
     let health = service.check_is("node-2", "down", LIMIT).await;
     assert_eq!(health["status"], "degraded", "{health}");
+    service.assert_alive_and_ready().await;
 
     nodes.servers[1].restart().await;
     load.more(1).await;

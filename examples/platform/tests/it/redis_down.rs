@@ -51,7 +51,7 @@ async fn requests_go_on(
     harm(&servers.redis).await;
     let health = service.check_is("redis", "down", LIMIT).await;
     assert_eq!(health["status"], "degraded", "{health}");
-    assert_eq!(service.client().get("/readyz").await.status, 200);
+    service.assert_alive_and_ready().await;
     load.more(5).await;
 
     heal(&servers.redis).await;

@@ -74,6 +74,13 @@ impl Service {
         .await
     }
 
+    /// Asserts that nobody would restart the process, nor send requests elsewhere.
+    pub(crate) async fn assert_alive_and_ready(&self) {
+        for probe in ["/livez", "/readyz", "/startupz"] {
+            assert_eq!(self.client().get(probe).await.status, 200, "{probe}");
+        }
+    }
+
     /// A client without a session.
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.base)

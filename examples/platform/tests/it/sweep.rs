@@ -103,7 +103,7 @@ async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
         "a running upload's object is gone"
     );
     assert!(!stale_file.exists() && foreign_file.exists());
-    platform.close(Duration::ZERO).await;
+    platform.close().await;
 }
 
 /// To databases that do not know them, all objects look like orphans.
@@ -124,8 +124,8 @@ async fn sweep_leaves_the_objects_of_other_databases_alone() {
 
     assert_eq!(removed, 0);
     assert!(theirs.app.objects.open(&stored.url).await.is_ok());
-    theirs.close(Duration::ZERO).await;
-    ours.close(Duration::ZERO).await;
+    theirs.close().await;
+    ours.close().await;
 }
 
 fn age(file: &Path, by: Duration) {
