@@ -97,10 +97,11 @@ async fn of_two_changes_of_one_map_the_first_has_won(engine: Engine) {
     let nodes = Nodes::fresh(engine, 1).await;
     let fleet = std::sync::Arc::new(open(nodes.config().poll(SOON)).await);
     for round in 0..5 {
+        // All of the same map, before the first of them changes it.
+        let next = [0, 1, 2, 3].map(|n| diverted(&fleet, &format!("tenant-{round}-{n}")));
         let mut changes = JoinSet::new();
-        for tenant in 0..4 {
+        for next in next {
             let fleet = fleet.clone();
-            let next = diverted(&fleet, &format!("tenant-{round}-{tenant}"));
             changes.spawn(async move { fleet.change(next).await });
         }
         let told = changes.join_all().await;
