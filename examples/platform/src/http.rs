@@ -1,6 +1,7 @@
 //! The platform over HTTP: routes, bodies, and one form of error.
 
 mod account;
+mod events;
 mod linger;
 mod newest;
 mod project;
@@ -89,6 +90,10 @@ pub fn routes() -> Router<App> {
         .route("/v1/projects/{project}", get(project::read))
         .route("/v1/projects/{project}/tracks", get(track::list))
         .route("/v1/projects/{project}/tracks/{track}", get(track::read))
+        .route(
+            "/v1/projects/{project}/tracks/{track}/events",
+            get(events::watch),
+        )
         .layer(DefaultBodyLimit::max(JSON_LIMIT))
 }
 

@@ -153,7 +153,7 @@ async fn store(app: &App, key: &str, body: Body) -> Result<Stored, ApiError> {
 
 const GAVE_UP: &str = "it could not be measured, and it was tried often";
 
-async fn shown(app: &App, user: Id, track: &Track) -> Result<Value, ApiError> {
+pub(super) async fn shown(app: &App, user: Id, track: &Track) -> Result<Value, ApiError> {
     let mut body = json!({ "id": track.id.to_string(), "name": track.name });
     if let Some(measured) = &track.measured {
         body["state"] = "done".into();

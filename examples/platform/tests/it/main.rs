@@ -24,6 +24,7 @@ mod servers;
 mod service;
 mod start_errors;
 mod starts;
+mod streams;
 mod sweep;
 mod terminate;
 mod two_nodes;

@@ -127,6 +127,29 @@ impl Wire {
         }
     }
 
+    /// Takes what is received up to the end of `text`, as long as it takes; None if
+    /// the connection ends before.
+    pub(crate) async fn until(&mut self, text: &str) -> Option<String> {
+        let text = text.as_bytes();
+        loop {
+            let found = self.received.windows(text.len()).position(|w| w == text);
+            if let Some(at) = found {
+                let whole: Vec<u8> = self.received.drain(..at + text.len()).collect();
+                return Some(String::from_utf8_lossy(&whole).into_owned());
+            }
+            match self.read(4_096).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Takes what is received up to the connection's end.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        while self.read(4_096).await.is_ok_and(|count| count > 0) {}
+        std::mem::take(&mut self.received)
+    }
+
     /// Reads once, up to `most` bytes; 0 is the connection's end.
     pub(crate) async fn read(&mut self, most: usize) -> io::Result<usize> {
         let mut piece = vec![0; most];
