@@ -1,5 +1,4 @@
-use maxscale_core::meter::{HotCounter, Metric};
-use opentelemetry::metrics::Meter;
+use maxscale_core::meter::{HotCounter, Meter, Metric};
 
 const HITS: Metric = Metric::new(
     "maxscale.cache.hits",

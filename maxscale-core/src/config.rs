@@ -21,6 +21,11 @@
 //! | `MAXSCALE__REDIS__URL_FILE=/run/secrets/redis` | `redis.url` is the file's text without the newline at its end; for URLs, secrets and lists |
 //! | `RUST_LOG=debug` | `log.filter`, if the schema has such a text |
 //! | `NO_COLOR=1` | `log.color = false`, if the schema has such a Bool |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | `otel.endpoint`, if the schema has such a URL |
+//! | `OTEL_EXPORTER_OTLP_HEADERS` | `otel.headers`, if the schema has such secrets |
+//! | `OTEL_RESOURCE_ATTRIBUTES` | `otel.attributes`, if the schema has such a list |
+//! | `OTEL_SERVICE_NAME` | `otel.service`, if the schema has such a text |
+//! | `OTEL_TRACES_SAMPLER_ARG` | `otel.share`, if the schema has such a text |
 //!
 //! ```
 //! use std::time::Duration;

@@ -3,6 +3,9 @@
 //! Each layer adds one typed fact. A layer that misses a fact answers with an
 //! error that names the layer to add.
 
+mod network;
+mod trace;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +13,9 @@ use std::time::Duration;
 
 use http::Request;
 use tokio::time::Instant;
+
+pub use network::{Network, NetworkError, Networks};
+pub use trace::{SpanId, TraceContext, TraceId};
 
 /// What carries facts from layer to layer: an HTTP or gRPC request, or a job.
 ///
@@ -36,10 +42,6 @@ pub struct VirtualShard(u32);
 /// Names one request in logs and answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(Arc<str>);
-
-/// Names the trace that a request belongs to: 32 lower-case hex digits (W3C).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TraceId(Arc<str>);
 
 /// When the caller stops waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,27 +129,6 @@ impl RequestId {
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=Self::MAX_LEN).contains(&text.len());
         (fits && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(text.into()))
-    }
-
-    /// The id's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-// === impl TraceId ===
-
-impl TraceId {
-    /// Takes `text` if it is 32 lower-case hex digits and not all zero.
-    pub fn new(text: &str) -> Option<Self> {
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        (text.len() == 32 && text.bytes().all(hex) && text.bytes().any(|b| b != b'0'))
-            .then(|| Self(text.into()))
-    }
-
-    /// The trace whose id is `number`; `None` for zero, which W3C forbids.
-    pub fn from_number(number: u128) -> Option<Self> {
-        (number != 0).then(|| Self(format!("{number:032x}").into()))
     }
 
     /// The id's text.

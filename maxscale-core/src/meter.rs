@@ -1,20 +1,40 @@
 //! Counting without slowing down what is counted.
 //!
 //! A [`HotCounter`] is one atomic that an observable OpenTelemetry instrument
-//! reads when somebody scrapes. The [`Meter`] is always passed in; nothing here
+//! reads when somebody scrapes; a [`HotHistogram`] is a few of them. The [`Meter`] is always passed in; nothing here
 //! knows who reads it. Labels are fixed when an instrument is registered, so a
 //! request can never add a series.
 //!
 //! Readers of instruments run inside a scrape: they must not block and must not
 //! register instruments.
 
+#[cfg_attr(
+    not(feature = "telemetry"),
+    expect(dead_code, reason = "what only a registry of ours reads")
+)]
+mod histogram;
+pub mod span;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::InstrumentProvider;
-pub use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{self, InstrumentProvider};
+
+pub(crate) use histogram::Histograms;
+#[cfg(feature = "telemetry")]
+pub(crate) use histogram::{Exemplar, Family};
+pub use histogram::{HotHistogram, HotHistograms};
+
+/// Where instruments are registered: [`Metrics`](crate::telemetry::Metrics)' own,
+/// or any meter of OpenTelemetry. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    otel: metrics::Meter,
+    /// Of a meter that is not ours the SDK keeps them, without exemplars.
+    histograms: Option<Histograms>,
+}
 
 /// What an instrument is called, and what it counts.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +55,12 @@ pub mod label {
     pub const ROUTE: &str = "http.route";
     /// The HTTP status code.
     pub const STATUS: &str = "http.response.status_code";
+    /// The gRPC method, as `package.Service/Method`.
+    pub const RPC_METHOD: &str = "rpc.method";
+    /// The gRPC status, as in `DEADLINE_EXCEEDED`.
+    pub const RPC_STATUS: &str = "rpc.response.status_code";
+    /// Which kind of remote procedure call it is.
+    pub const RPC_SYSTEM: &str = "rpc.system.name";
     /// The value that stands for all values outside a closed set.
     pub const OTHER: &str = "_OTHER";
 }
@@ -44,6 +70,13 @@ pub const HTTP_SERVER_REQUEST_DURATION: Metric = Metric::new(
     "http.server.request.duration",
     "s",
     "Time from a request's head to the last frame of its answer.",
+);
+
+/// How long gRPC calls take, until the trailers of the answer.
+pub const RPC_SERVER_CALL_DURATION: Metric = Metric::new(
+    "rpc.server.call.duration",
+    "s",
+    "Time from a call's head to its answer's trailers.",
 );
 
 /// How many HTTP requests are being answered.
@@ -72,7 +105,7 @@ pub fn nowhere() -> Meter {
     struct Nowhere;
     impl InstrumentProvider for Nowhere {}
 
-    Meter::new(Arc::new(Nowhere))
+    metrics::Meter::new(Arc::new(Nowhere)).into()
 }
 
 /// Registers a gauge that asks `read` at each scrape.
@@ -87,7 +120,7 @@ pub fn gauge(
     read: impl Fn() -> Option<f64> + Send + Sync + 'static,
 ) {
     let labels = key_values(labels);
-    meter
+    (meter.otel)
         .f64_observable_gauge(metric.name)
         .with_unit(metric.unit)
         .with_description(metric.description)
@@ -104,6 +137,32 @@ fn key_values(labels: &[Label<'_>]) -> Vec<KeyValue> {
         .iter()
         .map(|&(key, value)| KeyValue::new(key, Cow::<'static, str>::Owned(value.to_owned())))
         .collect()
+}
+
+// === impl Meter ===
+
+impl Meter {
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn ours(otel: metrics::Meter, histograms: Histograms) -> Self {
+        Self {
+            otel,
+            histograms: Some(histograms),
+        }
+    }
+
+    /// OpenTelemetry's meter, for instruments of other kinds.
+    pub const fn otel(&self) -> &metrics::Meter {
+        &self.otel
+    }
+}
+
+impl From<metrics::Meter> for Meter {
+    fn from(otel: metrics::Meter) -> Self {
+        Self {
+            otel,
+            histograms: None,
+        }
+    }
 }
 
 // === impl Metric ===
@@ -146,7 +205,7 @@ impl HotCounter {
     pub fn register(meter: &Meter, metric: Metric, labels: &[Label<'_>]) -> Self {
         let count = Arc::new(AtomicU64::new(0));
         let (read, labels) = (count.clone(), key_values(labels));
-        meter
+        (meter.otel)
             .u64_observable_counter(metric.name)
             .with_unit(metric.unit)
             .with_description(metric.description)
@@ -173,7 +232,7 @@ impl HotLevel {
     pub fn register(meter: &Meter, metric: Metric, labels: &[Label<'_>]) -> Self {
         let level = Arc::new(AtomicI64::new(0));
         let (read, labels) = (level.clone(), key_values(labels));
-        meter
+        (meter.otel)
             .i64_observable_up_down_counter(metric.name)
             .with_unit(metric.unit)
             .with_description(metric.description)

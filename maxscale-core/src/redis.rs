@@ -46,6 +46,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, unconstrained};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 pub use command::Command;
 pub use config::{RedisConfig, RedisConfigError};
@@ -55,6 +56,8 @@ pub use reply::{Arg, Reply};
 pub use script::{Script, ScriptCall};
 pub use subscription::{Event, Subscription};
 pub use table::{RedisHandles, RedisTable};
+
+use crate::meter::span;
 
 use fleet::Fleet;
 
@@ -99,7 +102,22 @@ impl Redis {
     ///
     /// See [`RedisError`]; [`RedisError::may_have_run`] tells the two kinds apart.
     pub async fn command(&self, command: Command) -> Result<Reply, RedisError> {
-        self.fleet().command(command).await
+        self.traced(command.name, self.fleet().command(command))
+            .await
+    }
+
+    /// Tells the trace around the caller of one call, its attempts together.
+    async fn traced<T>(
+        &self,
+        operation: &str,
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
+        let span = span::redis(operation);
+        let answer = call.instrument(span.clone()).await;
+        if let Err(error) = &answer {
+            span::failed(&span, error.kind());
+        }
+        answer
     }
 
     /// Sends commands without waiting in between, and gives their replies in

@@ -21,6 +21,8 @@ use http::header::{
 use http::{Request, Response, StatusCode};
 
 pub use asker::Asker;
+#[cfg(feature = "telemetry")]
+pub(crate) use asker::is_grpc;
 pub use body::ReplyBody;
 pub use refuse::Refuse;
 
@@ -281,7 +283,7 @@ impl Refusal {
         push_member(&mut json, "code", self.code);
         push_member(&mut json, "detail", self.told());
         if let Some(trace) = &asker.trace {
-            push_member(&mut json, "trace_id", trace.as_str());
+            push_member(&mut json, "trace_id", &trace.to_string());
         }
         if let Some(request) = &asker.request {
             push_member(&mut json, "request_id", request.as_str());

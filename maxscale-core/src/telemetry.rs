@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  events, spans ── init ──────> stderr, as text or one JSON object per line
-//!  requests ─────── TraceLayer ─> facts RequestId and TraceId, a span, one access line,
+//!  requests ─────── TraceLayer ─> facts RequestId and TraceContext, a span, one access line,
 //!                                 http.server.* metrics
-//!  instruments ──── Metrics ───> /metrics, Prometheus text format
+//!  recorded spans ─ OtlpConfig ─> an OpenTelemetry collector (feature `otel`)
+//!  instruments ──── Metrics ───> /metrics, Prometheus text format or OpenMetrics
 //! ```
 //!
 //! [`init`] alone sets process-wide state, and only a program calls it; meters
@@ -13,10 +14,12 @@
 mod exposition;
 mod log;
 mod metrics;
+#[cfg(feature = "otel")]
+mod otlp;
 mod trace;
-mod traceparent;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use opentelemetry_sdk::error::OTelSdkError;
 use tracing::Dispatch;
@@ -26,9 +29,13 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-pub use metrics::Metrics;
+use crate::meter::span::{self, Sampler};
+
 #[cfg(feature = "axum")]
 pub use metrics::metrics_route;
+pub use metrics::{Exposition, Metrics};
+#[cfg(feature = "otel")]
+pub use otlp::{OtlpConfig, OtlpConfigError};
 #[cfg(feature = "axum")]
 pub use trace::matched_path;
 pub use trace::{Trace, TraceBody, TraceFuture, TraceLayer};
@@ -40,6 +47,8 @@ pub struct TelemetryConfig {
     filter: String,
     format: Format,
     color: bool,
+    #[cfg(feature = "otel")]
+    otlp: Option<OtlpConfig>,
 }
 
 /// The shape of a log line.
@@ -54,12 +63,17 @@ pub enum Format {
     Json,
 }
 
-/// Ends telemetry when dropped, after what was logged is written.
+/// Ends telemetry when dropped, after what was logged is written and what was
+/// recorded is sent, for at most [`Guard::FLUSH`].
 ///
 /// Keep it until the end of `main`.
 #[derive(Debug)]
 #[must_use = "telemetry ends when the guard is dropped"]
-pub struct Guard(());
+pub struct Guard {
+    sampler: Sampler,
+    #[cfg(feature = "otel")]
+    spans: Option<otlp::Spans>,
+}
 
 /// Telemetry cannot start, or metrics cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +93,10 @@ pub enum TelemetryError {
     #[error("this process logs elsewhere already")]
     AlreadySet(#[source] SetGlobalDefaultError),
 
+    /// The thread that sends spans cannot be started.
+    #[error("cannot start the sender of spans")]
+    Sender(#[source] io::Error),
+
     /// The instruments could not be read.
     #[error("cannot collect metrics")]
     Collect(#[source] OTelSdkError),
@@ -91,12 +109,12 @@ pub enum TelemetryError {
 /// Returns [`TelemetryError::Filter`] for a filter that does not parse and
 /// [`TelemetryError::AlreadySet`] if the process logs already.
 pub fn init(config: TelemetryConfig) -> Result<Guard, TelemetryError> {
-    let dispatch = dispatch(config, io::stderr)?;
+    let (dispatch, guard) = dispatch(config, io::stderr)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(TelemetryError::AlreadySet)?;
-    Ok(Guard(()))
+    Ok(guard)
 }
 
-fn dispatch<W>(config: TelemetryConfig, writer: W) -> Result<Dispatch, TelemetryError>
+fn dispatch<W>(config: TelemetryConfig, writer: W) -> Result<(Dispatch, Guard), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -107,7 +125,7 @@ where
             source,
         })?
         // Without its span a line could not name its request, whatever else is filtered.
-        .add_directive(request_span());
+        .add_directive(root_span());
     // A reader of stderr that is gone must not take the service with it.
     let lines = fmt::layer()
         .with_writer(writer)
@@ -120,11 +138,27 @@ where
             .event_format(log::JsonLine)
             .boxed(),
     };
-    Ok(Registry::default().with(lines).with(filter).into())
+    // The log's alone: what is recorded is not chosen by what is logged.
+    let lines = Registry::default().with(lines.with_filter(filter));
+    #[cfg(feature = "otel")]
+    if let Some(otlp) = config.otlp {
+        let (layer, spans) = otlp::layer(&otlp).map_err(TelemetryError::Sender)?;
+        let guard = Guard {
+            sampler: otlp.sampler(),
+            spans: Some(spans),
+        };
+        return Ok((lines.with(layer).into(), guard));
+    }
+    let guard = Guard {
+        sampler: Sampler::NONE,
+        #[cfg(feature = "otel")]
+        spans: None,
+    };
+    Ok((lines.into(), guard))
 }
 
-fn request_span() -> Directive {
-    format!("{}=error", trace::SPAN_TARGET)
+fn root_span() -> Directive {
+    format!("{}=error", span::TARGET)
         .parse()
         .expect("a constant directive parses")
 }
@@ -138,6 +172,8 @@ impl TelemetryConfig {
             filter: filter.into(),
             format: Format::default(),
             color: false,
+            #[cfg(feature = "otel")]
+            otlp: None,
         }
     }
 
@@ -152,12 +188,34 @@ impl TelemetryConfig {
         self.color = color;
         self
     }
+
+    /// Sends recorded spans to a collector. Default: none are recorded.
+    #[cfg(feature = "otel")]
+    pub fn otlp(mut self, otlp: OtlpConfig) -> Self {
+        self.otlp = Some(otlp);
+        self
+    }
 }
 
 // === impl Guard ===
 
+impl Guard {
+    /// How long the last spans may take to be sent.
+    pub const FLUSH: Duration = Duration::from_secs(3);
+
+    /// What decides which traces that begin here are recorded: for
+    /// [`TraceLayer::sampler`] and workers.
+    pub const fn sampler(&self) -> Sampler {
+        self.sampler
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
+        #[cfg(feature = "otel")]
+        if let Some(spans) = &self.spans {
+            spans.shutdown(Self::FLUSH);
+        }
         // Nobody is left to hear that the last lines were lost.
         drop(io::stderr().flush());
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maxscale_core::BoxError;
 use maxscale_core::clock::Timestamp;
-use maxscale_core::fact::{TraceId, VirtualShard};
+use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_core::id::{Id, IdError};
 use maxscale_core::refusal::{Asker, Class, Refusal, Refuse};
 use maxscale_shard::Value;
@@ -47,7 +47,7 @@ pub struct JobId(Id);
 #[must_use]
 pub struct EnqueueOptions {
     pub(crate) delay: Duration,
-    pub(crate) trace_id: Option<TraceId>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// How a run of a job ended.
@@ -174,9 +174,10 @@ impl EnqueueOptions {
         self
     }
 
-    /// The trace that the job belongs to. Default: none.
-    pub fn trace_id(mut self, trace_id: Option<TraceId>) -> Self {
-        self.trace_id = trace_id;
+    /// What the job is caused by. Default: where the caller is, if it is
+    /// [in a trace](TraceContext::current).
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
         self
     }
 }

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
-use maxscale_core::fact::VirtualShard;
+use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_core::id::IdGenerator;
+use maxscale_core::meter::span;
 use maxscale_shard::{Key, Node, Router, Tx};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::error::QueueError;
 use crate::job::{EnqueueOptions, Job, JobId, JobStatus};
@@ -73,6 +75,11 @@ impl Queue {
             });
         }
         let id = JobId::from(self.0.ids.draw(shard));
+        let span = span::enqueue(J::QUEUE, J::KIND);
+        let mut options = options;
+        options.trace = options
+            .trace
+            .or_else(|| span.in_scope(TraceContext::current));
         let new = NewJob {
             shard,
             id,
@@ -83,7 +90,7 @@ impl Queue {
             max_attempts: J::MAX_ATTEMPTS.min(MOST_ATTEMPTS),
             options,
         };
-        store::insert(tx, new).await?;
+        store::insert(tx, new).instrument(span).await?;
         if let Some(node) = self.serving(shard) {
             let inner = self.0.clone();
             tx.after_commit(move || {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Extensions;
-use maxscale_core::fact::{self, TraceId, VirtualShard};
+use maxscale_core::fact::{self, TraceContext, VirtualShard};
 use maxscale_shard::Tx;
 
 use crate::error::QueueError;
@@ -25,7 +25,7 @@ impl<J> JobRequest<J> {
     pub(crate) fn new(job: J, facts: Facts, completed: Arc<AtomicBool>) -> Self {
         let mut known = Extensions::new();
         known.insert(facts.lease.shard);
-        if let Some(trace) = &facts.trace_id {
+        if let Some(trace) = &facts.trace {
             known.insert(trace.clone());
         }
         Self {
@@ -76,9 +76,11 @@ impl<J> JobRequest<J> {
         self.facts.lease.token
     }
 
-    /// The trace in which the job was enqueued.
-    pub const fn trace_id(&self) -> Option<&TraceId> {
-        self.facts.trace_id.as_ref()
+    /// This run's place in its trace: the first attempt is part of the trace in
+    /// which the job was enqueued, each later one begins a trace of its own with a
+    /// link to that.
+    pub const fn trace(&self) -> Option<&TraceContext> {
+        self.facts.trace.as_ref()
     }
 
     /// Makes the job done within `tx`: its effect and its end in one transaction.
@@ -110,7 +112,7 @@ impl<J> JobRequest<J> {
     }
 }
 
-/// A run starts with the facts [`VirtualShard`] and, if it has one, [`TraceId`].
+/// A run starts with the facts [`VirtualShard`] and [`TraceContext`].
 impl<J> fact::Facts for JobRequest<J> {
     fn fact<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
         self.known.get()

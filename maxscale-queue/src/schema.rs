@@ -5,12 +5,13 @@ use maxscale_shard::{Migration, MigrationSet};
 /// Give it to `FleetConfig::migrations`.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     owner: "maxscale-queue",
-    steps: &[Migration {
-        version: 1,
-        name: "jobs",
-        // The index serves claims: what runs is at its front and bounded by the
-        // workers' slots, what is finished is not in it.
-        postgres: "
+    steps: &[
+        Migration {
+            version: 1,
+            name: "jobs",
+            // The index serves claims: what runs is at its front and bounded by the
+            // workers' slots, what is finished is not in it.
+            postgres: "
             CREATE TABLE ms_job (
                 shard_id integer NOT NULL,
                 job_id uuid NOT NULL,
@@ -35,7 +36,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             );
             CREATE INDEX ms_job_due ON ms_job (queue, run_at)
                 WHERE state IN ('ready', 'running')",
-        sqlite: "
+            sqlite: "
             CREATE TABLE ms_job (
                 shard_id INTEGER NOT NULL,
                 job_id BLOB NOT NULL,
@@ -60,5 +61,14 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             );
             CREATE INDEX ms_job_due ON ms_job (queue, run_at)
                 WHERE state IN ('ready', 'running')",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "trace context of jobs",
+            // W3C's `traceparent` and `tracestate`. `trace_id` is written no more; it
+            // goes once no older program reads it.
+            postgres: "ALTER TABLE ms_job ADD COLUMN trace_context text",
+            sqlite: "ALTER TABLE ms_job ADD COLUMN trace_context TEXT",
+        },
+    ],
 };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_core::clock::Timestamp;
-use maxscale_core::fact::{TraceId, VirtualShard};
+use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_core::id::Id;
 use maxscale_shard::{Database, Row, Shard, ShardError, Tx};
 use serde_json::{Value, json};
@@ -52,7 +52,8 @@ pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) max_attempts: u32,
     pub(crate) crashes: u32,
-    pub(crate) trace_id: Option<TraceId>,
+    /// Of the enqueue in what was claimed, of the run in what a handler sees.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A job that a claim gave.
@@ -87,7 +88,7 @@ pub(crate) enum Ending {
 }
 
 pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
-    let trace = job.options.trace_id;
+    let trace = job.options.trace.map(|trace| trace.to_text());
     let statement = (INSERT.statement())
         .bind(job.shard)
         .bind(job.id)
@@ -96,7 +97,7 @@ pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
         .bind(job.queue)
         .bind(job.args)
         .bind(job.max_attempts)
-        .bind(trace.map(|trace| trace.as_str().to_owned()))
+        .bind(trace)
         .bind(micros(job.options.delay));
     tx.execute(statement).await.map(drop)
 }
@@ -238,7 +239,7 @@ fn storable(text: &str) -> String {
 
 fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
     let state: String = row.get("state")?;
-    let trace: Option<String> = row.get("trace_id")?;
+    let trace: Option<String> = row.get("trace_context")?;
     let lease = Lease {
         shard: VirtualShard::new(count(row, "shard_id")?),
         job: job_id(row)?,
@@ -254,7 +255,7 @@ fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
             attempt: count(row, "attempt")?,
             max_attempts: count(row, "max_attempts")?,
             crashes: count(row, "crashes")?,
-            trace_id: trace.as_deref().and_then(TraceId::new),
+            trace: trace.as_deref().and_then(TraceContext::from_text),
         },
         poison: state == JobState::Dead.as_str(),
     })

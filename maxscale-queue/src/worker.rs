@@ -14,8 +14,8 @@ use std::task::Poll as Polled;
 use std::time::Duration;
 
 use maxscale_core::control::Backoff;
-use maxscale_core::meter;
-use opentelemetry::metrics::Meter;
+use maxscale_core::meter::span::Sampler;
+use maxscale_core::meter::{self, Meter};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -54,6 +54,7 @@ pub struct WorkerBuilder {
     backoff: Backoff,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     meter: Meter,
+    sampler: Sampler,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,11 +82,17 @@ struct Kind {
     queue: &'static str,
 }
 
+/// Who runs jobs of a kind, and from which queue they come.
+struct Registered {
+    queue: &'static str,
+    handler: Erased,
+}
+
 /// What the tasks of a worker share.
 struct Shared {
     /// This life of this worker: another start is another worker.
     incarnation: Uuid,
-    handlers: HashMap<&'static str, Erased>,
+    handlers: HashMap<&'static str, Registered>,
     /// Each queue with the kinds to claim from it, as JSON.
     queues: Vec<(&'static str, String)>,
     slots: Arc<Semaphore>,
@@ -94,6 +101,7 @@ struct Shared {
     backoff: Backoff,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     counts: Counts,
+    sampler: Sampler,
 }
 
 // === impl Worker ===
@@ -113,6 +121,7 @@ impl Worker {
             backoff: WorkerBuilder::DEFAULT_BACKOFF,
             random: Box::new(draw),
             meter: meter::nowhere(),
+            sampler: Sampler::NONE,
         }
     }
 
@@ -245,6 +254,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Sets which runs are recorded as traces of their own: of jobs that were
+    /// enqueued outside of any trace. Default: none.
+    pub fn sampler(mut self, sampler: Sampler) -> Self {
+        self.sampler = sampler;
+        self
+    }
+
     /// Starts the worker on the current runtime.
     ///
     /// A node that is not ready is served from when it is.
@@ -260,7 +276,9 @@ impl WorkerBuilder {
         let mut handlers = HashMap::new();
         let mut queues: HashMap<&'static str, Vec<Value>> = HashMap::new();
         for (kind, handler) in self.handlers {
-            if handlers.insert(kind.kind, handler).is_some() {
+            let queue = kind.queue;
+            let registered = Registered { queue, handler };
+            if handlers.insert(kind.kind, registered).is_some() {
                 return Err(QueueError::RegisteredTwice { kind: kind.kind });
             }
             let listed = json!({ "kind": kind.kind, "version": kind.version });
@@ -279,6 +297,7 @@ impl WorkerBuilder {
             backoff: self.backoff,
             random: self.random,
             counts: Counts::register(&self.meter),
+            sampler: self.sampler,
         });
         let phase = watch::Sender::new(Phase::Open);
         let mut nodes = JoinSet::new();

@@ -27,10 +27,9 @@ mod load;
 mod topk;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use maxscale_core::meter::{self, HotCounter, Meter, Metric, gauge};
-use opentelemetry::KeyValue;
-use opentelemetry::metrics::Histogram;
+use maxscale_core::meter::{self, HotCounter, HotHistogram, HotHistograms, Meter, Metric, gauge};
 use tokio::time::Instant;
 
 use crate::database::{Pool, Usage};
@@ -54,9 +53,12 @@ pub(crate) struct Counts(Option<Arc<Counted>>);
 
 #[derive(Debug)]
 struct Counted {
-    instruments: Arc<Instruments>,
     system: &'static str,
     name: Arc<str>,
+    /// By operation and error.
+    operations: HotHistograms<(&'static str, Option<&'static str>)>,
+    /// By how they ended.
+    transactions: HotHistograms<&'static str>,
     /// Of requests or the writer, and of background work or the readers.
     pools: [PoolCounts; 2],
     /// Read at each scrape, and closed when nobody uses the database any more.
@@ -66,16 +68,8 @@ struct Counted {
 #[derive(Debug)]
 struct PoolCounts {
     name: Arc<str>,
+    waits: HotHistogram,
     timeouts: HotCounter,
-}
-
-/// What all databases of one router share.
-#[derive(Debug)]
-pub(crate) struct Instruments {
-    meter: Meter,
-    operations: Histogram<f64>,
-    transactions: Histogram<f64>,
-    waits: Histogram<f64>,
 }
 
 /// When something began, if anybody wants to know.
@@ -193,27 +187,6 @@ impl Telemetry {
     }
 }
 
-// === impl Instruments ===
-
-impl Instruments {
-    pub(crate) fn new(meter: &Meter) -> Self {
-        let histogram = |metric: Metric| {
-            meter
-                .f64_histogram(metric.name())
-                .with_unit(metric.unit())
-                .with_description(metric.description())
-                .with_boundaries(BUCKETS.to_vec())
-                .build()
-        };
-        Self {
-            operations: histogram(OPERATION),
-            transactions: histogram(TRANSACTION),
-            waits: histogram(WAIT),
-            meter: meter.clone(),
-        }
-    }
-}
-
 // === impl Counts ===
 
 impl Counts {
@@ -226,33 +199,31 @@ impl Counts {
             reason = "without an engine there is no pool"
         )
     )]
-    pub(crate) fn of(
-        instruments: &Arc<Instruments>,
-        engine: Engine,
-        name: &Arc<str>,
-        pool: &Pool,
-    ) -> Self {
+    pub(crate) fn of(meter: &Meter, engine: Engine, name: &Arc<str>, pool: &Pool) -> Self {
         let second = match engine {
             Engine::Postgres => "background",
             Engine::Sqlite => "readers",
         };
-        let meter = &instruments.meter;
         let counts = |name: Arc<str>| PoolCounts {
+            waits: HotHistogram::register(meter, WAIT, &BUCKETS, &[(POOL, &name)]),
             timeouts: HotCounter::register(meter, TIMEOUTS, &[(POOL, &name)]),
             name,
         };
         let second = format!("{name}/{second}").into();
         let counted = Arc::new(Counted {
-            instruments: instruments.clone(),
+            operations: HotHistograms::new(meter, OPERATION, &BUCKETS),
+            transactions: HotHistograms::new(meter, TRANSACTION, &BUCKETS),
             system: system(engine),
             name: name.clone(),
             pools: [counts(name.clone()), counts(second)],
             pool: pool.clone(),
         });
         for at in 0..counted.pools.len() {
-            counted.show(CONNECTIONS, at, Some("used"), |usage| Some(usage.used));
-            counted.show(CONNECTIONS, at, Some("idle"), |usage| usage.idle);
-            counted.show(MAX, at, None, |usage| Some(usage.most));
+            counted.show(meter, CONNECTIONS, at, Some("used"), |usage| {
+                Some(usage.used)
+            });
+            counted.show(meter, CONNECTIONS, at, Some("idle"), |usage| usage.idle);
+            counted.show(meter, MAX, at, None, |usage| Some(usage.most));
         }
         Self(Some(counted))
     }
@@ -263,38 +234,43 @@ impl Counts {
 
     /// An operation was answered, or given up.
     pub(crate) fn operated(&self, began: Began, name: &'static str, error: Option<&ShardError>) {
-        let (Some(counted), Some(seconds)) = (&self.0, began.seconds()) else {
+        let (Some(counted), Some(took)) = (&self.0, began.elapsed()) else {
             return;
         };
-        let system = KeyValue::new(SYSTEM, counted.system);
-        let (node, name) = (counted.node(), KeyValue::new(NAME, name));
-        let operations = &counted.instruments.operations;
-        match error {
-            None => operations.record(seconds, &[system, node, name]),
-            Some(error) => {
-                let error = KeyValue::new(ERROR, error_type(error));
-                operations.record(seconds, &[system, node, name, error]);
-            }
-        }
+        let error = error.map(error_type);
+        let histogram = counted.operations.of((name, error), || {
+            let mut labels = vec![
+                (SYSTEM, counted.system.to_owned()),
+                (NODE, counted.name.to_string()),
+                (NAME, name.to_owned()),
+            ];
+            labels.extend(error.map(|error| (ERROR, error.to_owned())));
+            labels
+        });
+        histogram.record(took);
     }
 
     /// A transaction ended.
     pub(crate) fn ended(&self, began: Began, end: End) {
-        let (Some(counted), Some(seconds)) = (&self.0, began.seconds()) else {
+        let (Some(counted), Some(took)) = (&self.0, began.elapsed()) else {
             return;
         };
-        let labels = [counted.node(), KeyValue::new(OUTCOME, end.label())];
-        counted.instruments.transactions.record(seconds, &labels);
+        let histogram = counted.transactions.of(end.label(), || {
+            vec![
+                (NODE, counted.name.to_string()),
+                (OUTCOME, end.label().to_owned()),
+            ]
+        });
+        histogram.record(took);
     }
 
     /// A connection of the pool in place `at` was had, or was not.
     pub(crate) fn waited(&self, began: Began, at: usize, error: Option<&ShardError>) {
-        let (Some(counted), Some(seconds)) = (&self.0, began.seconds()) else {
+        let (Some(counted), Some(took)) = (&self.0, began.elapsed()) else {
             return;
         };
         let pool = &counted.pools[at];
-        let labels = [KeyValue::new(POOL, pool.name.clone())];
-        counted.instruments.waits.record(seconds, &labels);
+        pool.waits.record(took);
         if error.is_some_and(verdict::no_connection_in_time) {
             pool.timeouts.add(1);
         }
@@ -304,13 +280,10 @@ impl Counts {
 // === impl Counted ===
 
 impl Counted {
-    fn node(&self) -> KeyValue {
-        KeyValue::new(NODE, self.name.clone())
-    }
-
     /// Registers a gauge of the pool in place `at`, for as long as the database is used.
     fn show(
         self: &Arc<Self>,
+        meter: &Meter,
         metric: Metric,
         at: usize,
         state: Option<&'static str>,
@@ -323,7 +296,7 @@ impl Counted {
             &labels[..1]
         };
         let counted = Arc::downgrade(self);
-        gauge(&self.instruments.meter, metric, labels, move || {
+        gauge(meter, metric, labels, move || {
             let usage = counted.upgrade()?.pool.usage(at);
             read(usage).map(f64::from)
         });
@@ -333,8 +306,8 @@ impl Counted {
 // === impl Began ===
 
 impl Began {
-    fn seconds(self) -> Option<f64> {
-        self.0.map(|at| at.elapsed().as_secs_f64())
+    fn elapsed(self) -> Option<Duration> {
+        self.0.map(|at| at.elapsed())
     }
 }
 

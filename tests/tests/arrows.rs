@@ -38,8 +38,8 @@ const NEVER: &[(&str, &str)] = &[
 const BUDGETS: &[(&str, usize)] = &[
     ("maxscale-core", 30),
     ("maxscale-shard", 42),
-    ("maxscale-cache", 55),
-    ("maxscale-queue", 44),
+    ("maxscale-cache", 56),
+    ("maxscale-queue", 45),
     ("maxscale-auth", 75),
 ];
 

@@ -15,6 +15,7 @@ use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::{KeyRing, Keys};
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
 use maxscale_core::meter::Meter;
+use maxscale_core::meter::span::Sampler;
 use maxscale_core::redis::{RedisHandles, Role};
 use maxscale_queue::{Queue, Worker};
 use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec, Waves};
@@ -55,6 +56,8 @@ pub struct Platform {
     pub requests: Policy,
     /// The limit of sign-ups and logins of an address.
     pub logins: Policy,
+    /// Which traces that begin here are recorded.
+    pub sampler: Sampler,
     /// The checks behind `/readyz` and `/health`.
     pub health: Health,
     fleet: Fleet,
@@ -75,7 +78,11 @@ impl Platform {
     ///
     /// Returns [`StartError`]. Redis or a node that is down is none: it is used
     /// once it is there.
-    pub async fn assemble(settings: &Settings, meter: &Meter) -> Result<Self, StartError> {
+    pub async fn assemble(
+        settings: &Settings,
+        meter: &Meter,
+        sampler: Sampler,
+    ) -> Result<Self, StartError> {
         let clock = Clock::system();
         check(settings)?;
         let keyring = Keyring::new(settings.secret.as_ref(), &settings.other_secrets)?;
@@ -117,7 +124,12 @@ impl Platform {
             upload_limit: settings.upload_limit,
             accounts: accounts.clone(),
         });
-        let worker = worker(settings, queue, &fleet, &tracks, &objects)?;
+        let measurer = Measurer {
+            router: fleet.router().clone(),
+            tracks: tracks.clone(),
+            objects: objects.clone(),
+        };
+        let worker = worker(settings, queue, measurer, meter, sampler)?;
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
             freshness: freshness(settings, &keys, clock.clone()),
@@ -131,6 +143,7 @@ impl Platform {
                 settings.upload_deadline(),
             )),
             app,
+            sampler,
             router,
             requests,
             logins,
@@ -422,19 +435,16 @@ fn limits(redis: &RedisHandles, keys: &KeyRing, clock: Clock) -> Limits {
 fn worker(
     settings: &Settings,
     queue: Queue,
-    fleet: &Fleet,
-    tracks: &Tracks,
-    objects: &Objects,
+    measurer: Measurer,
+    meter: &Meter,
+    sampler: Sampler,
 ) -> Result<Option<Worker>, StartError> {
     if settings.workers == 0 {
         return Ok(None);
     }
-    let measurer = Measurer {
-        router: fleet.router().clone(),
-        tracks: tracks.clone(),
-        objects: objects.clone(),
-    };
     let worker = Worker::builder(queue)
+        .meter(meter.clone())
+        .sampler(sampler)
         .concurrency(settings.workers)
         .register(measurer)
         .start();

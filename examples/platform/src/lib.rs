@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod measure;
 pub mod newest;
 pub mod objects;
+pub mod otel;
 pub mod profile;
 pub mod project;
 mod redis;

@@ -1,6 +1,6 @@
 //! The platform as a program.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use maxscale_core::config::Explanation;
+use maxscale_core::meter::span::Sampler;
 use maxscale_core::serve::Stop;
-use maxscale_core::telemetry::{self, Format, Metrics, TelemetryConfig};
+use maxscale_core::telemetry::{self, Metrics};
 use maxscale_shard::NodeId;
 use maxscale_shard::fleet::Waves;
 use platform::assembly::{self, MapCommand, MigrateCommand, Platform};
 use platform::banner::Banner;
+use platform::otel;
 use platform::serve::{Listeners, serve};
 use platform::settings::{self, Settings};
 use platform::start::StartError;
@@ -162,7 +164,8 @@ fn run(args: Args, command: Command) -> Result<ExitCode, String> {
         let blocks: Vec<_> = insecure.iter().map(ToString::to_string).collect();
         return Err(blocks.join("\n\n"));
     }
-    let _guard = telemetry::init(log_config(&settings)).map_err(|error| {
+    let telemetry = otel::telemetry(&config, &settings)?;
+    let guard = telemetry::init(telemetry).map_err(|error| {
         let why = maxscale_core::Chain(&error).to_string();
         let action = "write it as info, or as info,maxscale_shard=debug";
         config
@@ -192,7 +195,7 @@ fn run(args: Args, command: Command) -> Result<ExitCode, String> {
                 let _ = print(&told);
                 Ok(ExitCode::SUCCESS)
             }
-            _ => start(&settings).await,
+            _ => start(&settings, guard.sampler()).await,
         }
     });
     // A job's thread that cannot be interrupted must not hold up the end.
@@ -215,7 +218,7 @@ async fn migrate(settings: &Settings, command: MigrateCommand) -> Result<(), Sta
 /// How long threads may take to come back when all else has ended.
 const LAST_THREADS: Duration = Duration::from_millis(500);
 
-async fn start(settings: &Settings) -> Result<ExitCode, StartError> {
+async fn start(settings: &Settings, sampler: Sampler) -> Result<ExitCode, StartError> {
     // From the first line on: a stop during the start must not be missed.
     let stop = Stop::new();
     let failed = |error: std::io::Error| StartError::Assemble(error.into());
@@ -224,7 +227,7 @@ async fn start(settings: &Settings) -> Result<ExitCode, StartError> {
     let metrics = Metrics::new();
     let meter = metrics.meter("platform");
     let platform = tokio::select! {
-        platform = Platform::assemble(settings, &meter) => platform?,
+        platform = Platform::assemble(settings, &meter, sampler) => platform?,
         _ = stop.asked() => return Ok(ExitCode::SUCCESS),
     };
     let main = listeners.address().map_err(failed)?;
@@ -243,19 +246,6 @@ async fn start(settings: &Settings) -> Result<ExitCode, StartError> {
     } else {
         ExitCode::SUCCESS
     })
-}
-
-fn log_config(settings: &Settings) -> TelemetryConfig {
-    let terminal = std::io::stderr().is_terminal();
-    let format = match settings.log_format.as_str() {
-        "text" => Format::Text,
-        "json" => Format::Json,
-        _ if terminal => Format::Text,
-        _ => Format::Json,
-    };
-    TelemetryConfig::new(settings.log_filter.clone())
-        .format(format)
-        .color(settings.log_color && terminal)
 }
 
 fn print(text: &str) -> Result<(), String> {

@@ -12,13 +12,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{from_fn, map_request};
 use maxscale_core::fact::{ClientIp, Subject};
 use maxscale_core::limit::{ByClientIp, LimitKey as _, LimitLayer};
+use maxscale_core::meter::Meter;
+use maxscale_core::meter::span::Sampler;
 use maxscale_core::resilience::DeadlineLayer;
 use maxscale_core::serve::{Ended, ServeError, Server, Serving, Stop};
-use maxscale_core::telemetry::Metrics;
+use maxscale_core::telemetry::{Metrics, TraceLayer};
 use maxscale_core::{health, telemetry};
 use maxscale_shard::layer::{BySubject, RouteLayer};
 use tokio::net::TcpListener;
@@ -178,7 +180,7 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
 
     // Read from the top: each layer's facts are there for those below it.
     let stack = ServiceBuilder::new()
-        .layer(telemetry::TraceLayer::new(&meter).route_by(telemetry::matched_path))
+        .layer(trace(&meter, platform.sampler, settings))
         .layer(from_fn(http::render))
         .layer(map_request(http::linger))
         .layer(map_request(client_ip));
@@ -186,6 +188,18 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
     // Whoever asks whether the process lives is neither logged nor limited.
     let probes = health::probes(platform.health.clone()).layer(from_fn(http::render));
     probes.merge(service.layer(stack))
+}
+
+/// Callers that are trusted go on with their own traces.
+fn trace(meter: &Meter, sampler: Sampler, settings: &Settings) -> TraceLayer {
+    let trusted = settings.otel_trusted.clone();
+    TraceLayer::new(meter)
+        .route_by(telemetry::matched_path)
+        .sampler(sampler)
+        .trust(move |known| {
+            let peer = known.get::<ConnectInfo<SocketAddr>>();
+            peer.is_some_and(|ConnectInfo(peer)| trusted.contains(peer.ip()))
+        })
 }
 
 fn admin_routes(platform: &Platform, metrics: &Metrics) -> Router {
@@ -196,7 +210,6 @@ fn admin_routes(platform: &Platform, metrics: &Metrics) -> Router {
 
 /// The peer's address: no proxy is trusted to name another one.
 async fn client_ip(mut request: Request) -> Request {
-    use axum::extract::ConnectInfo;
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     if let Some(ConnectInfo(peer)) = peer.copied() {
         request.extensions_mut().insert(ClientIp(peer.ip()));

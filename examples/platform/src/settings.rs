@@ -12,6 +12,7 @@ use std::time::Duration;
 use maxscale_core::config::{
     Config, ConfigError, ConfigErrors, Parsed, Profile, SchemaError, Secret,
 };
+use maxscale_core::fact::Networks;
 
 pub use prod::insecure;
 pub use schema::{reference, schema};
@@ -81,6 +82,18 @@ pub struct Settings {
     pub log_format: String,
     /// Whether logs on a terminal have colours.
     pub log_color: bool,
+    /// The collector of traces, if they are recorded.
+    pub otel_endpoint: Option<String>,
+    /// Headers for it, each as `name=value`.
+    pub otel_headers: Vec<Secret>,
+    /// What this service is called in traces.
+    pub otel_service: String,
+    /// What else they say of it, each as `key=value`.
+    pub otel_attributes: Vec<String>,
+    /// The share of traces that are recorded.
+    pub otel_share: f64,
+    /// Whose traces are gone on with.
+    pub otel_trusted: Networks,
 }
 
 /// Where the last good map is kept: in prod only in a folder that somebody chose.
@@ -131,6 +144,10 @@ impl Settings {
         let public = config.get::<Option<String>>("http.public_url")?;
         let others = config.get::<Option<Vec<Secret>>>("keys.others")?;
         let grace = config.get("shutdown.grace")?;
+        let otel_headers = config.get::<Option<Vec<Secret>>>("otel.headers")?;
+        let otel_attributes = config.get::<Option<Vec<String>>>("otel.attributes")?;
+        let trusted = config.get::<Option<Parsed<Networks>>>("otel.trusted")?;
+        let trusted = trusted.map(|Parsed(networks)| networks);
         Ok(Self {
             profile: config.profile(),
             listen: config.get("http.listen")?,
@@ -163,6 +180,12 @@ impl Settings {
             log_filter: config.get("log.filter")?,
             log_format: config.get("log.format")?,
             log_color: config.get("log.color")?,
+            otel_endpoint: config.get("otel.endpoint")?,
+            otel_headers: otel_headers.unwrap_or_default(),
+            otel_service: config.get("otel.service")?,
+            otel_attributes: otel_attributes.unwrap_or_default(),
+            otel_share: config.get::<Parsed<f64>>("otel.share")?.0,
+            otel_trusted: trusted.unwrap_or_default(),
         })
     }
 

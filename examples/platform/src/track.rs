@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use maxscale_core::clock::Clock;
-use maxscale_core::fact::TraceId;
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_queue::{EnqueueOptions, JobId, Queue, QueueError};
 use maxscale_shard::{
@@ -57,8 +56,6 @@ pub struct Upload<'u> {
     pub name: &'u str,
     /// Where its file is.
     pub stored: &'u Stored,
-    /// The trace that the job goes on with.
-    pub trace: Option<&'u TraceId>,
 }
 
 /// What a job found out about a track.
@@ -134,7 +131,7 @@ impl Tracks {
         let now = self.clock.now();
         let created = shard.write(TxOptions::new(), |tx| {
             Work::new(async move {
-                let options = EnqueueOptions::default().trace_id(upload.trace.cloned());
+                let options = EnqueueOptions::default();
                 let job = queue.enqueue_in(tx, job, options).await?;
                 let row = INSERT
                     .statement()

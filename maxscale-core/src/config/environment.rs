@@ -12,15 +12,17 @@ use super::{ConfigError, Kind, Origin, Schema, Setting};
 /// What the names of our variables start with.
 pub(super) const PREFIX: &str = "MAXSCALE__";
 
-/// Variables that many programs share. An empty one counts as unset, as
-/// their conventions say, and ours with the same meaning wins.
-const RUST_LOG: &str = "RUST_LOG";
-const NO_COLOR: &str = "NO_COLOR";
-
-/// Each with the key it sets and the kind that this setting must have.
-const SHARED: [(&str, &str, Kind); 2] = [
-    (RUST_LOG, "log.filter", Kind::Text),
-    (NO_COLOR, "log.color", Kind::Bool),
+/// Variables that many programs share, each with the key it sets and the kind that
+/// this setting must have. An empty one counts as unset, as their conventions say,
+/// and ours with the same meaning wins.
+const SHARED: [(&str, &str, Kind); 7] = [
+    ("RUST_LOG", "log.filter", Kind::Text),
+    ("NO_COLOR", "log.color", Kind::Bool),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", Kind::Url),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "otel.headers", Kind::Secrets),
+    ("OTEL_RESOURCE_ATTRIBUTES", "otel.attributes", Kind::List),
+    ("OTEL_SERVICE_NAME", "otel.service", Kind::Text),
+    ("OTEL_TRACES_SAMPLER_ARG", "otel.share", Kind::Text),
 ];
 
 /// The variable that sets `setting` and belongs to many programs.
@@ -46,7 +48,8 @@ fn unicode(
     let (mut readable, mut broken) = (BTreeMap::new(), Vec::new());
     for (name, value) in variables {
         let name = name.to_string_lossy().into_owned();
-        if !name.starts_with(PREFIX) && name != RUST_LOG && name != NO_COLOR {
+        let shared = SHARED.iter().any(|(shared, ..)| *shared == name);
+        if !name.starts_with(PREFIX) && !shared {
             continue;
         }
         match value.into_string() {

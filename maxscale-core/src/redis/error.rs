@@ -73,6 +73,20 @@ impl RedisError {
         )
     }
 
+    /// What it is called in traces, of a closed set.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Busy => "busy",
+            Self::Timeout { .. } => "timeout",
+            Self::Late => "late",
+            Self::Unfit(_) => "unfit",
+            Self::Server { .. } => "refused",
+            Self::Io { .. } => "io",
+            Self::Reply { .. } => "reply",
+        }
+    }
+
     /// Whether the server did not answer although it was asked.
     pub(super) const fn is_silence(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::Io { .. })

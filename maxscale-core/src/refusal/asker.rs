@@ -1,4 +1,4 @@
-use crate::fact::{Facts, RequestId, TraceId};
+use crate::fact::{Facts, RequestId, TraceContext, TraceId};
 
 /// What a refusal needs to know of a request, also when that was handed on.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ impl Asker {
     pub fn of(request: &impl Facts) -> Self {
         Self {
             grpc: request.header("content-type").is_some_and(is_grpc),
-            trace: request.fact().cloned(),
+            trace: request.fact().map(TraceContext::trace_id),
             request: request.fact().cloned(),
         }
     }
@@ -27,7 +27,7 @@ impl Asker {
 }
 
 /// Whether a content type is `application/grpc` or one of its kind.
-fn is_grpc(content_type: &str) -> bool {
+pub(crate) fn is_grpc(content_type: &str) -> bool {
     content_type
         .strip_prefix("application/grpc")
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';', '-']))

@@ -1,27 +1,42 @@
-//! Prometheus' text format 0.0.4, from what the instruments collected.
+//! What Prometheus reads, from what the instruments collected.
 //!
 //! Names follow OpenTelemetry's rules for Prometheus: dots become underscores,
-//! the unit is a suffix, a monotonic sum ends in `_total`. Families and series
+//! the unit is a suffix, a monotonic sum ends in `_total`, and a level that is
+//! called `thing.count` is told as `things`. Families and series
 //! are sorted, so that two scrapes differ only in values. A family that two
 //! scopes declare with different types, and a series that two scopes report,
 //! keep the first: Prometheus would refuse the whole page otherwise.
 
+mod render;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::data::{
     AggregatedMetrics, Histogram, Metric, MetricData, ResourceMetrics,
 };
 
+use crate::meter::{Exemplar, Family as Histograms};
+
+/// A format that Prometheus reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exposition {
+    /// The text format 0.0.4, which everything reads.
+    #[default]
+    Text,
+    /// OpenMetrics 1.0.0, which carries exemplars.
+    OpenMetrics,
+}
+
 /// One `# TYPE` block.
 #[derive(Debug)]
 struct Family<'a> {
     help: &'a str,
     kind: Kind,
-    /// Label text to sample lines.
-    series: BTreeMap<String, String>,
+    /// By label text.
+    series: BTreeMap<String, Sample>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +46,28 @@ enum Kind {
     Histogram,
 }
 
-/// The page for everything in `collected`.
-pub(super) fn encode(collected: &ResourceMetrics) -> String {
+#[derive(Debug)]
+enum Sample {
+    Value(f64),
+    Buckets {
+        bounds: Vec<f64>,
+        /// One per bound and one more; each without the smaller ones.
+        counts: Vec<u64>,
+        sum: f64,
+        exemplars: Vec<Option<Exemplar>>,
+    },
+}
+
+/// The page for everything that was collected.
+pub(super) fn encode(
+    collected: &ResourceMetrics,
+    histograms: &[Histograms],
+    format: Exposition,
+) -> String {
     let mut families = BTreeMap::<String, Family<'_>>::new();
+    for ours in histograms {
+        add_ours(&mut families, ours);
+    }
     let mut scopes: Vec<_> = collected.scope_metrics().collect();
     scopes.sort_by(|a, b| a.scope().name().cmp(b.scope().name()));
     for metric in scopes.iter().flat_map(|scope| scope.metrics()) {
@@ -45,14 +79,28 @@ pub(super) fn encode(collected: &ResourceMetrics) -> String {
             AggregatedMetrics::I64(data) => add(&mut families, metric, data, |v| v as f64),
         }
     }
+    render::page(&families, format)
+}
 
-    let mut page = String::new();
-    for (name, family) in &families {
-        let _ = writeln!(page, "# HELP {name} {}", escaped(family.help, false));
-        let _ = writeln!(page, "# TYPE {name} {}", family.kind);
-        page.extend(family.series.values().map(String::as_str));
+fn add_ours<'a>(families: &mut BTreeMap<String, Family<'a>>, ours: &Histograms) {
+    let metric = ours.metric;
+    let name = family_name(metric.name(), metric.unit(), Kind::Histogram);
+    let family = families.entry(name).or_insert(Family {
+        help: metric.description(),
+        kind: Kind::Histogram,
+        series: BTreeMap::new(),
+    });
+    for (labels, series) in &ours.series {
+        let now = series.snapshot();
+        let sample = Sample::Buckets {
+            bounds: series.bounds.to_vec(),
+            counts: now.counts,
+            sum: now.seconds,
+            exemplars: now.exemplars,
+        };
+        let labels = label_text(labels.iter().map(|(key, value)| (*key, value.clone())));
+        family.series.entry(labels).or_insert(sample);
     }
-    page
 }
 
 fn add<'a, T: Copy>(
@@ -69,7 +117,7 @@ fn add<'a, T: Copy>(
         MetricData::ExponentialHistogram(_) => return,
     };
     let name = family_name(metric.name(), metric.unit(), kind);
-    let family = families.entry(name.clone()).or_insert(Family {
+    let family = families.entry(name).or_insert(Family {
         help: metric.description(),
         kind,
         series: BTreeMap::new(),
@@ -80,65 +128,71 @@ fn add<'a, T: Copy>(
     match data {
         MetricData::Gauge(gauge) => {
             for point in gauge.data_points() {
-                family.sample(&name, labels(point.attributes()), float(point.value()));
+                family.add(point.attributes(), Sample::Value(float(point.value())));
             }
         }
         MetricData::Sum(sum) => {
             for point in sum.data_points() {
-                family.sample(&name, labels(point.attributes()), float(point.value()));
+                family.add(point.attributes(), Sample::Value(float(point.value())));
             }
         }
-        MetricData::Histogram(histogram) => family.histogram(&name, histogram, float),
+        MetricData::Histogram(histogram) => family.add_histogram(histogram, float),
         MetricData::ExponentialHistogram(_) => {}
+    }
+}
+
+// === impl Exposition ===
+
+impl Exposition {
+    /// The value of `Content-Type`.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// What an `Accept` header asks for: of the two the one that weighs more, and
+    /// the text format where it does not say.
+    pub fn accepted(accept: &str) -> Self {
+        let (mut open, mut text) = (0.0, 0.0);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default();
+            let weight = parts.find_map(|part| part.strip_prefix("q="));
+            let weight: f64 = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+            if media.eq_ignore_ascii_case("application/openmetrics-text") {
+                open = weight.max(open);
+            } else if ["text/plain", "text/*", "*/*"].contains(&media) {
+                text = weight.max(text);
+            }
+        }
+        if open > 0.0 && open >= text {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 }
 
 // === impl Family ===
 
 impl Family<'_> {
-    fn sample(&mut self, name: &str, labels: String, value: f64) {
-        let line = format!("{name}{} {}\n", braced(&labels), value);
-        self.series.entry(labels).or_insert(line);
+    fn add<'k>(&mut self, attributes: impl Iterator<Item = &'k KeyValue>, sample: Sample) {
+        let pairs = attributes.map(|kv| (kv.key.as_str(), kv.value.as_str().into_owned()));
+        self.series.entry(label_text(pairs)).or_insert(sample);
     }
 
-    fn histogram<T: Copy>(
-        &mut self,
-        name: &str,
-        histogram: &Histogram<T>,
-        float: impl Fn(T) -> f64,
-    ) {
+    fn add_histogram<T: Copy>(&mut self, histogram: &Histogram<T>, float: impl Fn(T) -> f64) {
         for point in histogram.data_points() {
-            let labels = labels(point.attributes());
-            let comma = if labels.is_empty() { "" } else { "," };
-            let mut lines = String::new();
-            let mut below = 0;
-            // The format's buckets include all smaller ones; the last has no bound.
-            let bounds = point.bounds().map(|bound| bound.to_string());
-            let bounds = bounds.chain(["+Inf".to_owned()]);
-            for (bound, count) in bounds.zip(point.bucket_counts()) {
-                below += count;
-                let _ = writeln!(
-                    lines,
-                    "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}"
-                );
-            }
-            let braced = braced(&labels);
-            let _ = writeln!(lines, "{name}_sum{braced} {}", float(point.sum()));
-            let _ = writeln!(lines, "{name}_count{braced} {}", point.count());
-            self.series.entry(labels).or_insert(lines);
+            let sample = Sample::Buckets {
+                bounds: point.bounds().collect(),
+                counts: point.bucket_counts().collect(),
+                sum: float(point.sum()),
+                exemplars: Vec::new(),
+            };
+            self.add(point.attributes(), sample);
         }
-    }
-}
-
-// === impl Kind ===
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        })
     }
 }
 
@@ -153,8 +207,14 @@ fn family_name(name: &str, unit: &str, kind: Kind) -> String {
         // Annotations such as `{request}` and units without a word of their own.
         _ => "",
     };
-    if kind == Kind::Counter && name.ends_with("_total") {
-        name.truncate(name.len() - "_total".len());
+    match kind {
+        Kind::Counter if name.ends_with("_total") => name.truncate(name.len() - "_total".len()),
+        // How many there are, which the format would take for a histogram's count.
+        Kind::Gauge if name.ends_with("_count") => {
+            name.truncate(name.len() - "_count".len());
+            name.push('s');
+        }
+        Kind::Counter | Kind::Gauge | Kind::Histogram => {}
     }
     if !suffix.is_empty() && !name.ends_with(suffix) {
         name.push('_');
@@ -167,12 +227,11 @@ fn family_name(name: &str, unit: &str, kind: Kind) -> String {
 }
 
 /// `key="value"` pairs, sorted by key and joined by commas.
-fn labels<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {
+fn label_text<'k>(pairs: impl Iterator<Item = (&'k str, String)>) -> String {
     let mut values = BTreeMap::<String, String>::new();
-    for attribute in attributes {
-        let value = attribute.value.as_str().into_owned();
+    for (key, value) in pairs {
         values
-            .entry(sanitized(attribute.key.as_str(), false))
+            .entry(sanitized(key, false))
             // Two keys that the format cannot tell apart share one label.
             .and_modify(|held| *held = format!("{held};{value}"))
             .or_insert(value);
@@ -182,14 +241,6 @@ fn labels<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {
         .map(|(key, value)| format!("{key}=\"{}\"", escaped(value, true)))
         .collect();
     pairs.join(",")
-}
-
-fn braced(labels: &str) -> String {
-    if labels.is_empty() {
-        String::new()
-    } else {
-        format!("{{{labels}}}")
-    }
 }
 
 fn sanitized(name: &str, colons: bool) -> String {

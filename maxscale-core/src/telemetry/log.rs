@@ -105,6 +105,10 @@ impl Members {
         let name = field.name();
         // `r#type` is how a field called `type` is written.
         let name = name.strip_prefix("r#").unwrap_or(name);
+        // Those tell OpenTelemetry what a span is.
+        if name.starts_with("otel.") {
+            return;
+        }
         let key = if RESERVED.contains(&name) {
             json(format!("field.{name}"))
         } else {

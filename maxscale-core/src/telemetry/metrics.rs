@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
 
-use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
@@ -14,12 +14,16 @@ use opentelemetry_sdk::metrics::{
 };
 
 use super::{TelemetryError, exposition};
+use crate::meter::{Histograms, Meter};
+
+pub use exposition::Exposition;
 
 /// Gives out meters and reads what they measured. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     provider: SdkMeterProvider,
     reader: Shared,
+    histograms: Histograms,
 }
 
 /// The provider owns its reader; this lets a scrape reach it too.
@@ -29,9 +33,6 @@ struct Shared(Arc<ManualReader>);
 // === impl Metrics ===
 
 impl Metrics {
-    /// The content type of [`Metrics::exposition`].
-    pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
-
     /// A registry without instruments.
     pub fn new() -> Self {
         let reader = Shared(Arc::new(ManualReader::builder().build()));
@@ -40,25 +41,42 @@ impl Metrics {
             .with_resource(Resource::builder_empty().build())
             .with_reader(reader.clone())
             .build();
-        Self { provider, reader }
+        Self {
+            provider,
+            reader,
+            histograms: Histograms::default(),
+        }
     }
 
     /// A meter for the crate or program `name`.
     pub fn meter(&self, name: &'static str) -> Meter {
-        self.provider.meter(name)
+        Meter::ours(self.provider.meter(name), self.histograms.clone())
     }
 
-    /// Reads all instruments into Prometheus' text format 0.0.4.
+    /// Reads all instruments into Prometheus' text format.
+    ///
+    /// # Errors
+    ///
+    /// As [`exposition_as`](Self::exposition_as).
+    pub fn exposition(&self) -> Result<String, TelemetryError> {
+        self.exposition_as(Exposition::Text)
+    }
+
+    /// Reads all instruments into `format`.
     ///
     /// # Errors
     ///
     /// Returns [`TelemetryError::Collect`] if an instrument's reader panicked before.
-    pub fn exposition(&self) -> Result<String, TelemetryError> {
+    pub fn exposition_as(&self, format: Exposition) -> Result<String, TelemetryError> {
         let mut collected = ResourceMetrics::default();
         self.reader
             .collect(&mut collected)
             .map_err(TelemetryError::Collect)?;
-        Ok(exposition::encode(&collected))
+        Ok(exposition::encode(
+            &collected,
+            &self.histograms.families(),
+            format,
+        ))
     }
 }
 
@@ -92,22 +110,27 @@ impl MetricReader for Shared {
     }
 }
 
-/// `GET /metrics`, in Prometheus' text format.
+/// `GET /metrics`, in the format that the `Accept` header asks for: OpenMetrics
+/// with exemplars where it is named, else Prometheus' text format.
 #[cfg(feature = "axum")]
 pub fn metrics_route(metrics: Metrics) -> axum::Router {
     use axum::extract::{Request, State};
     use axum::http::HeaderValue;
-    use axum::http::header::CONTENT_TYPE;
+    use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
     use axum::response::{IntoResponse, Response};
 
     use crate::Chain;
     use crate::refusal::{Class, Refusal};
 
     async fn scrape(State(metrics): State<Metrics>, request: Request) -> Response {
-        match metrics.exposition() {
+        let accept = request.headers().get(ACCEPT);
+        let accept = accept.and_then(|accept| accept.to_str().ok());
+        let format = Exposition::accepted(accept.unwrap_or_default());
+        match metrics.exposition_as(format) {
             Ok(text) => {
-                let content_type = HeaderValue::from_static(Metrics::CONTENT_TYPE);
-                ([(CONTENT_TYPE, content_type)], text).into_response()
+                let content_type = HeaderValue::from_static(format.content_type());
+                let vary = HeaderValue::from_static("accept");
+                ([(CONTENT_TYPE, content_type), (VARY, vary)], text).into_response()
             }
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "a scrape failed");

@@ -1,4 +1,5 @@
 mod body;
+mod durations;
 mod exchange;
 mod future;
 
@@ -8,30 +9,36 @@ use std::task::{Context, Poll};
 
 use http::{Extensions, Request, Response};
 use http_body::Body;
-use opentelemetry::metrics::{Histogram, Meter};
 use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-use crate::meter::{self, HotLevel};
+use crate::meter::span::Sampler;
+use crate::meter::{self, HotLevel, Meter};
 
 pub use body::TraceBody;
 pub use future::TraceFuture;
 
+use durations::Durations;
 use exchange::Exchange;
-
-/// The target of the span around each request.
-pub(super) const SPAN_TARGET: &str = "maxscale::request";
 
 /// Names each request, and tells what became of it.
 ///
 /// A request gets the facts [`RequestId`](crate::fact::RequestId) (from
 /// `x-request-id` if that is valid, else new) and
-/// [`TraceId`](crate::fact::TraceId) (from `traceparent` if that is valid, else
-/// new), and a span that carries both. The answer gets `x-request-id`. When the
-/// last frame of its body is out, or nobody waits for it any more, one line is
-/// logged under the target `maxscale::access` (from status 500 on as a warning)
-/// and `http.server.request.duration` is recorded. Queries of URLs are not logged.
+/// [`TraceContext`](crate::fact::TraceContext), and a span that carries both. The
+/// answer gets `x-request-id`. When the last frame of its body or its trailers are
+/// out, or nobody waits for it any more, one line is logged under the target
+/// `maxscale::access` (from status 500 on as a warning) and
+/// `http.server.request.duration` is recorded, or `rpc.server.call.duration` of a
+/// gRPC call. Queries of URLs are not logged.
+///
+/// The trace is that of the caller (`traceparent` and `tracestate` of W3C Trace
+/// Context) where callers are [trusted](Self::trust); else it is a new one with a
+/// link to the caller's.
+///
+/// A stream of events (`text/event-stream`) ends with its listener: its duration is
+/// the time to its head.
 ///
 /// A request that was given up before its answer counts with the status 499,
 /// one whose handler panicked or whose service failed with 500.
@@ -55,9 +62,11 @@ pub struct Trace<S> {
 
 #[derive(Clone)]
 struct Shared {
-    duration: Histogram<f64>,
+    durations: Arc<Durations>,
     active: HotLevel,
     route: fn(&Extensions) -> Option<&str>,
+    trust: Arc<dyn Fn(&Extensions) -> bool + Send + Sync>,
+    sampler: Sampler,
     random: Arc<dyn Fn() -> u128 + Send + Sync>,
 }
 
@@ -75,16 +84,12 @@ impl TraceLayer {
     ///
     /// Make one and clone it: two would report the same instruments.
     pub fn new(meter: &Meter) -> Self {
-        let duration = meter::HTTP_SERVER_REQUEST_DURATION;
         let shared = Shared {
-            duration: meter
-                .f64_histogram(duration.name())
-                .with_unit(duration.unit())
-                .with_description(duration.description())
-                .with_boundaries(meter::DURATION_BUCKETS.to_vec())
-                .build(),
+            durations: Arc::new(Durations::new(meter)),
             active: HotLevel::register(meter, meter::HTTP_SERVER_ACTIVE_REQUESTS, &[]),
             route: |_| None,
+            trust: Arc::new(|_| false),
+            sampler: Sampler::NONE,
             random: Arc::new(|| Uuid::new_v4().as_u128()),
         };
         Self {
@@ -97,6 +102,21 @@ impl TraceLayer {
     /// Default: no route is known, and all requests share the label `_OTHER`.
     pub fn route_by(mut self, route: fn(&Extensions) -> Option<&str>) -> Self {
         Arc::make_mut(&mut self.shared).route = route;
+        self
+    }
+
+    /// Sets whose trace a request goes on with, by what layers and the server know
+    /// of the caller. Whoever is trusted decides which requests are recorded.
+    ///
+    /// Default: nobody's.
+    pub fn trust(mut self, trust: impl Fn(&Extensions) -> bool + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.shared).trust = Arc::new(trust);
+        self
+    }
+
+    /// Sets which traces that begin here are recorded. Default: none.
+    pub fn sampler(mut self, sampler: Sampler) -> Self {
+        Arc::make_mut(&mut self.shared).sampler = sampler;
         self
     }
 
@@ -146,6 +166,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("active", &self.active)
+            .field("sampler", &self.sampler)
             .finish_non_exhaustive()
     }
 }

@@ -28,7 +28,7 @@ macro_rules! insert {
     ($now:expr) => {
         concat!(
             "INSERT INTO ms_job (shard_id, job_id, kind, version, queue, args, max_attempts,
-                trace_id, run_at, state, attempt, crashes, lease_token, created_at)
+                trace_context, run_at, state, attempt, crashes, lease_token, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, ",
             $now,
             " + $9, 'ready', 0, 0, 0, ",
@@ -95,7 +95,7 @@ macro_rules! take {
 macro_rules! taken {
     () => {
         " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, state, attempt,
-            crashes, max_attempts, lease_token, trace_id"
+            crashes, max_attempts, lease_token, trace_context"
     };
 }
 

@@ -1,5 +1,4 @@
-use maxscale_core::meter::{HotCounter, Metric};
-use opentelemetry::metrics::Meter;
+use maxscale_core::meter::{HotCounter, Meter, Metric};
 
 use crate::store::Ending;
 

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use maxscale_core::Chain;
+use maxscale_core::meter::span::{self, JobSpan, Origin, Root};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
-use tracing::Instrument;
+use uuid::Uuid;
 
 use super::node::{Held, Settlement};
 use super::{Phase, Shared, race, reached};
@@ -40,34 +41,51 @@ impl Run {
     /// Runs the handler under the lease, and settles.
     pub(super) async fn supervise(self, claimed: Claimed, until: Instant) {
         let Claimed {
-            kind, args, facts, ..
-        } = claimed;
-        let span = tracing::info_span!(
-            "job",
             kind,
-            job_id = %facts.lease.job,
-            attempt = facts.attempt,
-            trace_id = facts.trace_id.as_ref().map(maxscale_core::fact::TraceId::as_str),
-        );
-        self.inside(&kind, &args, facts, until)
-            .instrument(span)
-            .await;
+            args,
+            mut facts,
+            ..
+        } = claimed;
+        let described = JobSpan {
+            kind: &kind,
+            queue: self.shared.handlers[kind.as_str()].queue,
+            job: &facts.lease.job,
+            attempt: facts.attempt,
+        };
+        let root = span::job(described, &self.origin(&facts));
+        facts.trace = Some(root.context().clone());
+        let inside = self.inside(&kind, &args, facts, until, root.clone());
+        root.around(inside).await;
     }
 
-    async fn inside(mut self, kind: &str, args: &str, facts: Facts, until: Instant) {
+    /// The first attempt is part of what enqueued it. What comes later was caused by
+    /// that, and may come so late that nobody would wait for the end of its trace.
+    fn origin(&self, facts: &Facts) -> Origin {
+        let random = Uuid::new_v4().as_u128();
+        let begun = Origin::new(self.shared.sampler, random);
+        match &facts.trace {
+            Some(cause) if facts.attempt <= 1 && facts.crashes == 0 => {
+                Origin::within(cause.clone(), random)
+            }
+            Some(cause) if cause.is_sampled() => begun.sampled().linked(cause.clone()),
+            _ => begun,
+        }
+    }
+
+    async fn inside(mut self, kind: &str, args: &str, facts: Facts, until: Instant, root: Root) {
         let mut keep = self.held.keep(facts.lease, until);
         if !self.may_start().await {
             return self.settle(facts, Ending::HandBack).await;
         }
         let completed = Arc::new(AtomicBool::new(false));
-        let handler = &self.shared.handlers[kind];
+        let handler = &self.shared.handlers[kind].handler;
         let ending = match handler(args, facts.clone(), completed.clone()) {
             Err(error) => Ending::Dead {
                 reason: format!("cannot decode the arguments: {error}"),
             },
             Ok(run) => {
                 let mut task = JoinSet::new();
-                task.spawn(run.in_current_span());
+                task.spawn(root.around(run));
                 let lost = async {
                     keep.passed().await;
                     None

@@ -3,7 +3,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use maxscale_queue::{JobRequest, JobState, Outcome};
-use opentelemetry::metrics::MeterProvider;
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use opentelemetry_sdk::metrics::reader::MetricReader;
@@ -72,7 +72,10 @@ async fn claims_and_ends_are_counted_by_outcome() {
         "bad" if request.attempt() == 1 => Outcome::Retry("not yet".into()),
         _ => Outcome::Dead("no use".into()),
     };
-    let worker = stage.worker().meter(provider.meter("test")).register(run);
+    let worker = stage
+        .worker()
+        .meter(provider.meter("test").into())
+        .register(run);
     let worker = worker.start().unwrap();
     for (text, end) in [
         ("good", JobState::Done),

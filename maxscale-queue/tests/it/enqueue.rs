@@ -1,8 +1,8 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use maxscale_core::fact::{TraceId, VirtualShard};
+use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_queue::{EnqueueOptions, Job, JobRequest, JobState, Outcome, Queue, QueueError};
 use maxscale_tests::{PostgresServer, eventually};
 use serde::{Deserialize, Serialize};
@@ -147,19 +147,32 @@ on_both! {
         assert_eq!(stage.status(newer).await.state, JobState::Ready);
     }
 
-    async fn handler_sees_the_trace_of_the_enqueue(stage: &Stage) {
-        let trace = TraceId::new("0af7651916cd43dd8448eb211c80319c");
-        let options = EnqueueOptions::default().trace_id(trace.clone());
+    async fn first_attempt_is_in_the_trace_of_the_enqueue_and_later_ones_are_not(stage: &Stage) {
+        let cause = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        let cause = TraceContext::parse(cause).unwrap().state("vendor=1");
+        let options = EnqueueOptions::default().trace(cause.clone());
         let id = stage.enqueue_on(SHARD, &note("x"), options).await;
-        let seen = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Mutex::new(Vec::new()));
         let same = seen.clone();
         let run = move |request: JobRequest<Note>| {
-            same.store(request.trace_id() == trace.as_ref(), Ordering::SeqCst);
-            async { Outcome::Done }
+            let same = same.clone();
+            async move {
+                // What the handler causes is told the same.
+                assert_eq!(TraceContext::current().as_ref(), request.trace());
+                same.lock().unwrap().push(request.trace().unwrap().clone());
+                match request.attempt() {
+                    1 => Outcome::Retry("once more".into()),
+                    _ => Outcome::Done,
+                }
+            }
         };
         let _worker = stage.worker().register(run).start().unwrap();
         stage.reaches(id, JobState::Done).await;
-        assert!(seen.load(Ordering::SeqCst));
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen[0].trace_id(), cause.trace_id());
+        assert_eq!(seen[0].tracestate(), Some("vendor=1"));
+        assert_ne!(seen[0].span_id(), cause.span_id());
+        assert_ne!(seen[1].trace_id(), cause.trace_id());
     }
 }
 

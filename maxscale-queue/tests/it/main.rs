@@ -11,3 +11,4 @@ mod ends;
 mod enqueue;
 mod layer;
 mod stage;
+mod traced;

@@ -3,17 +3,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::fact::RegionId;
+use maxscale_core::meter::Meter;
 
 use super::{Database, DatabaseOptions, Lane, Pool};
 use crate::error::ShardError;
-use crate::telemetry::{Counts, Instruments, LoadOptions, Telemetry};
+use crate::telemetry::{Counts, LoadOptions, Telemetry};
 
 /// What the databases of one process share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Opener {
     options: DatabaseOptions,
     here: Option<RegionId>,
-    instruments: Option<Arc<Instruments>>,
+    meter: Option<Meter>,
     load: Option<LoadOptions>,
     #[cfg(feature = "postgres")]
     budget: crate::engine::postgres::Budget,
@@ -29,7 +30,7 @@ impl Opener {
         Self {
             options,
             here: None,
-            instruments: None,
+            meter: None,
             load: None,
             #[cfg(feature = "postgres")]
             budget: crate::engine::postgres::Budget::new(options.budget),
@@ -52,8 +53,7 @@ impl Opener {
 
     /// Measures what it opens as `telemetry` says.
     pub(crate) fn telling(mut self, telemetry: &Telemetry) -> Self {
-        let meter = telemetry.meter.as_ref();
-        self.instruments = meter.map(|meter| Arc::new(Instruments::new(meter)));
+        self.meter.clone_from(&telemetry.meter);
         self.load = telemetry.load.clone();
         self
     }
@@ -61,7 +61,7 @@ impl Opener {
     /// One whose databases are not measured, for ways to what is measured already.
     pub(crate) fn unmeasured(&self) -> Self {
         Self {
-            instruments: None,
+            meter: None,
             ..self.clone()
         }
     }
@@ -92,12 +92,9 @@ impl Opener {
         // SQLite waits for nobody far away; PostgreSQL takes zero as no limit.
         let bounded = scheme != "sqlite" && !options.statement_timeout.is_zero();
         let patience = bounded.then_some(options.statement_timeout.saturating_add(GRACE));
-        let count = |instruments| Counts::of(instruments, pool.engine(), &name, &pool);
+        let count = |meter| Counts::of(meter, pool.engine(), &name, &pool);
         Ok(Database {
-            counts: self
-                .instruments
-                .as_ref()
-                .map_or_else(Counts::default, count),
+            counts: self.meter.as_ref().map_or_else(Counts::default, count),
             name,
             pool,
             options: *options,

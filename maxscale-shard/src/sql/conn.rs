@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::fact::Deadline;
+use maxscale_core::meter::span;
 use tokio::time::Instant;
-use tracing::{Instrument as _, Span, field};
+use tracing::{Instrument as _, Span};
 
 use crate::database::pulse::{Pulse, answer_within};
 use crate::engine::verdict;
@@ -99,7 +100,7 @@ macro_rules! answered {
         };
         let error = answer.as_ref().err();
         if let Some(error) = error {
-            span.record("error.type", telemetry::error_type(error));
+            maxscale_core::meter::span::failed(&span, telemetry::error_type(error));
         }
         $self.counts.operated(began, operation, error);
         answer
@@ -155,14 +156,8 @@ impl Conn {
 
     /// The span around one call of the database.
     fn span(&self, operation: &'static str) -> Span {
-        tracing::debug_span!(
-            "sql",
-            otel.kind = "client",
-            db.system.name = telemetry::system(self.engine()),
-            maxscale.node = &*self.database,
-            db.operation.name = operation,
-            error.type = field::Empty,
-        )
+        let system = telemetry::system(self.engine());
+        span::database(system, &self.database, operation)
     }
 
     /// Takes note of an answer.

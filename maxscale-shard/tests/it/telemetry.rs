@@ -115,7 +115,7 @@ async fn connections_are_counted_while_they_are_used(engine: Engine) {
             ("db_client_connection_pool_name", pool),
             ("db_client_connection_state", "used"),
         ];
-        value(&metrics, "db_client_connection_count", &labels)
+        value(&metrics, "db_client_connections", &labels)
     };
     let max = [("db_client_connection_pool_name", "node-1")];
     assert_eq!(

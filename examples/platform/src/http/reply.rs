@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maxscale_auth::{AuthError, Principal};
 use maxscale_core::Chain;
-use maxscale_core::fact::{RequestId, TraceId};
+use maxscale_core::fact::{RequestId, TraceContext};
 use maxscale_core::refusal::{Class, Classify, Refusal};
 
 /// Any error of a handler, on its way to becoming problem+json.
@@ -64,7 +64,7 @@ pub async fn render(request: Request, next: Next) -> Response {
     if let Some(id) = request.extensions().get::<RequestId>() {
         asked.extensions_mut().insert(id.clone());
     }
-    if let Some(id) = request.extensions().get::<TraceId>() {
+    if let Some(id) = request.extensions().get::<TraceContext>() {
         asked.extensions_mut().insert(id.clone());
     }
     let mut response = next.run(request).await;

@@ -6,7 +6,6 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
-use maxscale_core::fact::TraceId;
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
 use maxscale_queue::{Job as _, JobState};
@@ -47,7 +46,6 @@ pub(super) async fn upload(
     let user = principal.user();
     let project = owned(&app, &shard, user, &project).await?;
 
-    let trace = request.extensions().get::<TraceId>().cloned();
     let track = app.tracks.draw(user)?;
     // Stored first: a row never names a file that is not there.
     let key = sweep::key(user, project.id, track);
@@ -58,7 +56,6 @@ pub(super) async fn upload(
         track,
         name: &name,
         stored: &stored,
-        trace: trace.as_ref(),
     };
     let job = app.tracks.create(shard.freshness(), upload).await?;
     let body = json!({ "track": {

@@ -24,7 +24,8 @@ pub fn schema() -> Result<Schema, SchemaError> {
         .chain(traffic())
         .chain(storage())
         .chain(keys())
-        .chain(work());
+        .chain(work())
+        .chain(otel());
     Schema::new(settings)
 }
 
@@ -225,5 +226,44 @@ fn work() -> Vec<Setting> {
             "Colours on a terminal; `NO_COLOR` turns them off.",
         )
         .default("true"),
+    ]
+}
+
+/// Traces, and whose are gone on with.
+fn otel() -> Vec<Setting> {
+    vec![
+        Setting::new(
+            "otel.endpoint",
+            Kind::Url,
+            "The OpenTelemetry collector that traces are sent to by OTLP over HTTP, as `http://localhost:4318`. Unset: none are recorded.",
+        )
+        .schemes(&["http"]),
+        Setting::new(
+            "otel.headers",
+            Kind::Secrets,
+            "Headers for the collector, each as `name=value`.",
+        ),
+        Setting::new(
+            "otel.service",
+            Kind::Text,
+            "What this service is called in traces.",
+        )
+        .default("maxscale-platform"),
+        Setting::new(
+            "otel.attributes",
+            Kind::List,
+            "What else traces say of this process, each as `key=value`: `deployment.environment.name=prod`.",
+        ),
+        Setting::new(
+            "otel.share",
+            Kind::Text,
+            "The share of the traces that begin here and are recorded, from 0 to 1.",
+        )
+        .default("1"),
+        Setting::new(
+            "otel.trusted",
+            Kind::Text,
+            "Whose traces are gone on with: addresses of callers, as `10.0.0.0/8,fd00::/8`. Others' begin anew, with a link to what they sent. Unset: nobody's.",
+        ),
     ]
 }

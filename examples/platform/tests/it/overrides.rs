@@ -143,7 +143,6 @@ async fn upload(tracks: &Tracks, objects: &Objects, user: Id, project: Id) -> Id
         track,
         name: "a.wav",
         stored: &stored,
-        trace: None,
     };
     let freshness = Freshness::new(Clock::system());
     tracks.create(&freshness, upload).await.unwrap();

@@ -8,11 +8,15 @@ use maxscale_tests::Process;
 use serde_json::{Value, json};
 
 use crate::client::{Client, PASSWORD, PLUCK, send};
+use crate::collector::Collector;
 use crate::servers::Servers;
 use crate::service::Service;
 use crate::start_errors::PLANTED;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Of a person, and so in no log, no trace and no metric.
+const EMAIL: &str = "ada.planted@example.com";
+const NAME: &str = "Ada of Planted";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test]
@@ -129,7 +133,9 @@ async fn health_and_metrics_move_to_the_address_given_to_them() {
 async fn trace_of_an_upload_is_in_its_logs_and_in_those_of_its_job() {
     let folder = tempfile::tempdir().unwrap();
     let filter = "info,maxscale_queue=debug";
-    let builder = Service::builder(folder.path()).env("MAXSCALE__LOG__FILTER", filter);
+    let builder = Service::builder(folder.path())
+        .env("MAXSCALE__LOG__FILTER", filter)
+        .env("MAXSCALE__OTEL__TRUSTED", "127.0.0.1");
     let service = Service::start(builder).await;
     let client = service.client();
     client.sign_up("ada@example.com").await;
@@ -155,19 +161,23 @@ async fn trace_of_an_upload_is_in_its_logs_and_in_those_of_its_job() {
             .cloned();
         let done = lines
             .iter()
-            .find(|line| line["job_id"] == job.as_str())
+            .find(|line| line["messaging.message.id"] == job.as_str())
             .cloned();
         access.zip(done)
     })
     .await;
     assert_eq!(access["trace_id"], TRACE, "{access}");
     assert_eq!(access["status"], 202, "{access}");
-    assert_eq!(access["route"], "/v1/projects/{project}/tracks", "{access}");
+    assert_eq!(
+        access["http.route"], "/v1/projects/{project}/tracks",
+        "{access}"
+    );
     assert_eq!(done["trace_id"], TRACE, "{done}");
 }
 
 #[tokio::test]
-async fn no_log_line_tells_a_secret_even_when_all_are_written() {
+async fn no_log_line_span_or_label_tells_a_secret_even_when_all_are_written() {
+    let (collector, endpoint) = Collector::start().await;
     let servers = Servers::start().await;
     let folder = tempfile::tempdir().unwrap();
     let (nodes, passwords): (Vec<_>, Vec<_>) = servers
@@ -179,13 +189,20 @@ async fn no_log_line_tells_a_secret_even_when_all_are_written() {
         .builder(folder.path())
         .env("MAXSCALE__SHARDS__NODES", nodes.join(","))
         .env("MAXSCALE__KEYS__SECRET", PLANTED.repeat(3))
+        .env("MAXSCALE__OTEL__ENDPOINT", endpoint)
+        .env("MAXSCALE__OTEL__HEADERS", format!("x-token={PLANTED}"))
         .env("MAXSCALE__LOG__FILTER", "trace");
     let service = Service::start(builder).await;
     let client = service.client();
-    let body = json!({ "email": "ada@example.com", "password": PASSWORD, "name": "Ada" });
+    let body = json!({ "email": EMAIL, "password": PASSWORD, "name": NAME });
     let signed_up = client.post("/v1/signup", &body).await;
     assert_eq!(signed_up.status, 201, "{signed_up:?}");
-    assert_eq!(client.get("/v1/me").await.status, 200);
+    assert_eq!(
+        client.get(&format!("/v1/me?token={PLANTED}")).await.status,
+        200
+    );
+    let metrics = reqwest::get(format!("{}/metrics", service.base())).await;
+    let metrics = metrics.unwrap().text().await.unwrap();
     service.process.terminate();
     assert!(service.process.wait(LIMIT).await.success());
 
@@ -194,9 +211,11 @@ async fn no_log_line_tells_a_secret_even_when_all_are_written() {
     assert!(token.starts_with("mxs_"), "{cookie}");
     let lines = service.process.stderr();
     assert!(lines.iter().any(|line| line.contains("\"DEBUG\"")));
-    for line in lines {
-        for secret in [PLANTED, PASSWORD, token, &passwords[0]] {
-            assert!(!line.contains(secret), "{line}");
+    let spans = collector.all();
+    assert!(spans.contains("POST /v1/signup"), "{spans}");
+    for told in lines.iter().chain([&spans, &metrics]) {
+        for secret in [PLANTED, PASSWORD, EMAIL, NAME, token, &passwords[0]] {
+            assert!(!told.contains(secret), "{secret}: {told}");
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::Id;
+use maxscale_core::meter::span::Sampler;
 use maxscale_core::telemetry::Metrics;
 use maxscale_shard::Freshness;
 use platform::assembly::Platform;
@@ -28,7 +29,9 @@ async fn platform(data: &Path, objects: &Path) -> (Platform, Id, Id) {
     let set = set.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let settings = Settings::read(&settings::load(None, set.into()).unwrap()).unwrap();
     let meter = Metrics::new().meter("platform");
-    let platform = Platform::assemble(&settings, &meter).await.unwrap();
+    let platform = Platform::assemble(&settings, &meter, Sampler::NONE)
+        .await
+        .unwrap();
     let app = &platform.app;
 
     let email = "ada@example.com";
@@ -62,7 +65,6 @@ async fn sweep_removes_old_objects_without_a_row_and_nothing_else() {
                 track,
                 name: "a.wav",
                 stored: &stored,
-                trace: None,
             };
             let freshness = Freshness::new(Clock::system());
             app.tracks.create(&freshness, upload).await.unwrap();

@@ -4,7 +4,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::Value;
-use crate::telemetry::{Format, Guard, TelemetryConfig, TelemetryError, dispatch, init, trace};
+use crate::meter::span;
+use crate::telemetry::{Format, Guard, TelemetryConfig, TelemetryError, dispatch, init};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -43,7 +44,7 @@ fn logged(format: Format, filter: &str, log: impl FnOnce()) -> String {
     LazyLock::force(&PROCESS);
     let lines = Lines::default();
     let config = TelemetryConfig::new(filter).format(format);
-    let dispatch = dispatch(config, lines.clone()).unwrap();
+    let dispatch = dispatch(config, lines.clone()).unwrap().0;
     tracing::dispatcher::with_default(&dispatch, log);
     lines.text()
 }
@@ -53,7 +54,7 @@ pub(in crate::telemetry) async fn capture(filter: &str, work: impl Future<Output
     LazyLock::force(&PROCESS);
     let lines = Lines::default();
     let config = TelemetryConfig::new(filter).format(Format::Json);
-    let dispatch = dispatch(config, lines.clone()).unwrap();
+    let dispatch = dispatch(config, lines.clone()).unwrap().0;
     // A test's runtime has one thread, so the default holds over every await.
     let _default = tracing::dispatcher::set_default(&dispatch);
     work.await;
@@ -132,7 +133,7 @@ fn request_span_is_kept_by_every_filter() {
     for filter in ["warn", "shop=warn", "error,shop=warn"] {
         let text = logged(Format::Json, filter, || {
             let _span = tracing::error_span!(
-                target: trace::SPAN_TARGET,
+                target: span::TARGET,
                 "request",
                 request_id = "r-1"
             )

@@ -65,6 +65,11 @@ impl<B: Body> Body for TraceBody<B> {
                 if let (Some(left), Some(data)) = (this.left.as_mut(), frame.data_ref()) {
                     *left = left.saturating_sub(data.remaining() as u64);
                 }
+                if let (Some(exchange), Some(trailers)) =
+                    (this.exchange.as_mut(), frame.trailers_ref())
+                {
+                    exchange.trailers(trailers);
+                }
                 if frame.is_trailers() || *this.left == Some(0) || this.inner.is_end_stream() {
                     end(this.exchange, End::Complete);
                 }

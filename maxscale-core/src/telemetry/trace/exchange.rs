@@ -1,17 +1,18 @@
 //! One request, from its head to the last frame of its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, StatusCode};
-use opentelemetry::KeyValue;
 use tokio::time::Instant;
-use tracing::Span;
 use uuid::Builder;
 
-use super::super::traceparent;
-use super::{SPAN_TARGET, Shared};
-use crate::fact::{RequestId, TraceId};
-use crate::meter::label;
+use super::Shared;
+use super::durations::{GrpcStatus, method_label};
+use crate::fact::{RequestId, TraceContext};
+use crate::meter::span::{self, Origin, RequestSpan, Root};
+use crate::refusal;
 
 /// Where the id of a request is taken from and told.
 pub(super) const X_REQUEST_ID: &str = "x-request-id";
@@ -23,12 +24,22 @@ const MAX_PATH_LEN: usize = 256;
 #[derive(Debug)]
 pub(super) struct Exchange {
     shared: Arc<Shared>,
-    span: Span,
+    root: Root,
     started: Instant,
     method: Method,
     route: Option<Arc<str>>,
     status: Option<StatusCode>,
+    /// Until the head of an answer that has no end of its own.
+    head: Option<Duration>,
+    rpc: Option<Rpc>,
     end: End,
+}
+
+/// What is different if the request is a gRPC call.
+#[derive(Debug)]
+struct Rpc {
+    path: Box<str>,
+    status: Option<GrpcStatus>,
 }
 
 /// How far an exchange came.
@@ -50,32 +61,33 @@ impl Exchange {
     /// Gives `req` its ids and starts the span.
     pub(super) fn begin<B>(shared: &Arc<Shared>, req: &mut Request<B>) -> (Self, RequestId) {
         let id = request_id(req.headers()).unwrap_or_else(|| new_id((shared.random)()));
-        let trace = traceparent::trace_of(req.headers())
-            // Zero is no trace.
-            .or_else(|| TraceId::from_number((shared.random)() | 1))
-            .expect("a number with a bit set is not zero");
+        let origin = shared.origin(req.headers(), req.extensions());
         let route: Option<Arc<str>> = (shared.route)(req.extensions()).map(Arc::from);
         let path = req.uri().path();
-        // The level keeps the span, and with it the ids, under every filter.
-        let span = tracing::error_span!(
-            target: SPAN_TARGET,
-            "request",
-            request_id = id.as_str(),
-            trace_id = trace.as_str(),
-            method = method_label(req.method()),
-            path = &path[..path.floor_char_boundary(MAX_PATH_LEN)],
-            route = route.as_deref(),
-        );
+        let path = &path[..path.floor_char_boundary(MAX_PATH_LEN)];
+        let rpc = is_grpc(req.headers()).then(|| Rpc {
+            path: path.into(),
+            status: None,
+        });
+        let described = RequestSpan {
+            request_id: id.as_str(),
+            method: method_label(req.method()),
+            path,
+            route: route.as_deref(),
+        };
+        let root = span::request(described, &origin);
         req.extensions_mut().insert(id.clone());
-        req.extensions_mut().insert(trace);
+        req.extensions_mut().insert(root.context().clone());
         shared.active.add(1);
         let exchange = Self {
             shared: shared.clone(),
-            span,
+            root,
             started: Instant::now(),
             method: req.method().clone(),
             route,
             status: None,
+            head: None,
+            rpc,
             end: End::Aborted,
         };
         (exchange, id)
@@ -84,14 +96,27 @@ impl Exchange {
     /// Runs a part of the inner service inside the span.
     pub(super) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.end = End::Panicked;
-        let out = self.span.in_scope(part);
+        let out = self.root.run(part);
         self.end = End::Aborted;
         out
     }
 
-    /// Notes the answer's status.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    /// Notes the answer's head.
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.status = Some(status);
+        // Any caller may say that it calls; a server of gRPC answers alike.
+        self.rpc = self.rpc.take().filter(|_| is_grpc(headers));
+        self.trailers(headers);
+        if is_stream(headers) {
+            self.head = Some(self.started.elapsed());
+        }
+    }
+
+    /// Notes the answer's trailers, or a head that is both.
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+        if let (Some(rpc), Some(status)) = (&mut self.rpc, trailers.get("grpc-status")) {
+            rpc.status = Some(GrpcStatus::parse(status.as_bytes()));
+        }
     }
 
     /// Whether the answer is its head alone, whatever its headers say.
@@ -113,32 +138,56 @@ impl Exchange {
             (None, _) => 500,
         }
     }
+
+    /// Records the duration; gives what to call a failure.
+    fn record(&self, status: u16) -> Option<&'static str> {
+        let took = self.head.unwrap_or_else(|| self.started.elapsed());
+        let durations = &self.shared.durations;
+        let (histogram, failure) = match &self.rpc {
+            Some(rpc) => {
+                let gone = match self.end {
+                    End::Aborted => GrpcStatus::CANCELLED,
+                    _ => GrpcStatus::UNKNOWN,
+                };
+                let status = rpc.status.unwrap_or(gone);
+                self.root.set("rpc.system.name", "grpc");
+                self.root.set("rpc.response.status_code", status.name());
+                let failure = status.is_failure().then(|| status.name());
+                (durations.rpc(&rpc.path, status), failure)
+            }
+            None => {
+                let method = method_label(&self.method);
+                let failure = (status >= 500).then_some("5xx");
+                (
+                    durations.http(method, self.route.as_deref(), status),
+                    failure,
+                )
+            }
+        };
+        histogram.record_in(took, self.root.context());
+        failure
+    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let elapsed = self.started.elapsed();
         let status = self.final_status();
-        let route = match &self.route {
-            Some(route) => KeyValue::new(label::ROUTE, route.clone()),
-            None => KeyValue::new(label::ROUTE, label::OTHER),
-        };
-        let labels = [
-            KeyValue::new(label::METHOD, method_label(&self.method)),
-            route,
-            KeyValue::new(label::STATUS, i64::from(status)),
-        ];
-        self.shared.duration.record(elapsed.as_secs_f64(), &labels);
+        let failure = self.record(status);
         self.shared.active.add(-1);
 
-        let duration_ms = elapsed.as_secs_f64() * 1_000.0;
         let cut = match self.end {
             End::Aborted => Some("aborted"),
             End::Panicked => Some("panicked"),
             End::Failed => Some("failed"),
             End::Complete => None,
         };
-        self.span.in_scope(|| {
+        self.root
+            .set("http.response.status_code", i64::from(status));
+        if let Some(error) = cut.filter(|_| self.end != End::Aborted).or(failure) {
+            self.root.fail(error);
+        }
+        let duration_ms = self.started.elapsed().as_secs_f64() * 1_000.0;
+        self.root.run(|| {
             if status >= 500 {
                 tracing::warn!(target: "maxscale::access", status, duration_ms, cut, "answered");
             } else {
@@ -148,27 +197,56 @@ impl Drop for Exchange {
     }
 }
 
+// === impl Shared ===
+
+impl Shared {
+    /// A caller that is trusted goes on with its own trace; one that is not begins
+    /// a new one, from which a link leads to what it said.
+    fn origin(&self, headers: &HeaderMap, extensions: &http::Extensions) -> Origin {
+        let random = (self.random)();
+        match sent(headers) {
+            Some(parent) if (self.trust)(extensions) => Origin::within(parent, random),
+            Some(other) => Origin::new(self.sampler, random).linked(other),
+            None => Origin::new(self.sampler, random),
+        }
+    }
+}
+
+/// The context that the caller names, unless that is absent, sent twice or malformed.
+fn sent(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = headers.get_all("traceparent").iter();
+    let context = match (values.next(), values.next()) {
+        (Some(value), None) => TraceContext::parse(value.to_str().ok()?)?,
+        _ => return None,
+    };
+    // It may come in several lines, which are one list.
+    let states = headers.get_all("tracestate").iter();
+    let states: Option<Vec<_>> = states.map(|state| state.to_str().ok()).collect();
+    Some(match states {
+        Some(states) if !states.is_empty() => context.state(&states.join(",")),
+        _ => context,
+    })
+}
+
 fn request_id(headers: &HeaderMap) -> Option<RequestId> {
     RequestId::new(headers.get(X_REQUEST_ID)?.to_str().ok()?)
 }
 
 fn new_id(random: u128) -> RequestId {
     let uuid = Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
-    RequestId::new(&uuid.to_string()).expect("a UUID is short and printable")
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = uuid.hyphenated().encode_lower(&mut text);
+    RequestId::new(text).expect("a UUID is short and printable")
 }
 
-/// The method, if it is one that HTTP itself knows.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::CONNECT => "CONNECT",
-        Method::TRACE => "TRACE",
-        _ => label::OTHER,
-    }
+/// Whether events are sent for as long as somebody listens, which is not the time that
+/// anybody waits.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.to_str().is_ok_and(refusal::is_grpc))
 }

@@ -46,7 +46,7 @@ where
         let mut exchange = this.exchange.take().expect("seen above");
         match answer {
             Ok(mut response) => {
-                exchange.answered(response.status());
+                exchange.answered(response.status(), response.headers());
                 if let Ok(id) = HeaderValue::from_str(this.id.as_str()) {
                     response.headers_mut().insert(X_REQUEST_ID, id);
                 }

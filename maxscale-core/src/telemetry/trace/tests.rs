@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tower::util::{ServiceExt, service_fn};
 
 use super::*;
-use crate::fact::{RequestId, TraceId};
+use crate::fact::{RequestId, TraceContext};
 use crate::telemetry::Metrics;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -66,8 +66,13 @@ fn active(metrics: &Metrics) -> Option<f64> {
 /// Answers with the ids that reached it.
 async fn ids(req: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
     let id = req.extensions().get::<RequestId>().unwrap().as_str();
-    let trace = req.extensions().get::<TraceId>().unwrap().as_str();
-    Ok(Response::new(Full::from(format!("{id} {trace}"))))
+    let trace = req.extensions().get::<TraceContext>().unwrap();
+    // Whatever is sent on from here says the same.
+    assert_eq!(TraceContext::current().as_ref(), Some(trace));
+    Ok(Response::new(Full::from(format!(
+        "{id} {}",
+        trace.trace_id()
+    ))))
 }
 
 async fn ids_for(layer: TraceLayer, headers: &[(&str, &str)]) -> (HeaderMap, String) {
@@ -108,16 +113,19 @@ async fn streamed(
 async fn valid_ids_of_the_caller_are_taken_over() {
     let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
     let headers = [("x-request-id", "caller-7"), ("traceparent", &parent)];
-    let (headers, body) = ids_for(layer().1, &headers).await;
+    let (answered, body) = ids_for(layer().1.trust(|_| true), &headers).await;
     assert_eq!(body, format!("caller-7 {TRACE}"));
-    assert_eq!(headers["x-request-id"], "caller-7");
+    assert_eq!(answered["x-request-id"], "caller-7");
+    // Of nobody that is not trusted.
+    let (_, body) = ids_for(layer().1, &headers).await;
+    assert!(!body.contains(TRACE), "{body}");
 }
 
 #[tokio::test]
 async fn hostile_ids_are_replaced_by_new_ones() {
     let long = "a".repeat(RequestId::MAX_LEN + 1);
     for id in ["", "two words", "tab\there", long.as_str()] {
-        let layer = layer().1.random(|| 0);
+        let layer = layer().1.random(|| 0).trust(|_| true);
         let hostile = [("x-request-id", id), ("traceparent", "00-zz-00-01")];
         let (headers, body) = ids_for(layer, &hostile).await;
         let new = "00000000-0000-4000-8000-000000000000";
@@ -143,6 +151,20 @@ async fn duration_ends_with_the_last_frame() {
     let page = metrics.exposition().unwrap();
     assert!(page.contains("le=\"0.5\"} 0\n"), "{page}");
     assert!(page.contains("le=\"1\"} 1\n"), "{page}");
+}
+
+/// Who listens for an hour has not waited for an hour.
+#[tokio::test(start_paused = true)]
+async fn stream_of_events_is_measured_to_its_head_and_counts_when_it_ends() {
+    let (metrics, layer) = layer();
+    let answer = Response::builder().header("content-type", "text/event-stream");
+    let (send, body) = streamed(layer, Request::new(()), answer).await;
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!((active(&metrics), ended(&metrics, 200)), (Some(1.0), 0.0));
+    drop(send);
+    body.collect().await.unwrap();
+    let page = metrics.exposition().unwrap();
+    assert!(page.contains("le=\"0.5\"} 1\n"), "{page}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,7 +234,7 @@ async fn error_of_the_service_is_handed_on_and_counts_as_500() {
 async fn series_do_not_grow_with_paths_and_methods() {
     let (metrics, layer) = layer();
     let mut service = layer.layer(service_fn(ids));
-    for n in 0..10_000 {
+    for n in 0..100_000 {
         let method = match n % 4 {
             0 => Method::GET,
             1 => Method::POST,
@@ -222,6 +244,7 @@ async fn series_do_not_grow_with_paths_and_methods() {
             .method(method)
             .uri(format!("/users/{n}?token={n}"))
             .header("x-request-id", format!("r-{n}"))
+            .header("traceparent", format!("00-{n:032x}-{n:016x}-01"))
             .body(())
             .unwrap();
         let response = service.ready().await.unwrap().call(req).await.unwrap();
@@ -230,7 +253,63 @@ async fn series_do_not_grow_with_paths_and_methods() {
     let page = metrics.exposition().unwrap();
     let series = page.lines().filter(|line| line.contains("_seconds_count{"));
     assert_eq!(series.count(), 3, "{page}");
-    assert_eq!(ended(&metrics, 200), 2_500.0);
+    assert_eq!(ended(&metrics, 200), 25_000.0);
+}
+
+/// A call of `path` that is answered with `status` in its trailers.
+async fn call(layer: TraceLayer, path: &str, status: &'static str) {
+    let req = Request::post(path).header("content-type", "application/grpc");
+    let req = req.body(()).unwrap();
+    let answer = Response::builder().header("content-type", "application/grpc+proto");
+    let (send, body) = streamed(layer, req, answer).await;
+    let trailers = [("grpc-status".parse().unwrap(), status.parse().unwrap())];
+    let trailers = Frame::trailers(HeaderMap::from_iter(trailers));
+    send.send(Ok(trailers)).await.unwrap();
+    drop(send);
+    body.collect().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn grpc_calls_are_told_by_method_and_status_and_made_up_methods_are_folded() {
+    let (metrics, layer) = layer();
+    call(layer.clone(), "/shop.Cart/Add", "0").await;
+    call(layer.clone(), "/shop.Cart/Add", "4").await;
+    call(layer.clone(), "/shop.Cart/Add", "nonsense").await;
+    // Nobody serves them, or a limit refused them before anybody could say so.
+    for n in 0..3_000 {
+        let status = ["12", "8"][n % 2];
+        call(layer.clone(), &format!("/scan.A/M{n}"), status).await;
+    }
+    call(layer.clone(), "/shop.Cart/Remove", "0").await;
+    let count = |method: &str, status: &str| {
+        let series = format!(
+            "rpc_server_call_duration_seconds_count{{rpc_method=\"{method}\",\
+             rpc_response_status_code=\"{status}\",rpc_system_name=\"grpc\"}} "
+        );
+        sample(&metrics, &series)
+    };
+    for status in ["OK", "DEADLINE_EXCEEDED", "UNKNOWN"] {
+        assert_eq!(count("shop.Cart/Add", status), Some(1.0), "{status}");
+    }
+    for status in ["UNIMPLEMENTED", "RESOURCE_EXHAUSTED"] {
+        assert_eq!(count("_OTHER", status), Some(1_500.0), "{status}");
+    }
+    // What came in between has not taken anybody's place.
+    assert_eq!(count("shop.Cart/Remove", "OK"), Some(1.0));
+    let page = metrics.exposition().unwrap();
+    let series = page.lines().filter(|line| line.contains("_seconds_count{"));
+    assert_eq!(series.count(), 6, "{page}");
+}
+
+#[tokio::test]
+async fn request_that_calls_itself_grpc_where_nobody_speaks_it_is_told_as_a_request() {
+    let (metrics, layer) = layer();
+    let req = Request::get("/users/7").header("content-type", "application/grpc");
+    let answer = layer.layer(service_fn(ids)).oneshot(req.body(()).unwrap());
+    answer.await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(ended(&metrics, 200), 1.0);
+    let page = metrics.exposition().unwrap();
+    assert!(!page.contains("rpc_server_call"), "{page}");
 }
 
 #[tokio::test]
@@ -260,7 +339,9 @@ async fn access_line_names_the_request_and_no_query() {
     assert_eq!(lines[1]["target"], "maxscale::access");
     assert_eq!(lines[1]["level"], "WARN");
     assert_eq!(lines[1]["status"], 502);
-    assert_eq!(lines[1]["path"], "/reset");
+    assert_eq!(lines[1]["url.path"], "/reset");
+    assert_eq!(lines[1]["trace_id"].as_str().unwrap().len(), 32);
+    assert_eq!(lines[1]["span_id"].as_str().unwrap().len(), 16);
     assert!(lines[1]["duration_ms"].is_number());
     assert!(!logged.contains("hunter2"), "{logged}");
 }
