@@ -3,7 +3,7 @@
 //! ```text
 //!  events, spans ── init ──────> stderr, as text or one JSON object per line
 //!  requests ─────── TraceLayer ─> facts RequestId and TraceContext, a span, one access line,
-//!                                 http.server.* metrics
+//!                                 http.server.* metrics, and what they mean for the Slo
 //!  recorded spans ─ OtlpConfig ─> an OpenTelemetry collector (feature `otel`)
 //!  instruments ──── Metrics ───> /metrics, Prometheus text format or OpenMetrics
 //! ```
@@ -16,6 +16,7 @@ mod log;
 mod metrics;
 #[cfg(feature = "otel")]
 mod otlp;
+pub mod slo;
 mod trace;
 
 use std::io::{self, Write};

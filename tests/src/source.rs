@@ -86,6 +86,27 @@ pub(crate) static REDIS: Service = Service {
     found: OnceLock::new(),
 };
 
+pub(crate) static PROMETHEUS: Service = Service {
+    name: "Prometheus",
+    key: "prometheus",
+    variable: None,
+    programs: &["prometheus", "promtool"],
+    least: &[2, 30],
+    folders: &[
+        ("/opt/homebrew/opt", "prometheus", "bin"),
+        ("/usr/local/opt", "prometheus", "bin"),
+    ],
+    refuses_root: false,
+    stop: Signal::TERM,
+    last: (Signal::KILL, "KILL"),
+    in_compose: false,
+    fixes: (
+        "sudo apt-get install -y prometheus",
+        "brew install prometheus",
+    ),
+    found: OnceLock::new(),
+};
+
 /// The first version that knows prepared statements in transaction mode.
 pub(crate) static PGBOUNCER: Service = pgbouncer("pgbouncer", &[1, 21]);
 

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use maxscale_core::config::Explanation;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::serve::Stop;
+use maxscale_core::telemetry::slo::{self, Objectives};
 use maxscale_core::telemetry::{self, Metrics};
 use maxscale_shard::NodeId;
 use maxscale_shard::fleet::Waves;
@@ -53,6 +54,11 @@ enum Command {
         #[command(subcommand)]
         what: Option<MapChange>,
     },
+    /// Prints what to watch this program with.
+    Observe {
+        #[command(subcommand)]
+        what: Observed,
+    },
     /// Prints every effective setting and where it came from.
     Config {
         #[command(subcommand)]
@@ -91,6 +97,14 @@ enum MapChange {
     /// Puts the map in use into the catalog again, above every epoch: for a
     /// catalog that was restored from a backup.
     Lift,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Observed {
+    /// Rules for Prometheus: burn rates, and alerts.
+    Rules,
+    /// A dashboard for Grafana.
+    Dashboard,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -152,6 +166,13 @@ fn run(args: Args, command: Command) -> Result<ExitCode, String> {
     {
         let page = settings::reference().map_err(|error| error.to_string())?;
         return print(page.trim_end()).map(|()| ExitCode::SUCCESS);
+    }
+    if let Command::Observe { what } = command {
+        let text = match what {
+            Observed::Rules => slo::rules(&Objectives::default()),
+            Observed::Dashboard => slo::dashboard(),
+        };
+        return print(text.trim_end()).map(|()| ExitCode::SUCCESS);
     }
     let set: Result<Vec<_>, _> = (1..).zip(&args.set).map(pair).collect();
     let config = settings::load(args.config, set?).map_err(|error| error.to_string())?;

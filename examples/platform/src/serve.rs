@@ -14,12 +14,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{from_fn, map_request};
+use maxscale_core::clock::Clock;
 use maxscale_core::fact::{ClientIp, Subject};
 use maxscale_core::limit::{ByClientIp, LimitKey as _, LimitLayer};
 use maxscale_core::meter::Meter;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::resilience::DeadlineLayer;
 use maxscale_core::serve::{Ended, ServeError, Server, Serving, Stop};
+use maxscale_core::telemetry::slo::{Objectives, Slo};
 use maxscale_core::telemetry::{Metrics, TraceLayer};
 use maxscale_core::{health, telemetry};
 use maxscale_shard::layer::{BySubject, RouteLayer};
@@ -193,9 +195,12 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
 /// Callers that are trusted go on with their own traces.
 fn trace(meter: &Meter, sampler: Sampler, settings: &Settings) -> TraceLayer {
     let trusted = settings.otel_trusted.clone();
+    let slo = Slo::new(Objectives::default(), Clock::system());
+    slo.register(meter);
     TraceLayer::new(meter)
         .route_by(telemetry::matched_path)
         .sampler(sampler)
+        .slo(slo)
         .trust(move |known| {
             let peer = known.get::<ConnectInfo<SocketAddr>>();
             peer.is_some_and(|ConnectInfo(peer)| trusted.contains(peer.ip()))

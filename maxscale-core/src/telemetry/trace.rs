@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::meter::span::Sampler;
 use crate::meter::{self, HotLevel, Meter};
+use crate::telemetry::slo::Slo;
 
 pub use body::TraceBody;
 pub use future::TraceFuture;
@@ -67,6 +68,7 @@ struct Shared {
     route: fn(&Extensions) -> Option<&str>,
     trust: Arc<dyn Fn(&Extensions) -> bool + Send + Sync>,
     sampler: Sampler,
+    slo: Option<Slo>,
     random: Arc<dyn Fn() -> u128 + Send + Sync>,
 }
 
@@ -90,6 +92,7 @@ impl TraceLayer {
             route: |_| None,
             trust: Arc::new(|_| false),
             sampler: Sampler::NONE,
+            slo: None,
             random: Arc::new(|| Uuid::new_v4().as_u128()),
         };
         Self {
@@ -117,6 +120,14 @@ impl TraceLayer {
     /// Sets which traces that begin here are recorded. Default: none.
     pub fn sampler(mut self, sampler: Sampler) -> Self {
         Arc::make_mut(&mut self.shared).sampler = sampler;
+        self
+    }
+
+    /// Counts each request against objectives, but those whose caller went away.
+    ///
+    /// Default: against none.
+    pub fn slo(mut self, slo: Slo) -> Self {
+        Arc::make_mut(&mut self.shared).slo = Some(slo);
         self
     }
 

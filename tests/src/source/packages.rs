@@ -116,6 +116,7 @@ fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
     match service.programs[0] {
         "redis-server" => return Ok(["redis-server", "redis-tools"].map(str::to_owned).to_vec()),
         "pgbouncer" => return Ok(vec!["pgbouncer".to_owned()]),
+        "prometheus" => return Ok(vec!["prometheus".to_owned()]),
         _ => {}
     }
     let listed = run(apt.command(

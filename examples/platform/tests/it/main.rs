@@ -15,6 +15,7 @@ mod main_job;
 mod migrate;
 mod newest;
 mod node_down;
+mod observe;
 mod overrides;
 mod prod;
 mod redis_down;

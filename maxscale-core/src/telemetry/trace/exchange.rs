@@ -165,6 +165,10 @@ impl Exchange {
             }
         };
         histogram.record_in(took, self.root.context());
+        let gone = self.status.is_none() && self.end == End::Aborted;
+        if let Some(slo) = self.shared.slo.as_ref().filter(|_| !gone) {
+            slo.observe(failure.is_some(), took);
+        }
         failure
     }
 }

@@ -12,8 +12,10 @@ use tokio::time::sleep;
 use tower::util::{ServiceExt, service_fn};
 
 use super::*;
+use crate::clock::Clock;
 use crate::fact::{RequestId, TraceContext};
 use crate::telemetry::Metrics;
+use crate::telemetry::slo::{Objectives, Window};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -157,14 +159,19 @@ async fn duration_ends_with_the_last_frame() {
 #[tokio::test(start_paused = true)]
 async fn stream_of_events_is_measured_to_its_head_and_counts_when_it_ends() {
     let (metrics, layer) = layer();
+    let slo = Slo::new(Objectives::default(), Clock::system());
     let answer = Response::builder().header("content-type", "text/event-stream");
-    let (send, body) = streamed(layer, Request::new(()), answer).await;
+    let traced = layer.slo(slo.clone());
+    let (send, body) = streamed(traced, Request::new(()), answer).await;
     sleep(Duration::from_secs(3_600)).await;
     assert_eq!((active(&metrics), ended(&metrics, 200)), (Some(1.0), 0.0));
     drop(send);
     body.collect().await.unwrap();
     let page = metrics.exposition().unwrap();
     assert!(page.contains("le=\"0.5\"} 1\n"), "{page}");
+    // 0.3 s until the head.
+    assert_eq!(slo.burn(Window::Hour).latency[2], 0.0);
+    assert_eq!(slo.burn(Window::Hour).requests, 1);
 }
 
 #[tokio::test(start_paused = true)]
