@@ -8,6 +8,7 @@ mod client;
 mod collector;
 mod documented;
 mod first_steps;
+mod flood;
 mod journal;
 mod kill;
 mod load;
