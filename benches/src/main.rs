@@ -17,6 +17,7 @@ mod machine;
 mod peer;
 mod queue;
 mod shard;
+mod telemetry;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,7 @@ async fn main() -> ExitCode {
 async fn measure(area: &str, plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     match area {
         "shard" => shard::run(plan, report).await,
+        "telemetry" => telemetry::run(plan, report).await,
         "limits" => limits::run(plan, report).await,
         "cache" => cache::run(plan, report).await,
         "queue" => queue::run(plan, report).await,
