@@ -125,13 +125,16 @@ async fn never_back(reads: u32) {
     let mut text = user().to_text(&keys);
     let (mut last, mut by_replica) = (0, 0);
     let (mut control, mut back) = (0, 0);
+    let (began, mut still) = (tokio::time::Instant::now(), false);
     for turn in 0..reads {
         // The nearer one stands still for a while, and others overtake it.
-        match turn % 200 {
-            50 => three.near.pause_replay().await,
-            70 => three.near.resume_replay().await,
+        let stands = (100..160).contains(&(began.elapsed().as_millis() % 400));
+        match (still, stands) {
+            (false, true) => three.near.pause_replay().await,
+            (true, false) => three.near.resume_replay().await,
             _ => {}
         }
+        still = stands;
         // Each in a request of its own.
         let user = Freshness::from_text(&text, &keys, Clock::system()).unwrap();
         let fresh = user.on(&shard);

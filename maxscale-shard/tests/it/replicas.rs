@@ -176,8 +176,15 @@ async fn read_your_writes(reads: u64) {
         });
     }
     users.join_all().await;
-    let [young, stale, young_replica, old, old_replica, ungated, control] =
-        counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+    let [
+        young,
+        stale,
+        young_replica,
+        old,
+        old_replica,
+        ungated,
+        control,
+    ] = counts.each_ref().map(|count| count.load(Ordering::Relaxed));
     eprintln!(
         "{stale} stale of {}; by the replica {young_replica} of {young} within 600 ms, \
          {old_replica} of {old} after a second; ungated {ungated} of {control} stale",
