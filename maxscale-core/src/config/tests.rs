@@ -172,6 +172,39 @@ fn shared_variables_set_the_log_unless_ours_do() {
 }
 
 #[test]
+fn variables_of_opentelemetry_set_what_the_schema_has() {
+    let schema = Schema::new([
+        Setting::new("otel.endpoint", Kind::Url, "").schemes(&["http"]),
+        Setting::new("otel.headers", Kind::Secrets, ""),
+        Setting::new("otel.attributes", Kind::List, ""),
+        Setting::new("otel.service", Kind::Text, ""),
+        Setting::new("otel.share", Kind::Text, ""),
+    ]);
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-a=planted,x-b=c"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "deployment.environment.name=test,x=y",
+        ),
+        ("OTEL_SERVICE_NAME", "shop"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.1"),
+    ];
+    let owned = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::builder(schema.unwrap()).environment(owned).load();
+    let config = config.unwrap();
+    let text = |key| config.get::<String>(key).unwrap();
+    assert_eq!(text("otel.endpoint"), "http://c:4318");
+    assert_eq!(text("otel.service"), "shop");
+    assert_eq!(text("otel.share"), "0.1");
+    let headers: Vec<Secret> = config.get("otel.headers").unwrap();
+    assert_eq!(headers[0].expose(), "x-a=planted");
+    let attributes: Vec<String> = config.get("otel.attributes").unwrap();
+    assert_eq!(attributes, ["deployment.environment.name=test", "x=y"]);
+    assert!(!config.to_string().contains("planted"), "{config}");
+}
+
+#[test]
 fn secret_is_read_from_the_file_that_a_variable_names() {
     let (_folder, path) = file("plan ted\r\n");
     let path = path.to_str().unwrap();

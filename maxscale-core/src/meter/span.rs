@@ -8,6 +8,7 @@
 //!
 //! Names and attributes are those of OpenTelemetry's semantic conventions 1.37.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -392,6 +393,13 @@ impl Root {
         }
     }
 
+    /// Gives it the name under which OpenTelemetry shows it, once that is known.
+    pub fn rename(&self, name: impl Into<Cow<'static, str>>) {
+        if self.context.is_sampled() {
+            self.called(name.into());
+        }
+    }
+
     /// Takes note that the work failed, with an error of a closed set.
     pub fn fail(&self, error: impl Into<Value>) {
         if self.context.is_sampled() {
@@ -407,6 +415,12 @@ impl Root {
     }
 
     #[cfg(feature = "otel")]
+    fn called(&self, name: Cow<'static, str>) {
+        use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+        self.span.context().span().update_name(name);
+    }
+
+    #[cfg(feature = "otel")]
     fn error(&self) {
         use tracing_opentelemetry::OpenTelemetrySpanExt as _;
         self.span
@@ -415,6 +429,9 @@ impl Root {
 
     #[cfg(not(feature = "otel"))]
     fn attribute(&self, _attribute: KeyValue) {}
+
+    #[cfg(not(feature = "otel"))]
+    fn called(&self, _name: Cow<'static, str>) {}
 
     #[cfg(not(feature = "otel"))]
     fn error(&self) {}

@@ -116,6 +116,16 @@ fn inner_value_wins_and_no_key_comes_twice() {
 }
 
 #[test]
+fn what_tells_opentelemetry_of_a_span_is_in_no_line() {
+    let line = one_line(|| {
+        let _span = tracing::info_span!("sql", otel.name = "SELECT", rows = 3_u64).entered();
+        tracing::info!("done");
+    });
+    assert_eq!(line["rows"], 3);
+    assert_eq!(line.get("otel.name"), None);
+}
+
+#[test]
 fn error_field_is_logged_with_its_causes() {
     #[derive(Debug, thiserror::Error)]
     #[error("cannot connect")]

@@ -1,22 +1,28 @@
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use axum::routing::post;
+use http_body_util::{BodyExt as _, Empty};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tower::util::{ServiceExt as _, service_fn};
+use tower_layer::Layer as _;
 use tracing::Instrument as _;
 
 use super::*;
 use crate::fact::TraceContext;
+use crate::meter;
 use crate::meter::span::{self, JobSpan, Origin, RequestSpan, Root, Sampler};
-use crate::telemetry::{Guard, TelemetryConfig, dispatch};
+use crate::telemetry::{Guard, TelemetryConfig, TraceLayer, dispatch};
 
 /// A collector that keeps what it was sent.
 #[derive(Clone, Debug, Default)]
@@ -193,6 +199,37 @@ async fn trace_of_a_parent_goes_on_and_one_that_is_linked_does_not() {
     assert!(linked.trace_id != within.trace_id && linked.parent_span_id.is_empty());
     assert_eq!(text(&linked.links[0].span_id), sent.span_id().to_string());
     assert_eq!(linked.kind, 5);
+}
+
+/// Its method is known from its path, and that somebody serves it from the answer.
+#[tokio::test]
+async fn grpc_call_is_called_by_its_method_and_a_made_up_one_is_not() {
+    let collector = Collector::default();
+    let config = OtlpConfig::new(&collector.start().await, "shop").unwrap();
+    let layer = TraceLayer::new(&meter::nowhere()).sampler(config.sampler());
+    recorded(config, async {
+        for (path, status) in [("/shop.Cart/Add", "4"), ("/scan.A/B", "12")] {
+            let answer = move |_: Request<()>| {
+                let answer = Response::builder().header("content-type", "application/grpc");
+                let answer = answer.header("grpc-status", status);
+                ready(Ok::<_, Infallible>(
+                    answer.body(Empty::<Bytes>::new()).unwrap(),
+                ))
+            };
+            let call = Request::post(path).header("content-type", "application/grpc");
+            let traced = layer.layer(service_fn(answer));
+            let answered = traced.oneshot(call.body(()).unwrap()).await.unwrap();
+            answered.into_body().collect().await.unwrap();
+        }
+    })
+    .await;
+    let served = collector.span("shop.Cart/Add");
+    let told = format!("{:?}", served.attributes);
+    for part in ["rpc.method", "shop.Cart/Add", "DEADLINE_EXCEEDED", "grpc"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!((served.kind, served.status.unwrap().code), (2, 2));
+    assert_eq!(collector.span("POST").kind, 2);
 }
 
 #[tokio::test]

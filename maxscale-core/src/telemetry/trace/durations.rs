@@ -151,6 +151,11 @@ impl GrpcStatus {
         NAMES[self.0 as usize]
     }
 
+    /// Whether the server knows the method.
+    pub(super) const fn is_served(self) -> bool {
+        self.0 != 12
+    }
+
     const fn is_ok(self) -> bool {
         self.0 == 0
     }

@@ -150,6 +150,12 @@ impl Exchange {
                     _ => GrpcStatus::UNKNOWN,
                 };
                 let status = rpc.status.unwrap_or(gone);
+                if status.is_served() {
+                    // A made-up name is kept as what it is, a path.
+                    let method = rpc.path.trim_start_matches('/').to_owned();
+                    self.root.rename(method.clone());
+                    self.root.set("rpc.method", method);
+                }
                 self.root.set("rpc.system.name", "grpc");
                 self.root.set("rpc.response.status_code", status.name());
                 let failure = status.is_failure().then(|| status.name());

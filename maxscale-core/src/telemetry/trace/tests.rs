@@ -155,6 +155,33 @@ async fn duration_ends_with_the_last_frame() {
     assert!(page.contains("le=\"1\"} 1\n"), "{page}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn objectives_count_what_failed_and_not_who_went_away() {
+    let (metrics, layer) = layer();
+    let slo = Slo::new(Objectives::default(), Clock::system());
+    let layer = layer.slo(slo.clone());
+    for status in [200, 404, 429, 500, 503] {
+        let answer = Response::builder().status(status);
+        let (send, body) = streamed(layer.clone(), Request::new(()), answer).await;
+        drop(send);
+        body.collect().await.unwrap();
+    }
+    let hung = service_fn(|_: Request<()>| pending::<Result<Response<Frames>, Infallible>>());
+    let given_up = layer.layer(hung).oneshot(Request::new(()));
+    let waited = tokio::time::timeout(Duration::from_secs(1), given_up).await;
+    assert!(waited.is_err());
+    assert_eq!(ended(&metrics, 499), 1.0);
+    let burn = slo.burn(Window::Hour);
+    assert_eq!(burn.requests, 5);
+    // Two of five, where one of ten thousand may.
+    assert!((burn.availability - 4_000.0).abs() < 1e-6, "{burn:?}");
+    // Each took 0.3 s: over 200 ms, of which one in twenty may, and under 500 ms.
+    assert!(
+        (burn.latency[1] - 20.0).abs() < 1e-6 && burn.latency[2] == 0.0,
+        "{burn:?}"
+    );
+}
+
 /// Who listens for an hour has not waited for an hour.
 #[tokio::test(start_paused = true)]
 async fn stream_of_events_is_measured_to_its_head_and_counts_when_it_ends() {
