@@ -4,12 +4,12 @@
 //! against rate-limiter-flexible in node, on the same server: every request asks
 //! the server on both sides, as many wait at once, and all are admitted.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use maxscale_core::clock::Clock;
 use maxscale_core::keys::{KeyRing, Secret};
-use maxscale_core::limit::{LimitStore as _, Quota, RedisLimits};
+use maxscale_core::limit::{Limits, LocalLimits, Policy, Rate, RedisLimits, Source};
 use maxscale_core::redis::{Redis, RedisConfig};
 use maxscale_core::{BoxError, Chain};
 use maxscale_measure::{Bar, Op, Plan, Report};
@@ -55,7 +55,8 @@ async fn through_redis(plan: &Plan, report: &mut Report) -> Result<(), BoxError>
             return Err("redis does not answer".into());
         }
         let ring = KeyRing::new(1, Secret::new([7; 32]))?;
-        let limits = RedisLimits::new(redis.clone(), "bench:", ring);
+        let shared = RedisLimits::new(redis.clone(), "bench:", ring);
+        let limits = Limits::shared(shared, LocalLimits::new(Clock::system()));
         let ours = |count| take(limits.clone(), keys.clone(), count);
         let theirs = |count| {
             let peer = peer.clone();
@@ -77,16 +78,17 @@ async fn through_redis(plan: &Plan, report: &mut Report) -> Result<(), BoxError>
 }
 
 /// `count` decisions, by as many tasks as take part in one.
-async fn take(limits: RedisLimits, keys: Arc<[String]>, count: u32) -> Result<(), BoxError> {
+async fn take(limits: Limits, keys: Arc<[String]>, count: u32) -> Result<(), BoxError> {
     let mut tasks = JoinSet::new();
     for task in 0..TASKS.min(count) {
         let (limits, keys) = (limits.clone(), keys.clone());
         tasks.spawn(async move {
-            let quota = quota()?;
+            let policy = policy()?;
             for n in (task..count).step_by(TASKS as usize) {
                 let key = &keys[(n % KEYS) as usize];
                 // A denial costs less, and would be measured as a fast decision.
-                if !limits.take(key, &quota).await?.is_allowed() {
+                let decision = limits.check(&policy, key).await;
+                if !decision.is_allowed() || decision.source() != Source::Store {
                     return Err("a request was denied".into());
                 }
             }
@@ -100,7 +102,7 @@ async fn take(limits: RedisLimits, keys: Arc<[String]>, count: u32) -> Result<()
 }
 
 /// More than a run takes of any key.
-fn quota() -> Result<Quota, BoxError> {
-    let many = NonZeroU32::new(100_000).ok_or("zero")?;
-    Ok(Quota::new(many, Duration::from_secs(1))?.burst(many)?)
+fn policy() -> Result<Policy, BoxError> {
+    let rate = Rate::per_second(100_000)?.burst(100_000)?;
+    Ok(Policy::new("bench", rate)?)
 }

@@ -1,6 +1,5 @@
 //! Puts the parts together, in the order in which they need each other.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use maxscale_core::fact::RegionId;
 use maxscale_core::health::{Health, Importance, Place};
 use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::{KeyRing, Keys};
-use maxscale_core::limit::{Limits, LocalLimits, Policy, Quota, RedisLimits};
+use maxscale_core::limit::{Limits, LocalLimits, Policy, Rate, RedisLimits};
 use maxscale_core::meter::Meter;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::redis::{RedisHandles, Role};
@@ -394,15 +393,11 @@ fn migrate_mode(settings: &Settings) -> Migrate {
 }
 
 fn policy(name: &str, key: &'static str, per_minute: u32) -> Result<Policy, StartError> {
-    let bounds = StartError::Bounds {
+    let rate = Rate::per_minute(per_minute).map_err(|_| StartError::Bounds {
         key,
         allowed: "a number from 1 to 60,000,000",
-    };
-    let Some(per_minute) = NonZeroU32::new(per_minute).filter(|n| n.get() <= 60_000_000) else {
-        return Err(bounds);
-    };
-    let quota = Quota::per_minute(per_minute).map_err(|_| bounds)?;
-    Policy::new(name, quota).map_err(|e| StartError::Assemble(e.into()))
+    })?;
+    Policy::new(name, rate).map_err(|e| StartError::Assemble(e.into()))
 }
 
 fn hub(redis: &RedisHandles, meter: &Meter) -> Hub {

@@ -5,33 +5,37 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use future::LimitFuture;
 
-use super::{Decision, LimitKey, LimitStore, Policy};
+use super::policy::{RATELIMIT, RATELIMIT_POLICY};
+use super::{Charge, Decision, Down, LimitKey, Limits, Policy, Source, Standing};
 use crate::fact::Facts;
 use crate::refusal::{Asker, Class, Classify, Refusal, Refuse};
 
-/// Adds [`Limit`] to a stack: each request is taken from its key's quota.
+/// Adds [`Limit`] to a stack: each request is taken from its principal's policies,
+/// all or nothing.
 ///
 /// Every answer tells the client where it stands (`RateLimit`,
-/// `RateLimit-Policy`). Over the limit the answer is 429 with `Retry-After`,
+/// `RateLimit-Policy`). Over a limit the answer is 429 with `Retry-After`,
 /// or its gRPC twin; a client that waits so long and is alone succeeds. A job
-/// over the limit is snoozed for that time.
+/// over the limit is snoozed for that time. A policy that admits nothing while its
+/// store is down ([`Down::Closed`]) answers 503.
 #[derive(Clone, Debug)]
-pub struct LimitLayer<K, L> {
+pub struct LimitLayer<K> {
     rule: Arc<Rule<K>>,
-    store: L,
+    limits: Limits,
 }
 
-/// Passes requests on that are within their quota.
+/// Passes requests on that are within their policies.
 #[derive(Clone, Debug)]
-pub struct Limit<S, K, L> {
+pub struct Limit<S, K> {
     inner: S,
     rule: Arc<Rule<K>>,
-    store: L,
+    limits: Limits,
 }
 
 /// What to do with a request that has no key.
@@ -58,80 +62,85 @@ pub enum LimitError {
         fact: &'static str,
     },
 
-    /// The key's quota is used up.
+    /// The policy has no room for the request.
     #[error("over the limit `{policy}`")]
     Limited {
         /// The policy's name.
         policy: Box<str>,
-        /// When one request would be admitted.
-        retry_after: Duration,
+        /// When it would be admitted; none if it costs more than there ever is.
+        retry_after: Option<Duration>,
+    },
+
+    /// The policy admits nothing while its store is down.
+    #[error("the limit `{policy}` cannot be checked")]
+    Unknown {
+        /// The policy's name.
+        policy: Box<str>,
+        /// When to ask again.
+        retry_after: Option<Duration>,
     },
 }
 
 #[derive(Clone, Debug)]
 struct Rule<K> {
-    policy: Policy,
+    charges: Vec<Charge>,
     key: K,
     missing: MissingKey,
 }
 
 // === impl LimitLayer ===
 
-impl<K, L> LimitLayer<K, L> {
-    /// Takes requests from `policy`'s quota per `key`, counted in `store`.
-    pub fn new(policy: Policy, key: K, store: L) -> Self {
-        let missing = MissingKey::default();
+impl<K: Clone> LimitLayer<K> {
+    /// Takes one token of `policy` for each request's `key`, counted by `limits`.
+    pub fn new(policy: Policy, key: K, limits: Limits) -> Self {
         Self {
             rule: Arc::new(Rule {
-                policy,
+                charges: vec![policy.into()],
                 key,
-                missing,
+                missing: MissingKey::default(),
             }),
-            store,
+            limits,
         }
+    }
+
+    /// Takes from another policy of the same key too, in the same step: a request
+    /// that one denies costs nothing of the other. Their names differ.
+    #[must_use]
+    pub fn and(mut self, policy: Policy) -> Self {
+        Arc::make_mut(&mut self.rule).charges.push(policy.into());
+        self
     }
 
     /// Sets what happens to a request without a key.
     ///
     /// Default: [`MissingKey::Refuse`].
     #[must_use]
-    pub fn missing_key(self, missing: MissingKey) -> Self
-    where
-        K: Clone,
-    {
-        let Rule { policy, key, .. } = Arc::unwrap_or_clone(self.rule);
-        Self {
-            rule: Arc::new(Rule {
-                policy,
-                key,
-                missing,
-            }),
-            store: self.store,
-        }
+    pub fn missing_key(mut self, missing: MissingKey) -> Self {
+        Arc::make_mut(&mut self.rule).missing = missing;
+        self
     }
 }
 
-impl<S, K, L: Clone> Layer<S> for LimitLayer<K, L> {
-    type Service = Limit<S, K, L>;
+impl<S, K> Layer<S> for LimitLayer<K> {
+    type Service = Limit<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Limit {
             inner,
             rule: self.rule.clone(),
-            store: self.store.clone(),
+            limits: self.limits.clone(),
         }
     }
 }
 
 // === impl Limit ===
 
-impl<S, K, L, Q> Service<Q> for Limit<S, K, L>
+impl<S, K, Q> Service<Q> for Limit<S, K>
 where
     S: Service<Q> + Clone + Send + 'static,
     S::Response: Refuse,
     S::Future: Send,
     K: LimitKey<Q> + Send + Sync + 'static,
-    L: LimitStore + Clone + 'static,
     Q: Facts + Send + 'static,
 {
     type Response = <S::Response as Refuse>::Reply;
@@ -156,22 +165,15 @@ where
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
-        let (rule, store) = (self.rule.clone(), self.store.clone());
+        let (rule, limits) = (self.rule.clone(), self.limits.clone());
         LimitFuture::deciding(async move {
-            let policy = &rule.policy;
-            let decision = match store.take(&policy.key(&key), policy.quota()).await {
-                Ok(decision) => decision,
-                Err(error) => {
-                    let refusal = Refusal::new(&error);
-                    return Ok(S::Response::refuse(refusal, &Asker::of(&request)));
-                }
-            };
-            if let Decision::Deny { retry_after, .. } = decision {
-                let refusal = rule.limited(&decision, retry_after);
+            let decision = limits.check_each(&key, &rule.charges).await;
+            if let Some(by) = decision.denied_by() {
+                let refusal = limited(&decision, by);
                 return Ok(S::Response::refuse(refusal, &Asker::of(&request)));
             }
             let mut reply = ready.call(request).await?.pass();
-            for (name, value) in policy.headers(&decision) {
+            for (name, value) in headers(&decision) {
                 S::Response::tell(&mut reply, name, value);
             }
             Ok(reply)
@@ -183,25 +185,55 @@ where
 
 impl<K> Rule<K> {
     fn no_key(&self, fact: &'static str) -> Refusal {
-        let policy = self.policy.name().into();
+        let first = self.charges.first();
+        let policy = first.map_or("", |charge| charge.policy.name()).into();
         let error = LimitError::NoKey { policy, fact };
         tracing::error!(%error, "a request cannot be limited");
         Refusal::new(&error)
     }
+}
 
-    fn limited(&self, decision: &Decision, retry_after: Duration) -> Refusal {
-        let policy = self.policy.name().into();
-        let error = LimitError::Limited {
+fn limited(decision: &Decision, by: &Standing) -> Refusal {
+    let (policy, retry_after) = (by.policy.name().into(), by.status.retry_after);
+    let unknown = decision.source() == Source::Fallback && by.policy.down() == Down::Closed;
+    let error = match unknown {
+        true => LimitError::Unknown {
             policy,
             retry_after,
-        };
-        self.policy
-            .headers(decision)
-            .into_iter()
-            .fold(Refusal::new(&error), |refusal, (name, value)| {
-                refusal.header(name, value)
-            })
-    }
+        },
+        false => LimitError::Limited {
+            policy,
+            retry_after,
+        },
+    };
+    headers(decision).fold(Refusal::new(&error), |refusal, (name, value)| {
+        refusal.header(name, value)
+    })
+}
+
+/// What a client is told of all policies but those it is not to notice.
+fn headers(decision: &Decision) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let told = |one: fn(&Standing) -> HeaderValue| {
+        let told = decision.standings().iter();
+        let told = told
+            .filter(|standing| !standing.policy.is_shadow())
+            .map(one);
+        let values: Vec<HeaderValue> = told.collect();
+        match values.as_slice() {
+            [] => None,
+            [only] => Some(only.clone()),
+            several => {
+                let list: Vec<&[u8]> = several.iter().map(HeaderValue::as_bytes).collect();
+                HeaderValue::from_bytes(&list.join(&b", "[..])).ok()
+            }
+        }
+    };
+    let policies = told(|standing| standing.policy.header());
+    let standings = told(|standing| standing.policy.standing(&standing.status, standing.allowed));
+    let policies = policies.map(|value| (RATELIMIT_POLICY, value));
+    policies
+        .into_iter()
+        .chain(standings.map(|value| (RATELIMIT, value)))
 }
 
 // === impl LimitError ===
@@ -211,6 +243,7 @@ impl Classify for LimitError {
         match self {
             Self::NoKey { .. } => Class::Internal,
             Self::Limited { .. } => Class::Limited,
+            Self::Unknown { .. } => Class::Unavailable,
         }
     }
 
@@ -222,7 +255,7 @@ impl Classify for LimitError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NoKey { .. } => None,
-            Self::Limited { retry_after, .. } => Some(*retry_after),
+            Self::Limited { retry_after, .. } | Self::Unknown { retry_after, .. } => *retry_after,
         }
     }
 }

@@ -1,21 +1,58 @@
-use std::convert::Infallible;
-
-use super::{Decision, LimitStore, LocalLimits, Policy, Quota};
+#[cfg(feature = "redis")]
+use std::sync::Arc;
+#[cfg(feature = "redis")]
+use std::time::Duration;
 
 #[cfg(feature = "redis")]
-use super::redis::Shared;
+use tokio::runtime::Handle;
 
-/// The limits of an application: of this process, or of all that share a Redis.
+use super::{Call, Decision, Edit, LocalLimits, Policy, Source, Standing, ask};
+#[cfg(feature = "redis")]
+use super::{Down, RedisLimits, shared::Shared};
+
+/// Decides requests by policies, for applications: it always has an answer.
+/// Cheap to clone; clones share their counts.
 ///
-/// While Redis is down each process decides alone, by the whole quota: `n`
-/// processes then admit up to `n` times as much. What was admitted meanwhile
-/// is not counted in Redis afterwards. It never fails and never hangs longer
-/// than the handle's timeouts; Redis is used again as soon as it is back.
+/// Shared through Redis, it counts for all processes. Requests of a principal
+/// that come while one of the same is on its way go together with the next
+/// command, in their order; and what was denied is denied again by this process
+/// until its wait is over, a second at most. While Redis is down, each policy
+/// says what is decided ([`Down`]); as soon as it is back, it counts again.
 #[derive(Clone, Debug)]
 pub struct Limits {
     local: LocalLimits,
     #[cfg(feature = "redis")]
-    shared: Option<Shared>,
+    shared: Option<Arc<Shared>>,
+}
+
+/// What a request costs under a policy.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Charge {
+    /// The policy.
+    pub policy: Policy,
+    /// How many tokens: more than the rule ever has are denied for ever.
+    pub cost: u32,
+}
+
+/// How long who is denied because the store is down is told to wait.
+#[cfg(feature = "redis")]
+const AGAIN: Duration = Duration::from_secs(1);
+
+// === impl Charge ===
+
+impl Charge {
+    /// `cost` tokens of `policy`.
+    pub const fn new(policy: Policy, cost: u32) -> Self {
+        Self { policy, cost }
+    }
+}
+
+impl From<Policy> for Charge {
+    /// One token.
+    fn from(policy: Policy) -> Self {
+        Self::new(policy, 1)
+    }
 }
 
 // === impl Limits ===
@@ -31,35 +68,192 @@ impl Limits {
     }
 
     /// Limits shared through Redis, and `local` while it is down.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime: it counts the processes in the background.
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-    pub fn shared(redis: super::RedisLimits, local: LocalLimits) -> Self {
+    pub fn shared(redis: RedisLimits, local: LocalLimits) -> Self {
         Self {
             local,
-            shared: Some(Shared::new(redis)),
+            shared: Some(Shared::start(redis)),
         }
     }
 
-    /// Takes one request of `key` under `policy`; needs no HTTP around it.
-    pub async fn check(&self, policy: &Policy, key: &str) -> Decision {
-        self.decide(&policy.key(key), policy.quota()).await
+    /// Takes one token of `policy` for `principal`; needs no HTTP around it.
+    pub async fn check(&self, policy: &Policy, principal: &str) -> Decision {
+        self.check_each(principal, &[policy.clone().into()]).await
     }
 
-    async fn decide(&self, key: &str, quota: &Quota) -> Decision {
+    /// Decides one request by several policies of `principal`, in one step and all
+    /// or nothing: where one has no room, none is charged. The policies have
+    /// different names.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, it may have been charged.
+    pub async fn check_each(&self, principal: &str, charges: &[Charge]) -> Decision {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            if let Some(standings) = shared.denied(principal, charges) {
+                return Decision::new(standings, Source::DenyCache);
+            }
+            return match shared.ask(principal, charges).await {
+                Some(standings) => Decision::new(standings, Source::Store),
+                None => self.while_down(principal, charges, shared.instances()),
+            };
+        }
+        let standings = match charges {
+            [only] => vec![self.one_locally(principal, only)],
+            several => self.locally(principal, several, 1),
+        };
+        Decision::new(standings, Source::Store)
+    }
+
+    /// Decides one request by policies of several principals, each as
+    /// [`check_each`](Self::check_each) and all at once. Where one denies, what
+    /// others took is given back in the background; until then it counts.
+    pub async fn check_all(&self, asked: &[(&str, &[Charge])]) -> Decision {
+        let decisions = self.each(asked).await;
+        let allowed = decisions.iter().all(Decision::is_allowed);
+        for ((principal, charges), one) in asked.iter().zip(&decisions) {
+            // What this process decided in the store's place was not taken there.
+            if !allowed && one.is_allowed() && one.source() == Source::Store {
+                self.give_back_later(principal, charges);
+            }
+        }
+        let source = decisions.iter().map(Decision::source).max();
+        let standings = decisions.into_iter().flat_map(Decision::into_standings);
+        Decision::new(standings.collect(), source.unwrap_or(Source::Store))
+    }
+
+    /// How things stand, without taking anything.
+    pub async fn peek(&self, principal: &str, charges: &[Charge]) -> Decision {
+        let call = ask::call(principal, charges, 0, false);
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            let answers = shared.run(&call).await;
+            if let Some(standings) = answers.and_then(|it| ask::of_one(charges, &it)) {
+                return Decision::new(standings, Source::Store);
+            }
+        }
+        let answers = self.local.run_now(&call);
+        let standings = ask::of_one(charges, &answers).unwrap_or_default();
+        let alone = self.is_alone();
+        Decision::new(
+            standings,
+            if alone {
+                Source::Store
+            } else {
+                Source::Fallback
+            },
+        )
+    }
+
+    /// Charges for what has happened already, also where there is no room: what
+    /// comes next waits the longer for it, up to twice as long.
+    pub async fn charge(&self, principal: &str, charges: &[Charge]) {
+        self.run(ask::call(principal, charges, 1, true)).await;
+    }
+
+    /// Gives back what an allowed request took and did not use.
+    pub async fn give_back(&self, principal: &str, charges: &[Charge]) {
+        self.run(ask::back(principal, charges)).await;
+    }
+
+    /// Sets what is kept of `principal` under `policy`. While Redis is down, only
+    /// for this process.
+    pub async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) {
+        self.local.edit_now(principal, policy.name(), edit);
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            shared.edit(principal, policy, edit).await;
+        }
+    }
+
+    const fn is_alone(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.shared.is_none();
+        #[cfg(not(feature = "redis"))]
+        true
+    }
+
+    async fn run(&self, call: Call) {
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared
-            && let Some(decision) = shared.take(key, quota).await
+            && shared.run(&call).await.is_some()
         {
-            return decision;
+            shared.forget(&call);
+            return;
         }
-        self.local.take_now(key, quota)
+        self.local.run_now(&call);
     }
-}
 
-impl LimitStore for Limits {
-    type Error = Infallible;
+    #[cfg(feature = "redis")]
+    async fn each(&self, asked: &[(&str, &[Charge])]) -> Vec<Decision> {
+        let each = asked
+            .iter()
+            .map(|(principal, charges)| self.check_each(principal, charges));
+        futures_util::future::join_all(each).await
+    }
 
-    async fn take(&self, key: &str, quota: &Quota) -> Result<Decision, Infallible> {
-        Ok(self.decide(key, quota).await)
+    #[cfg(not(feature = "redis"))]
+    async fn each(&self, asked: &[(&str, &[Charge])]) -> Vec<Decision> {
+        let mut decisions = Vec::with_capacity(asked.len());
+        for (principal, charges) in asked {
+            decisions.push(self.check_each(principal, charges).await);
+        }
+        decisions
+    }
+
+    fn give_back_later(&self, principal: &str, charges: &[Charge]) {
+        let call = ask::back(principal, charges);
+        #[cfg(feature = "redis")]
+        if let (false, Ok(runtime)) = (self.is_alone(), Handle::try_current()) {
+            let limits = self.clone();
+            runtime.spawn(async move { limits.run(call).await });
+            return;
+        }
+        self.local.run_now(&call);
+    }
+
+    fn one_locally(&self, principal: &str, Charge { policy, cost }: &Charge) -> Standing {
+        let (allowed, status) =
+            (self.local).take_now(principal, policy.name(), policy.rule(), *cost);
+        Standing {
+            policy: policy.clone(),
+            status,
+            allowed,
+        }
+    }
+
+    fn locally(&self, principal: &str, charges: &[Charge], parts: u32) -> Vec<Standing> {
+        let mut call = ask::call(principal, charges, 1, false);
+        for entry in &mut call.entries {
+            entry.rule = entry.rule.part(parts);
+        }
+        let answers = self.local.run_now(&call);
+        ask::of_one(charges, &answers).unwrap_or_default()
+    }
+
+    /// Each policy as it says.
+    #[cfg(feature = "redis")]
+    fn while_down(&self, principal: &str, charges: &[Charge], instances: u32) -> Decision {
+        let down = |charge: &Charge| charge.policy.down();
+        let closed = charges.iter().any(|charge| down(charge) == Down::Closed);
+        let shared = charges.iter().filter(|it| down(it) == Down::LocalShare);
+        // Nobody is charged where the answer is no anyway.
+        let shared: Vec<Charge> = shared.filter(|_| !closed).cloned().collect();
+        let mut shares = self.locally(principal, &shared, instances).into_iter();
+        let standings = charges.iter().map(|charge| match down(charge) {
+            Down::Closed => Standing::told(charge, Some(AGAIN)),
+            Down::Open => Standing::told(charge, Some(Duration::ZERO)),
+            Down::LocalShare => match shares.next() {
+                Some(standing) => standing,
+                None => Standing::told(charge, Some(Duration::ZERO)),
+            },
+        });
+        Decision::new(standings.collect(), Source::Fallback)
     }
 }

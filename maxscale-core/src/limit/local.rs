@@ -3,8 +3,9 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::gcra::{self, Full};
-use super::{Decision, LimitStore, Quota};
+use super::rule::Seen;
+use super::state::State;
+use super::{Call, Edit, Granted, LimitStore, Rule, Status};
 use crate::clock::Clock;
 
 const SHARDS: usize = 16;
@@ -15,9 +16,9 @@ const LOOKED_AT: usize = 8;
 /// Counts in this process. Cheap to clone; clones share their counts.
 ///
 /// Memory is bounded: at most [`capacity`](Self::with_capacity) keys are held,
-/// each by a hash of fixed size. When there is no room, a key with its whole
-/// burst available is forgotten, which loses nothing; if there is none among
-/// those looked at, the one that lacks least, which regains its burst early.
+/// each by a hash of fixed size. When there is no room, a key of which nothing
+/// counts any more is forgotten, which loses nothing; if there is none among
+/// those looked at, the one that is there soonest, which regains all early.
 #[derive(Clone, Debug)]
 pub struct LocalLimits {
     clock: Clock,
@@ -38,7 +39,9 @@ struct Shard {
 #[derive(Debug)]
 struct Entry {
     key: u128,
-    state: Full,
+    state: State,
+    /// From then on nothing of it counts.
+    over_at: i64,
 }
 
 // === impl LocalLimits ===
@@ -64,15 +67,72 @@ impl LocalLimits {
         }
     }
 
-    /// Takes one request from `key`'s quota, without waiting.
-    pub fn take_now(&self, key: &str, quota: &Quota) -> Decision {
-        let [first, second] = &self.hashers;
-        let (high, low) = (first.hash_one(key), second.hash_one(key));
-        let key = u128::from(high) << 64 | u128::from(low);
-        let mut shard = self.shard(high);
+    /// As [`LimitStore::run`], without waiting.
+    pub fn run_now(&self, call: &Call) -> Vec<Granted> {
+        let place = self.place(&call.principal);
+        let names: Vec<u128> = (call.entries.iter())
+            .map(|entry| self.key(place, &call.principal, &entry.policy))
+            .collect();
+        let mut shard = self.shard(place);
         // Read under the lock, so that no earlier time follows a later one.
         let now = self.clock.now().as_micros();
-        shard.take(key, now, quota)
+        let keys = call.entries.iter().zip(&names);
+        let mut keys: Vec<Seen> = keys
+            .map(|(entry, name)| entry.rule.see(shard.get(*name), now))
+            .collect();
+        let (granted, changed) = call.decide(&mut keys, now);
+        for ((name, key), _) in (names.into_iter().zip(keys))
+            .zip(changed)
+            .filter(|(_, changed)| *changed)
+        {
+            shard.put(name, key, now);
+        }
+        granted
+    }
+
+    /// Takes `cost` tokens of one policy; whether they were there, and how it stands.
+    pub fn take_now(
+        &self,
+        principal: &str,
+        policy: &str,
+        rule: &Rule,
+        cost: u32,
+    ) -> (bool, Status) {
+        let place = self.place(principal);
+        let name = self.key(place, principal, policy);
+        let mut shard = self.shard(place);
+        let now = self.clock.now().as_micros();
+        let known = shard.places.get(&name).copied();
+        let mut key = rule.see(known.map(|at| &shard.entries[at].state), now);
+        let granted = cost == 0 || key.room(now) >= cost.into();
+        if granted {
+            key.add(now, cost.into());
+        }
+        let status = key.status(now, cost);
+        if granted || key.pulled() {
+            let entry = Entry::new(name, key, now);
+            match known {
+                Some(at) => shard.entries[at] = entry,
+                None => shard.add(entry, now),
+            }
+        }
+        (granted, status)
+    }
+
+    /// As [`LimitStore::edit`], without waiting.
+    pub fn edit_now(&self, principal: &str, policy: &str, edit: Edit) {
+        let place = self.place(principal);
+        let name = self.key(place, principal, policy);
+        let mut shard = self.shard(place);
+        let now = self.clock.now().as_micros();
+        match edit {
+            Edit::Reset => shard.remove(name),
+            Edit::Block(time) => {
+                let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+                let until = now.saturating_add(micros);
+                shard.put(name, Seen::Blocked { until }, now);
+            }
+        }
     }
 
     /// How many keys are held.
@@ -80,6 +140,16 @@ impl LocalLimits {
         (0..SHARDS as u64)
             .map(|n| self.shard(n).entries.len())
             .sum()
+    }
+
+    fn place(&self, principal: &str) -> u64 {
+        self.hashers[0].hash_one(principal)
+    }
+
+    /// Two keys meet only where both hashes do, of different secrets.
+    fn key(&self, place: u64, principal: &str, policy: &str) -> u128 {
+        let whole = self.hashers[1].hash_one((principal, policy));
+        u128::from(whole) << 64 | u128::from(place)
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
@@ -93,8 +163,26 @@ impl LocalLimits {
 impl LimitStore for LocalLimits {
     type Error = Infallible;
 
-    async fn take(&self, key: &str, quota: &Quota) -> Result<Decision, Infallible> {
-        Ok(self.take_now(key, quota))
+    async fn run(&self, call: &Call) -> Result<Vec<Granted>, Infallible> {
+        Ok(self.run_now(call))
+    }
+
+    async fn edit(&self, principal: &str, policy: &str, edit: Edit) -> Result<(), Infallible> {
+        self.edit_now(principal, policy, edit);
+        Ok(())
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn new(key: u128, seen: Seen, now: i64) -> Self {
+        let reset = i64::try_from(seen.status(now, 0).reset.as_micros()).unwrap_or(i64::MAX);
+        Self {
+            key,
+            state: seen.into_state(),
+            over_at: now.saturating_add(reset),
+        }
     }
 }
 
@@ -110,15 +198,21 @@ impl Shard {
         }
     }
 
-    fn take(&mut self, key: u128, now: i64, quota: &Quota) -> Decision {
-        if let Some(&place) = self.places.get(&key) {
-            let entry = &mut self.entries[place];
-            let (decision, state) = gcra::decide(entry.state, now, quota);
-            entry.state = state;
-            return decision;
+    fn get(&self, key: u128) -> Option<&State> {
+        let place = self.places.get(&key)?;
+        Some(&self.entries[*place].state)
+    }
+
+    fn put(&mut self, key: u128, seen: Seen, now: i64) {
+        let entry = Entry::new(key, seen, now);
+        match self.places.get(&key) {
+            Some(&place) => self.entries[place] = entry,
+            None => self.add(entry, now),
         }
-        let (decision, state) = gcra::decide(Full::ALWAYS, now, quota);
-        let entry = Entry { key, state };
+    }
+
+    fn add(&mut self, entry: Entry, now: i64) {
+        let key = entry.key;
         let place = if self.entries.len() < self.capacity {
             self.entries.push(entry);
             self.entries.len() - 1
@@ -129,37 +223,46 @@ impl Shard {
             place
         };
         self.places.insert(key, place);
-        decision
     }
 
-    /// The place of a full bucket near the hand, else of the fullest one there.
+    fn remove(&mut self, key: u128) {
+        // The next new key takes its place.
+        if let Some(&place) = self.places.get(&key) {
+            self.entries[place].over_at = i64::MIN;
+            self.entries[place].state = State::Log(Vec::new());
+        }
+    }
+
+    /// The place of a key of which nothing counts near the hand, else of the one
+    /// there that is nearest to that.
     fn place_to_free(&mut self, now: i64) -> usize {
-        let mut fullest = self.hand;
+        let mut soonest = self.hand;
         for _ in 0..LOOKED_AT.min(self.entries.len()) {
             let place = self.hand;
             self.hand = (place + 1) % self.entries.len();
-            let full_at = self.entries[place].state.as_micros();
-            if full_at <= now {
+            let over_at = self.entries[place].over_at;
+            if over_at <= now {
                 return place;
             }
-            if full_at < self.entries[fullest].state.as_micros() {
-                fullest = place;
+            if over_at < self.entries[soonest].over_at {
+                soonest = place;
             }
         }
-        fullest
+        soonest
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use super::*;
     use crate::clock::Timestamp;
+    use crate::limit::Rate;
 
-    fn quota(per: u32) -> Quota {
-        Quota::per_minute(NonZeroU32::new(per).unwrap()).unwrap()
+    fn take(limits: &LocalLimits, principal: &str) -> bool {
+        let rule = Rate::per_minute(100).unwrap().into();
+        limits.take_now(principal, "test", &rule, 1).0
     }
 
     #[test]
@@ -167,11 +270,7 @@ mod tests {
         let (clock, _) = Clock::manual(Timestamp::from_micros(0));
         let limits = LocalLimits::with_capacity(clock, 160);
         for n in 0..10_000 {
-            assert!(
-                limits
-                    .take_now(&format!("key {n}"), &quota(60))
-                    .is_allowed()
-            );
+            assert!(take(&limits, &format!("key {n}")));
         }
         assert_eq!(limits.keys(), 160);
     }
@@ -180,14 +279,13 @@ mod tests {
     fn flood_of_keys_does_not_free_a_key_that_is_denied() {
         let (clock, time) = Clock::manual(Timestamp::from_micros(0));
         let limits = LocalLimits::with_capacity(clock, 16 * 16);
-        let used_up = quota(100);
         for _ in 0..100 {
-            limits.take_now("attacker", &used_up);
+            take(&limits, "attacker");
         }
         for n in 0..10_000 {
             time.advance(Duration::from_micros(1));
-            limits.take_now(&format!("key {n}"), &used_up);
+            take(&limits, &format!("key {n}"));
         }
-        assert!(!limits.take_now("attacker", &used_up).is_allowed());
+        assert!(!take(&limits, "attacker"));
     }
 }

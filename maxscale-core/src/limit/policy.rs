@@ -1,27 +1,49 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::{Decision, Quota};
+use super::{Rule, Status};
 use crate::refusal::whole_seconds;
 
 /// The header that names a policy: `"name";q=100;w=60` (IETF draft 10).
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The header that tells what is left: `"name";r=9;t=6` (IETF draft 10).
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// A quota with the name that clients see in headers and refusals.
+/// A rule with the name that clients see in headers and refusals, and with what
+/// happens where the store is down. Cheap to clone.
 ///
 /// Keys of different policies never meet, also when their texts are equal.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct Policy(Arc<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
     name: Arc<str>,
-    quota: Quota,
+    rule: Rule,
+    down: Down,
+    shadow: bool,
     header: HeaderValue,
 }
 
-/// A policy's name cannot stand in a header.
+/// What a policy decides while its store cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
+pub enum Down {
+    /// This process admits its share: the rule's, divided by how many processes
+    /// there were. All together admit about what the rule says; a rule of fewer
+    /// requests than there are processes admits one in each.
+    #[default]
+    LocalShare,
+    /// Everything is admitted.
+    Open,
+    /// Nothing is admitted; HTTP answers 503 with `Retry-After`.
+    Closed,
+}
+
+/// A policy that cannot be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -41,58 +63,85 @@ impl Policy {
     /// # Errors
     ///
     /// [`PolicyError::Name`] for any other name.
-    pub fn new(name: &str, quota: Quota) -> Result<Self, PolicyError> {
+    pub fn new(name: &str, rule: impl Into<Rule>) -> Result<Self, PolicyError> {
+        let rule = rule.into();
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         let refused = || PolicyError::Name { name: name.into() };
         if name.is_empty() || !name.bytes().all(fits) {
             return Err(refused());
         }
-        let header = HeaderValue::try_from(described(name, &quota)).map_err(|_| refused())?;
-        Ok(Self {
+        let header = HeaderValue::try_from(described(name, &rule)).map_err(|_| refused())?;
+        Ok(Self(Arc::new(Inner {
             name: name.into(),
-            quota,
+            rule,
+            down: Down::default(),
+            shadow: false,
             header,
-        })
+        })))
+    }
+
+    /// Sets what is decided while the store cannot be asked. Default:
+    /// [`Down::LocalShare`].
+    #[must_use]
+    pub fn when_down(mut self, down: Down) -> Self {
+        Arc::make_mut(&mut self.0).down = down;
+        self
+    }
+
+    /// Sets whether it only counts what it would deny, and denies nothing.
+    /// Default: false.
+    #[must_use]
+    pub fn shadow(mut self, shadow: bool) -> Self {
+        Arc::make_mut(&mut self.0).shadow = shadow;
+        self
     }
 
     /// The policy's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
-    /// The policy's quota.
-    pub const fn quota(&self) -> &Quota {
-        &self.quota
+    /// What it admits.
+    pub fn rule(&self) -> &Rule {
+        &self.0.rule
     }
 
-    /// Names `key` within this policy, as [`LimitStore::take`] wants it.
-    ///
-    /// [`LimitStore::take`]: super::LimitStore::take
-    pub fn key(&self, key: &str) -> String {
-        // A name has no colon, so no two pairs of name and key give one text.
-        format!("{}:{key}", self.name)
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        self.0.name.clone()
     }
 
-    /// The headers that tell a client where it stands.
-    pub(super) fn headers(&self, decision: &Decision) -> [(HeaderName, HeaderValue); 2] {
-        let state = HeaderValue::try_from(self.state(decision))
-            .expect("a policy's name has only characters that headers may have");
-        [(RATELIMIT_POLICY, self.header.clone()), (RATELIMIT, state)]
+    pub(super) fn down(&self) -> Down {
+        self.0.down
     }
 
-    fn state(&self, decision: &Decision) -> String {
-        let (left, wait) = match decision {
-            Decision::Allow { remaining, reset } => (*remaining, *reset),
-            Decision::Deny { retry_after, .. } => (0, *retry_after),
+    pub(super) fn is_shadow(&self) -> bool {
+        self.0.shadow
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.header.clone()
+    }
+
+    /// Where a client stands.
+    pub(super) fn standing(&self, status: &Status, allowed: bool) -> HeaderValue {
+        let wait = match allowed {
+            true => Some(status.reset),
+            false => status.retry_after,
         };
+        let name = self.name();
+        let left = status.remaining;
         // Rounded as `Retry-After` is, which clients compare with it.
-        let wait = whole_seconds(wait);
-        format!("\"{}\";r={left};t={wait}", self.name)
+        let text = match wait.map(whole_seconds) {
+            Some(wait) => format!("\"{name}\";r={left};t={wait}"),
+            None => format!("\"{name}\";r={left}"),
+        };
+        HeaderValue::try_from(text)
+            .expect("a policy's name has only characters that headers may have")
     }
 }
 
-fn described(name: &str, quota: &Quota) -> String {
-    let (per, window) = (quota.per(), quota.window());
+fn described(name: &str, rule: &Rule) -> String {
+    let (per, window): (u32, Duration) = (rule.per(), rule.window());
     // The draft counts windows in whole seconds and allows to leave them out.
     if window.subsec_nanos() == 0 {
         format!("\"{name}\";q={per};w={}", window.as_secs())
@@ -103,15 +152,14 @@ fn described(name: &str, quota: &Quota) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
+    use crate::limit::Rate;
 
     #[test]
     fn name_that_would_break_the_header_is_refused() {
-        let quota = Quota::per_minute(NonZeroU32::MIN).unwrap();
+        let rate = Rate::per_minute(1).unwrap();
         for name in ["", "a b", "a\"b", "a:b", "ä"] {
-            assert!(Policy::new(name, quota).is_err(), "{name}");
+            assert!(Policy::new(name, rate).is_err(), "{name}");
         }
     }
 }

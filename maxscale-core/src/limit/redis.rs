@@ -1,41 +1,30 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{Decision, LimitStore, Quota};
-use crate::Chain;
+use super::{Call, Edit, Granted, LimitStore, Run, Status};
 use crate::keys::{KeyRing, Tag};
-use crate::redis::{Redis, RedisError, Reply, Script};
-
-/// How long the log says nothing more of a server that refuses to count.
-const QUIET: Duration = Duration::from_secs(60);
+use crate::redis::{Command, Redis, RedisError, Reply, Script, ScriptCall};
 
 static TAKE: Script = Script::by_deadline(include_str!("redis/take.lua"));
+static HEARTBEAT: Script = Script::new(include_str!("redis/heartbeat.lua"));
+static BLOCK: Script = Script::new(include_str!("redis/block.lua"));
 
 /// Counts in Redis, for all processes that use the same server and prefix.
 ///
-/// One script decides and counts, by the server's clock; each key expires when
-/// its whole burst is available again. Keys hold a keyed hash, never the
-/// address or name that they count.
+/// One script decides and counts all policies of a principal, by the server's
+/// clock; each key expires when nothing of it counts any more. Keys hold a keyed
+/// hash, never the address or name that they count. In a cluster the keys of a
+/// principal lie in one slot.
 ///
-/// While Redis is down a take fails; [`Limits`](super::Limits) then decides in
-/// this process. A take that timed out may have been counted, but will not be
+/// While Redis is down a call fails; [`Limits`](super::Limits) then decides in
+/// this process. A call that timed out may have been counted, but will not be
 /// counted later: a server that comes to it after its time leaves it.
 #[derive(Clone)]
 pub struct RedisLimits {
     redis: Redis,
     prefix: Arc<str>,
     ring: Arc<KeyRing>,
-}
-
-/// Redis as [`Limits`](super::Limits) uses it: an error is no decision.
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    redis: RedisLimits,
-    /// When the log may say again that Redis does not count.
-    quiet_until: Arc<Mutex<Option<Instant>>>,
 }
 
 // === impl RedisLimits ===
@@ -52,37 +41,101 @@ impl RedisLimits {
         }
     }
 
-    async fn run(
-        &self,
-        key: String,
-        quota: &Quota,
-        now: Option<i64>,
-    ) -> Result<Decision, RedisError> {
-        let mut take = TAKE
-            .call()
-            .key(key)
-            .arg(quota.interval())
-            .arg(quota.tolerance());
-        if let Some(now) = now {
-            take = take.arg(now);
+    async fn run_at(&self, call: &Call, now: Option<i64>) -> Result<Vec<Granted>, RedisError> {
+        let principal = self.principal(&call.principal);
+        let mut take = TAKE.call();
+        for entry in &call.entries {
+            take = take.key(Self::key(&principal, &entry.policy));
+        }
+        take = match now {
+            Some(now) => take.arg(now),
+            None => take.arg(""),
+        };
+        for entry in &call.entries {
+            for number in entry.rule.numbers() {
+                take = take.arg(number);
+            }
+            take = take.arg(i64::from(entry.back));
+        }
+        for run in &call.runs {
+            take = run_of(take, run, call.entries.len());
         }
         let reply = self.redis.script(take).await?;
-        decision(reply).ok_or(RedisError::Reply { command: "EVALSHA" })
+        granted(reply, call).ok_or(RedisError::Reply { command: "EVALSHA" })
     }
 
-    fn name(&self, key: &str) -> String {
-        let (_, tag) = self.ring.sign("limit key", key.as_bytes());
-        // The version of the script's state is part of the name.
-        format!("{}limit:1:{}", self.prefix, hex(&tag))
+    /// Says that the process `own` counts here for so long; gives how many do.
+    pub(super) async fn heartbeat(&self, own: &str, long: Duration) -> Result<u32, RedisError> {
+        let millis = i64::try_from(long.as_millis()).unwrap_or(i64::MAX);
+        let key = format!("{}limit:2:instances", self.prefix);
+        let reply = self
+            .redis
+            .script(HEARTBEAT.call().key(key).arg(own).arg(millis));
+        let count = reply.await?.as_int();
+        let count = count.and_then(|count| count.try_into().ok());
+        count.ok_or(RedisError::Reply { command: "EVALSHA" })
+    }
+
+    /// What the keys of a principal begin with; the braces keep them in one slot.
+    fn principal(&self, principal: &str) -> String {
+        let (_, tag) = self.ring.sign("limit key", principal.as_bytes());
+        // The version of what the script stores is part of the name.
+        format!("{}limit:2:{{{}}}", self.prefix, hex(&tag))
+    }
+
+    fn key(principal: &str, policy: &str) -> String {
+        format!("{principal}:{policy}")
     }
 }
 
 impl LimitStore for RedisLimits {
     type Error = RedisError;
 
-    async fn take(&self, key: &str, quota: &Quota) -> Result<Decision, RedisError> {
-        self.run(self.name(key), quota, None).await
+    async fn run(&self, call: &Call) -> Result<Vec<Granted>, RedisError> {
+        self.run_at(call, None).await
     }
+
+    async fn edit(&self, principal: &str, policy: &str, edit: Edit) -> Result<(), RedisError> {
+        let key = Self::key(&self.principal(principal), policy);
+        match edit {
+            Edit::Reset => self.redis.command(Command::new("DEL").key(key)).await?,
+            Edit::Block(time) => {
+                let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+                let block = BLOCK.call().key(key).arg(micros.min(LONGEST_BLOCK));
+                self.redis.script(block).await?
+            }
+        };
+        Ok(())
+    }
+}
+
+/// A hundred years, which a double holds to the microsecond.
+const LONGEST_BLOCK: i64 = 100 * 366 * 24 * 3_600 * 1_000_000;
+
+fn run_of<'a>(take: ScriptCall<'a>, run: &Run, keys: usize) -> ScriptCall<'a> {
+    let mut take = take.arg(i64::from(run.count)).arg(i64::from(run.force));
+    for place in 0..keys {
+        let cost = run.costs.get(place).copied().unwrap_or(0);
+        take = take.arg(i64::from(cost));
+    }
+    take
+}
+
+fn granted(reply: Reply, call: &Call) -> Option<Vec<Granted>> {
+    let numbers = reply.into_array()?;
+    let mut numbers = numbers.iter().map(Reply::as_int);
+    let mut next = || numbers.next().flatten();
+    let mut all = Vec::with_capacity(call.runs.len());
+    for _ in &call.runs {
+        let count = next()?.try_into().ok()?;
+        let mut statuses = Vec::with_capacity(call.entries.len());
+        for _ in &call.entries {
+            let (left, wait, reset) = (next()?.try_into().ok()?, next()?, next()?);
+            statuses.push(Status::new(left, (wait >= 0).then_some(wait), reset));
+        }
+        all.push(Granted { count, statuses });
+    }
+    Some(all)
 }
 
 impl fmt::Debug for RedisLimits {
@@ -94,68 +147,12 @@ impl fmt::Debug for RedisLimits {
     }
 }
 
-fn decision(reply: Reply) -> Option<Decision> {
-    let numbers = reply.into_array()?;
-    let [allowed, left_or_wait, reset] = numbers.as_slice() else {
-        return None;
-    };
-    let micros = |reply: &Reply| Some(Duration::from_micros(reply.as_int()?.try_into().ok()?));
-    let reset = micros(reset)?;
-    Some(match allowed.as_int()? {
-        0 => Decision::Deny {
-            retry_after: micros(left_or_wait)?,
-            reset,
-        },
-        _ => Decision::Allow {
-            remaining: left_or_wait.as_int()?.try_into().ok()?,
-            reset,
-        },
-    })
-}
-
 /// The first 128 bits in hex: enough that no two keys meet.
 fn hex(tag: &Tag) -> String {
     let bits = tag[..16]
         .iter()
         .fold(0, |bits, b| bits << 8 | u128::from(*b));
     format!("{bits:032x}")
-}
-
-// === impl Shared ===
-
-impl Shared {
-    pub(super) fn new(redis: RedisLimits) -> Self {
-        Self {
-            redis,
-            quiet_until: Arc::default(),
-        }
-    }
-
-    pub(super) async fn take(&self, key: &str, quota: &Quota) -> Option<Decision> {
-        let taken = self.redis.take(key, quota).await;
-        // Of a server that does not answer the handle tells, once for all keys.
-        if let Err(error @ (RedisError::Server { .. } | RedisError::Reply { .. })) = &taken
-            && self.may_tell()
-        {
-            let cause = Chain(error).to_string();
-            tracing::warn!(cause, "redis does not count; this process limits alone");
-        }
-        taken.ok()
-    }
-
-    fn may_tell(&self) -> bool {
-        // Nothing panics while holding it.
-        let mut quiet_until = self
-            .quiet_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let may_tell = quiet_until.is_none_or(|until| now >= until);
-        if may_tell {
-            *quiet_until = Some(now + QUIET);
-        }
-        may_tell
-    }
 }
 
 #[cfg(test)]

@@ -2,22 +2,22 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use maxscale_core::clock::{Clock, Timestamp};
+use maxscale_core::keys::{KeyRing, Secret};
 use maxscale_core::limit::{
-    Decision, LimitKey, LimitLayer, LimitStore, LocalLimits, Policy, Quota,
+    Down, LimitKey, LimitLayer, Limits, LocalLimits, Policy, Rate, RedisLimits,
 };
 use maxscale_core::meter;
-use maxscale_core::refusal::{Class, Classify};
+use maxscale_core::redis::{Redis, RedisConfig};
 use maxscale_core::resilience::DeadlineLayer;
 use maxscale_core::telemetry::TraceLayer;
 use maxscale_queue::{JobId, JobRequest, JobState, Layered, Outcome};
-use maxscale_tests::eventually;
+use maxscale_tests::{eventually, free_port};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -35,7 +35,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 /// How long one admission takes to come back.
 const WINDOW: Duration = Duration::from_secs(2);
 
-type Layers<L> = ServiceBuilder<Pair<LimitLayer<Everyone, L>, Pair<DeadlineLayer, Identity>>>;
+type Layers = ServiceBuilder<Pair<LimitLayer<Everyone>, Pair<DeadlineLayer, Identity>>>;
 
 /// Requests and jobs of all kinds share one quota.
 #[derive(Clone, Copy)]
@@ -47,35 +47,17 @@ impl<Q> LimitKey<Q> for Everyone {
     }
 }
 
-/// A store whose server is gone.
-#[derive(Clone, Copy, Debug)]
-struct Down;
-
-#[derive(Debug, thiserror::Error)]
-#[error("the store is gone")]
-struct Gone;
-
-impl Classify for Gone {
-    fn class(&self) -> Class {
-        Class::Unavailable
-    }
-}
-
-impl LimitStore for Down {
-    type Error = Gone;
-
-    async fn take(&self, _key: &str, _quota: &Quota) -> Result<Decision, Gone> {
-        Err(Gone)
-    }
-}
-
 /// The layers under test: nothing in them knows where they stand.
-fn layers<L>(store: L) -> Layers<L> {
-    let quota = Quota::new(NonZeroU32::MIN, WINDOW).unwrap();
-    let policy = Policy::new("all", quota).unwrap();
+fn layers(limits: Limits) -> Layers {
+    let rate = Rate::new(1, WINDOW).unwrap();
+    let policy = Policy::new("all", rate).unwrap().when_down(Down::Closed);
     ServiceBuilder::new()
         .layer(DeadlineLayer::new(LIMIT))
-        .layer(LimitLayer::new(policy, Everyone, store))
+        .layer(LimitLayer::new(policy, Everyone, limits))
+}
+
+fn local(clock: Clock) -> Limits {
+    Limits::local(LocalLimits::new(clock))
 }
 
 /// Three doors behind the same layers, closed when dropped.
@@ -90,10 +72,7 @@ struct Doors {
 }
 
 impl Doors {
-    async fn open<L>(layers: Layers<L>) -> Self
-    where
-        L: LimitStore + Clone + 'static,
-    {
+    async fn open(layers: Layers) -> Self {
         let mut servers = JoinSet::new();
         let traced = ServiceBuilder::new()
             .layer(TraceLayer::new(&meter::nowhere()).trust(|_| true))
@@ -183,7 +162,7 @@ async fn problem(response: reqwest::Response) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_call_and_job_over_one_quota_are_told_when_to_come_back() {
     let (clock, time) = Clock::manual(Timestamp::from_micros(0));
-    let doors = Doors::open(layers(LocalLimits::new(clock))).await;
+    let doors = Doors::open(layers(local(clock))).await;
     let first = doors.get().await;
     assert_eq!(first.status(), 200);
     assert_eq!(first.text().await.unwrap(), "inside");
@@ -208,7 +187,12 @@ async fn request_call_and_job_over_one_quota_are_told_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn request_call_and_job_without_a_store_are_unavailable_for_now() {
-    let doors = Doors::open(layers(Down)).await;
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    let redis = Redis::open(RedisConfig::new(&nobody).unwrap());
+    let ring = KeyRing::new(1, Secret::new([7; 32])).unwrap();
+    let redis = RedisLimits::new(redis, "test:", ring);
+    let limits = Limits::shared(redis, LocalLimits::new(Clock::system()));
+    let doors = Doors::open(layers(limits)).await;
     let refused = doors.get().await;
     assert_eq!(refused.status(), 503);
     assert_eq!(problem(refused).await["code"], "unavailable");
@@ -217,7 +201,7 @@ async fn request_call_and_job_without_a_store_are_unavailable_for_now() {
     assert_eq!(refused.code(), Code::Unavailable);
 
     let (job, wait) = doors.snoozed().await;
-    assert_eq!(wait, Outcome::DEFAULT_SNOOZE);
+    assert_eq!(wait, Duration::from_secs(1));
     assert_eq!(doors.stage.status(job).await.last_error, None);
 }
 
@@ -228,9 +212,10 @@ struct Broken;
 
 #[tokio::test]
 async fn error_of_the_inner_service_keeps_its_type() {
-    let service = layers(LocalLimits::new(Clock::system())).service(service_fn(
-        async |_: axum::extract::Request| Err::<axum::response::Response, _>(Broken),
-    ));
+    let service =
+        layers(local(Clock::system())).service(service_fn(async |_: axum::extract::Request| {
+            Err::<axum::response::Response, _>(Broken)
+        }));
     let failed: Result<_, Broken> = service.oneshot(axum::extract::Request::default()).await;
     assert_eq!(failed.unwrap_err(), Broken);
 }
@@ -238,9 +223,10 @@ async fn error_of_the_inner_service_keeps_its_type() {
 #[tokio::test(flavor = "multi_thread")]
 async fn error_of_a_jobs_service_is_its_failed_attempts_reason() {
     let stage = Stage::sqlite().await;
-    let service = layers(LocalLimits::new(Clock::system())).service(service_fn(
-        async |_: JobRequest<Note>| Err::<Outcome, _>(Broken),
-    ));
+    let service =
+        layers(local(Clock::system())).service(service_fn(async |_: JobRequest<Note>| {
+            Err::<Outcome, _>(Broken)
+        }));
     let job = stage.enqueue(&note("fails")).await;
     let worker = stage.worker().register::<Note, _>(Layered(service));
     let _worker = worker.start().unwrap();

@@ -2,12 +2,11 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use governor::DefaultKeyedRateLimiter;
 use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
-use maxscale_core::limit::{LocalLimits, Quota};
+use maxscale_core::limit::{LocalLimits, Rate, Rule};
 use maxscale_measure::{Bar, Op, Plan, Report};
 
 const KEYS: u32 = 10_000;
@@ -25,13 +24,13 @@ async fn main() -> Result<(), BoxError> {
 async fn local_vs_governor(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     let name = "limits.local_vs_governor_ns";
     let keys: Arc<[String]> = (0..KEYS).map(|n| format!("account-{n}")).collect();
-    let quota = Quota::new(MANY, Duration::from_secs(1))?.burst(MANY)?;
+    let rule = Rate::per_second(MANY.get())?.burst(MANY.get())?.into();
     let mut rounds = plan.compare();
     while !rounds.are_enough() {
         let limits = LocalLimits::new(Clock::system());
         let governor = governor::Quota::per_second(MANY);
         let governor = Arc::new(DefaultKeyedRateLimiter::keyed(governor));
-        let ours = |count| ours(limits.clone(), quota, keys.clone(), count);
+        let ours = |count| ours(limits.clone(), rule, keys.clone(), count);
         let theirs = |count| theirs(governor.clone(), keys.clone(), count);
         rounds.round(ours, theirs).await?;
     }
@@ -53,12 +52,13 @@ async fn local_vs_governor(plan: &Plan, report: &mut Report) -> Result<(), BoxEr
 
 async fn ours(
     limits: LocalLimits,
-    quota: Quota,
+    rule: Rule,
     keys: Arc<[String]>,
     count: u32,
 ) -> Result<(), BoxError> {
     for key in keys.iter().cycle().take(count as usize) {
-        if !limits.take_now(key, &quota).is_allowed() {
+        let (granted, _) = limits.take_now(key, "bench", &rule, 1);
+        if !granted {
             return Err("a request was denied".into());
         }
     }

@@ -82,7 +82,7 @@ async fn a_redis_that_is_down_at_the_start_is_used_once_it_is_there() {
 }
 
 #[tokio::test]
-async fn each_process_admits_the_limit_while_redis_is_down() {
+async fn processes_admit_about_the_limit_together_while_redis_is_down() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let servers = Servers::start().await;
     // A burst of 2, and one more each 3 s.
@@ -104,7 +104,15 @@ async fn each_process_admits_the_limit_while_redis_is_down() {
 
     servers.redis.kill().await;
     both_said("redis is down", 1).await;
-    assert_eq!(admitted(&services).await, 4);
+    // What Redis denied just now is denied for a moment still.
+    let mut alone = 0;
+    eventually(LIMIT, async || {
+        alone += admitted(&services).await;
+        alone >= 2
+    })
+    .await;
+    // The first process may not have heard of the second yet.
+    assert!(alone <= 3, "{alone}");
 
     servers.redis.restart_empty().await;
     both_said("redis is up", 2).await;

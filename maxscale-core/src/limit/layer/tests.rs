@@ -1,5 +1,3 @@
-use std::num::NonZeroU32;
-
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio_test::{assert_pending, assert_ready_ok};
@@ -7,12 +5,12 @@ use tower_test::mock;
 
 use super::*;
 use crate::clock::{Clock, ManualTime, Timestamp};
-use crate::limit::{LocalLimits, Quota};
+use crate::limit::{LocalLimits, Rate};
 use crate::refusal::ReplyBody;
 
 type Body = Full<bytes::Bytes>;
 type Key = fn(&Request<()>) -> Option<String>;
-type Mock = mock::Spawn<Limit<mock::Mock<Request<()>, Response<Body>>, Key, LocalLimits>>;
+type Mock = mock::Spawn<Limit<mock::Mock<Request<()>, Response<Body>>, Key>>;
 type Inner = mock::Handle<Request<()>, Response<Body>>;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -21,18 +19,15 @@ fn by_path(request: &Request<()>) -> Option<String> {
     (request.uri() != "/nobody").then(|| request.uri().to_string())
 }
 
-fn layer() -> (LimitLayer<Key, LocalLimits>, ManualTime) {
+fn layer() -> (LimitLayer<Key>, ManualTime) {
     let (clock, time) = Clock::manual(Timestamp::from_micros(1_000_000));
-    let n = |number| NonZeroU32::new(number).unwrap();
-    let quota = Quota::per_minute(n(40)).unwrap().burst(n(2)).unwrap();
-    let policy = Policy::new("api", quota).unwrap();
-    (
-        LimitLayer::new(policy, by_path as Key, LocalLimits::new(clock)),
-        time,
-    )
+    let rate = Rate::per_minute(40).unwrap().burst(2).unwrap();
+    let policy = Policy::new("api", rate).unwrap();
+    let limits = Limits::local(LocalLimits::new(clock));
+    (LimitLayer::new(policy, by_path as Key, limits), time)
 }
 
-fn spawn(layer: &LimitLayer<Key, LocalLimits>) -> (Mock, Inner) {
+fn spawn(layer: &LimitLayer<Key>) -> (Mock, Inner) {
     mock::spawn_with(|inner| layer.layer(inner))
 }
 
@@ -105,6 +100,31 @@ async fn request_over_the_quota_stops_here_and_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn request_that_one_policy_denies_costs_nothing_of_the_other() {
+    let wide = Policy::new("wide", Rate::per_minute(10).unwrap().burst(9).unwrap());
+    let shadow = Policy::new("seen", Rate::per_minute(1).unwrap());
+    let layer = layer()
+        .0
+        .and(wide.unwrap())
+        .and(shadow.unwrap().shadow(true));
+    let (mut service, mut inner) = spawn(&layer);
+    inner.allow(9);
+    for _ in 0..2 {
+        passed(&mut service, &mut inner, "/a").await;
+    }
+    let response = refused(&mut service, &mut inner, get("/a")).await;
+    let headers = response.headers();
+    assert_eq!(
+        header(headers, "ratelimit-policy"),
+        "\"api\";q=40;w=60, \"wide\";q=10;w=60"
+    );
+    assert_eq!(
+        header(headers, "ratelimit"),
+        "\"api\";r=0;t=2, \"wide\";r=7;t=12"
+    );
+}
+
+#[tokio::test]
 async fn other_keys_have_quotas_of_their_own() {
     let (mut service, mut inner) = spawn(&layer().0);
     inner.allow(9);
@@ -122,7 +142,7 @@ async fn refusal_over_grpc_is_resource_exhausted() {
         passed(&mut service, &mut inner, "/a").await;
     }
     let mut call = get("/a");
-    let grpc = http::HeaderValue::from_static("application/grpc");
+    let grpc = HeaderValue::from_static("application/grpc");
     call.headers_mut().insert("content-type", grpc);
     let response = refused(&mut service, &mut inner, call).await;
     assert_eq!(header(response.headers(), "grpc-status"), "8");

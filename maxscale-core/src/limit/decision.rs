@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+#[cfg(feature = "redis")]
+use super::Charge;
+use super::{Policy, Status};
+
+/// Whether a request is within all policies that it was checked by.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    standings: Vec<Standing>,
+    allowed: bool,
+    source: Source,
+}
+
+/// How one policy stands after a decision.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Standing {
+    /// The policy.
+    pub policy: Policy,
+    /// What is left of it.
+    pub status: Status,
+    /// Whether the policy had room for the request.
+    pub allowed: bool,
+}
+
+/// Who decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Source {
+    /// The store that all processes share, or the only one there is.
+    Store,
+    /// This process, from what the store said of a denial a moment ago.
+    DenyCache,
+    /// This process, because the store cannot be asked.
+    Fallback,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Of a policy that nobody was asked about.
+    #[cfg(feature = "redis")]
+    pub(super) fn told(charge: &Charge, retry_after: Option<Duration>) -> Self {
+        Self {
+            policy: charge.policy.clone(),
+            status: Status {
+                remaining: 0,
+                retry_after,
+                reset: retry_after.unwrap_or_default(),
+            },
+            allowed: retry_after == Some(Duration::ZERO),
+        }
+    }
+}
+
+// === impl Decision ===
+
+impl Decision {
+    /// A request is denied if any policy without a shadow had no room.
+    pub(super) fn new(standings: Vec<Standing>, source: Source) -> Self {
+        let allowed = standings
+            .iter()
+            .all(|one| one.allowed || one.policy.is_shadow());
+        Self {
+            standings,
+            allowed,
+            source,
+        }
+    }
+
+    /// Whether the request may go on.
+    pub const fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+
+    pub(super) fn into_standings(self) -> Vec<Standing> {
+        self.standings
+    }
+
+    /// How each policy stands.
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+
+    /// The policy by which the request was denied and has to wait longest.
+    pub fn denied_by(&self) -> Option<&Standing> {
+        let denying = |one: &&Standing| !one.allowed && !one.policy.is_shadow();
+        // None is never, which is longer than any time.
+        let wait = |one: &&Standing| one.status.retry_after.unwrap_or(Duration::MAX);
+        self.standings.iter().filter(denying).max_by_key(wait)
+    }
+
+    /// The time until the request would be admitted, if no other comes: zero if it
+    /// is, none if it never will be.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.denied_by() {
+            Some(standing) => standing.status.retry_after,
+            None => Some(Duration::ZERO),
+        }
+    }
+
+    /// Who decided.
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+}
