@@ -3,6 +3,7 @@
 //! Each layer adds one typed fact. A layer that misses a fact answers with an
 //! error that names the layer to add.
 
+mod forwarded;
 mod network;
 mod trace;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use http::Request;
 use tokio::time::Instant;
 
+pub use forwarded::ForwardedBy;
 pub use network::{Network, NetworkError, Networks};
 pub use trace::{SpanId, TraceContext, TraceId};
 

@@ -15,7 +15,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{from_fn, map_request};
 use maxscale_core::clock::Clock;
-use maxscale_core::fact::{ClientIp, Subject};
+use maxscale_core::fact::{ClientIp, ForwardedBy, Networks, Subject};
 use maxscale_core::limit::{ByClientIp, LimitKey as _, LimitLayer};
 use maxscale_core::meter::Meter;
 use maxscale_core::meter::span::Sampler;
@@ -180,12 +180,13 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
     let quick = quick.layer(within(settings.deadline));
     let uploads = http::upload_routes().layer(within(settings.upload_deadline()));
 
+    let proxies = settings.proxies.clone();
     // Read from the top: each layer's facts are there for those below it.
     let stack = ServiceBuilder::new()
         .layer(trace(&meter, platform.sampler, settings))
         .layer(from_fn(http::render))
         .layer(map_request(http::linger))
-        .layer(map_request(client_ip));
+        .map_request(move |request: Request| client_ip(&proxies, request));
     let service = quick.merge(uploads).with_state(platform.app.clone());
     // Whoever asks whether the process lives is neither logged nor limited.
     let probes = health::probes(platform.health.clone()).layer(from_fn(http::render));
@@ -213,11 +214,13 @@ fn admin_routes(platform: &Platform, metrics: &Metrics) -> Router {
     tree.merge(metrics).layer(from_fn(http::render))
 }
 
-/// The peer's address: no proxy is trusted to name another one.
-async fn client_ip(mut request: Request) -> Request {
+/// The peer's address, or the one that a trusted proxy names.
+fn client_ip(proxies: &Networks, mut request: Request) -> Request {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     if let Some(ConnectInfo(peer)) = peer.copied() {
-        request.extensions_mut().insert(ClientIp(peer.ip()));
+        let by = ForwardedBy::XForwardedFor;
+        let client = ClientIp::behind(peer.ip(), request.headers(), by, proxies);
+        request.extensions_mut().insert(client);
     }
     request
 }

@@ -92,6 +92,8 @@ pub struct Settings {
     pub otel_attributes: Vec<String>,
     /// The share of traces that are recorded.
     pub otel_share: f64,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Networks,
     /// Whose traces are gone on with.
     pub otel_trusted: Networks,
 }
@@ -146,8 +148,10 @@ impl Settings {
         let grace = config.get("shutdown.grace")?;
         let otel_headers = config.get::<Option<Vec<Secret>>>("otel.headers")?;
         let otel_attributes = config.get::<Option<Vec<String>>>("otel.attributes")?;
-        let trusted = config.get::<Option<Parsed<Networks>>>("otel.trusted")?;
-        let trusted = trusted.map(|Parsed(networks)| networks);
+        let networks = |key| -> Result<Networks, ConfigError> {
+            let networks = config.get::<Option<Parsed<Networks>>>(key)?;
+            Ok(networks.map_or_else(Networks::default, |Parsed(networks)| networks))
+        };
         Ok(Self {
             profile: config.profile(),
             listen: config.get("http.listen")?,
@@ -185,7 +189,8 @@ impl Settings {
             otel_service: config.get("otel.service")?,
             otel_attributes: otel_attributes.unwrap_or_default(),
             otel_share: config.get::<Parsed<f64>>("otel.share")?.0,
-            otel_trusted: trusted.unwrap_or_default(),
+            proxies: networks("http.trusted_proxies")?,
+            otel_trusted: networks("otel.trusted")?,
         })
     }
 

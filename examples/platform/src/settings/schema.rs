@@ -74,6 +74,11 @@ fn traffic() -> Vec<Setting> {
             "Connections at once, at least 1; one more waits until another ends.",
         )
         .default("10000"),
+        Setting::new(
+            "http.trusted_proxies",
+            Kind::Text,
+            "Proxies in front, whose `X-Forwarded-For` names the client: addresses, as `10.0.0.0/8,fd00::/8`. Unset: nobody's, and whoever connects is the client.",
+        ),
         Setting::new("http.upload_limit", Kind::Size, "The largest upload.").default("64MiB"),
         Setting::new(
             "admin.listen",

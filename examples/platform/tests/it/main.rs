@@ -3,6 +3,7 @@
 
 mod ask;
 mod bad_input;
+mod behind_proxy;
 mod catalog_down;
 mod client;
 mod collector;
