@@ -60,8 +60,10 @@ pub(super) enum End {
 impl Exchange {
     /// Gives `req` its ids and starts the span.
     pub(super) fn begin<B>(shared: &Arc<Shared>, req: &mut Request<B>) -> (Self, RequestId) {
-        let id = request_id(req.headers()).unwrap_or_else(|| new_id((shared.random)()));
-        let origin = shared.origin(req.headers(), req.extensions());
+        // One draw for both: it is a call of the system, and neither id is a secret.
+        let random = (shared.random)();
+        let id = request_id(req.headers()).unwrap_or_else(|| new_id(random));
+        let origin = shared.origin(req.headers(), req.extensions(), random);
         let route: Option<Arc<str>> = (shared.route)(req.extensions()).map(Arc::from);
         let path = req.uri().path();
         let path = &path[..path.floor_char_boundary(MAX_PATH_LEN)];
@@ -212,8 +214,7 @@ impl Drop for Exchange {
 impl Shared {
     /// A caller that is trusted goes on with its own trace; one that is not begins
     /// a new one, from which a link leads to what it said.
-    fn origin(&self, headers: &HeaderMap, extensions: &http::Extensions) -> Origin {
-        let random = (self.random)();
+    fn origin(&self, headers: &HeaderMap, extensions: &http::Extensions, random: u128) -> Origin {
         match sent(headers) {
             Some(parent) if (self.trust)(extensions) => Origin::within(parent, random),
             Some(other) => Origin::new(self.sampler, random).linked(other),
