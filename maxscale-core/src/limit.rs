@@ -24,6 +24,7 @@ pub mod conformance;
 
 mod ask;
 mod call;
+mod counts;
 mod decision;
 mod key;
 mod layer;
@@ -36,6 +37,7 @@ mod rule;
 #[cfg(feature = "redis")]
 mod shared;
 mod state;
+mod tiers;
 
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ pub use policy::{Down, Policy, PolicyError};
 #[cfg(feature = "redis")]
 pub use redis::RedisLimits;
 pub use rule::{Log, Quota, Rate, Rule, RuleError};
+pub use tiers::Tiers;
 
 /// Counts requests per key, for this process or for many.
 ///

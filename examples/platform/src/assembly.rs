@@ -85,12 +85,14 @@ impl Platform {
         let clock = Clock::system();
         check(settings)?;
         let keyring = Keyring::new(settings.secret.as_ref(), &settings.other_secrets)?;
-        let requests = policy("requests", "limits.per_minute", settings.per_minute)?;
+        let requests =
+            policy("requests", "limits.per_minute", settings.per_minute)?.measured(meter);
         let logins = policy(
             "logins",
             "limits.logins_per_minute",
             settings.logins_per_minute,
-        )?;
+        )?
+        .measured(meter);
         let redis = redis::table(settings)?;
 
         let telemetry = Telemetry::new().meter(meter);

@@ -36,6 +36,18 @@ pub enum Source {
     Fallback,
 }
 
+// === impl Source ===
+
+impl Source {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::DenyCache => "deny-cache",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
 // === impl Standing ===
 
 impl Standing {

@@ -12,8 +12,8 @@ use tower_service::Service;
 pub use future::LimitFuture;
 
 use super::policy::{RATELIMIT, RATELIMIT_POLICY};
-use super::{Charge, Decision, Down, LimitKey, Limits, Policy, Source, Standing};
-use crate::fact::Facts;
+use super::{Charge, Decision, Down, LimitKey, Limits, Policy, Source, Standing, Tiers};
+use crate::fact::{Facts, Tier};
 use crate::refusal::{Asker, Class, Classify, Refusal, Refuse};
 
 /// Adds [`Limit`] to a stack: each request is taken from its principal's policies,
@@ -83,9 +83,15 @@ pub enum LimitError {
 
 #[derive(Clone, Debug)]
 struct Rule<K> {
-    charges: Vec<Charge>,
+    policies: Vec<Which>,
     key: K,
     missing: MissingKey,
+}
+
+#[derive(Clone, Debug)]
+enum Which {
+    Always(Policy),
+    ByTier(Tiers),
 }
 
 // === impl LimitLayer ===
@@ -93,9 +99,19 @@ struct Rule<K> {
 impl<K: Clone> LimitLayer<K> {
     /// Takes one token of `policy` for each request's `key`, counted by `limits`.
     pub fn new(policy: Policy, key: K, limits: Limits) -> Self {
+        Self::of(Which::Always(policy), key, limits)
+    }
+
+    /// As [`new`](Self::new), by the rule of the caller's [`Tier`], if a layer
+    /// further out has added that fact.
+    pub fn by_tier(tiers: Tiers, key: K, limits: Limits) -> Self {
+        Self::of(Which::ByTier(tiers), key, limits)
+    }
+
+    fn of(which: Which, key: K, limits: Limits) -> Self {
         Self {
             rule: Arc::new(Rule {
-                charges: vec![policy.into()],
+                policies: vec![which],
                 key,
                 missing: MissingKey::default(),
             }),
@@ -107,7 +123,16 @@ impl<K: Clone> LimitLayer<K> {
     /// that one denies costs nothing of the other. Their names differ.
     #[must_use]
     pub fn and(mut self, policy: Policy) -> Self {
-        Arc::make_mut(&mut self.rule).charges.push(policy.into());
+        let rule = Arc::make_mut(&mut self.rule);
+        rule.policies.push(Which::Always(policy));
+        self
+    }
+
+    /// As [`and`](Self::and), by the rule of the caller's [`Tier`].
+    #[must_use]
+    pub fn and_by_tier(mut self, tiers: Tiers) -> Self {
+        let rule = Arc::make_mut(&mut self.rule);
+        rule.policies.push(Which::ByTier(tiers));
         self
     }
 
@@ -165,9 +190,10 @@ where
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
-        let (rule, limits) = (self.rule.clone(), self.limits.clone());
+        let limits = self.limits.clone();
+        let charges = self.rule.charges(request.fact());
         LimitFuture::deciding(async move {
-            let decision = limits.check_each(&key, &rule.charges).await;
+            let decision = limits.check_each(&key, &charges).await;
             if let Some(by) = decision.denied_by() {
                 let refusal = limited(&decision, by);
                 return Ok(S::Response::refuse(refusal, &Asker::of(&request)));
@@ -184,12 +210,28 @@ where
 // === impl Rule ===
 
 impl<K> Rule<K> {
+    fn charges(&self, tier: Option<&Tier>) -> Vec<Charge> {
+        let policies = self.policies.iter().map(|which| which.policy(tier));
+        policies.map(|policy| policy.clone().into()).collect()
+    }
+
     fn no_key(&self, fact: &'static str) -> Refusal {
-        let first = self.charges.first();
-        let policy = first.map_or("", |charge| charge.policy.name()).into();
+        let first = self.policies.first();
+        let policy = first.map_or("", |which| which.policy(None).name()).into();
         let error = LimitError::NoKey { policy, fact };
         tracing::error!(%error, "a request cannot be limited");
         Refusal::new(&error)
+    }
+}
+
+// === impl Which ===
+
+impl Which {
+    fn policy(&self, tier: Option<&Tier>) -> &Policy {
+        match self {
+            Self::Always(policy) => policy,
+            Self::ByTier(tiers) => tiers.of(tier),
+        }
     }
 }
 

@@ -94,6 +94,17 @@ impl Limits {
     ///
     /// Dropped, it may have been charged.
     pub async fn check_each(&self, principal: &str, charges: &[Charge]) -> Decision {
+        let decision = self.decide(principal, charges).await;
+        for Standing {
+            policy, allowed, ..
+        } in decision.standings()
+        {
+            policy.count(*allowed, decision.source());
+        }
+        decision
+    }
+
+    async fn decide(&self, principal: &str, charges: &[Charge]) -> Decision {
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
             if let Some(standings) = shared.denied(principal, charges) {

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::{Rule, Status};
+use super::counts::Counts;
+use super::{Rule, Source, Status};
+use crate::meter::Meter;
 use crate::refusal::whole_seconds;
 
 /// The header that names a policy: `"name";q=100;w=60` (IETF draft 10).
@@ -25,6 +27,7 @@ struct Inner {
     rule: Rule,
     down: Down,
     shadow: bool,
+    counts: Option<Counts>,
     header: HeaderValue,
 }
 
@@ -66,18 +69,26 @@ impl Policy {
     pub fn new(name: &str, rule: impl Into<Rule>) -> Result<Self, PolicyError> {
         let rule = rule.into();
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        let refused = || PolicyError::Name { name: name.into() };
         if name.is_empty() || !name.bytes().all(fits) {
-            return Err(refused());
+            return Err(PolicyError::Name { name: name.into() });
         }
-        let header = HeaderValue::try_from(described(name, &rule)).map_err(|_| refused())?;
         Ok(Self(Arc::new(Inner {
             name: name.into(),
             rule,
             down: Down::default(),
             shadow: false,
-            header,
+            counts: None,
+            header: described(name, &rule),
         })))
+    }
+
+    /// The same policy with another rule.
+    pub(super) fn with_rule(&self, rule: Rule) -> Self {
+        Self(Arc::new(Inner {
+            rule,
+            header: described(self.name(), &rule),
+            ..Inner::clone(&self.0)
+        }))
     }
 
     /// Sets what is decided while the store cannot be asked. Default:
@@ -93,6 +104,16 @@ impl Policy {
     #[must_use]
     pub fn shadow(mut self, shadow: bool) -> Self {
         Arc::make_mut(&mut self.0).shadow = shadow;
+        self
+    }
+
+    /// Counts what it decides: `maxscale.limit.decisions`, by `maxscale.limit.policy`,
+    /// `outcome` (`allowed`, or `denied`, also in its shadow) and `source` (`store`,
+    /// `deny-cache`, `fallback`). Once for each policy; its clones share the counts.
+    #[must_use]
+    pub fn measured(mut self, meter: &Meter) -> Self {
+        let counts = Counts::register(meter, self.name());
+        Arc::make_mut(&mut self.0).counts = Some(counts);
         self
     }
 
@@ -118,6 +139,12 @@ impl Policy {
         self.0.shadow
     }
 
+    pub(super) fn count(&self, allowed: bool, source: Source) {
+        if let Some(counts) = &self.0.counts {
+            counts.count(allowed, source);
+        }
+    }
+
     pub(super) fn header(&self) -> HeaderValue {
         self.0.header.clone()
     }
@@ -131,23 +158,24 @@ impl Policy {
         let name = self.name();
         let left = status.remaining;
         // Rounded as `Retry-After` is, which clients compare with it.
-        let text = match wait.map(whole_seconds) {
+        header(match wait.map(whole_seconds) {
             Some(wait) => format!("\"{name}\";r={left};t={wait}"),
             None => format!("\"{name}\";r={left}"),
-        };
-        HeaderValue::try_from(text)
-            .expect("a policy's name has only characters that headers may have")
+        })
     }
 }
 
-fn described(name: &str, rule: &Rule) -> String {
+fn described(name: &str, rule: &Rule) -> HeaderValue {
     let (per, window): (u32, Duration) = (rule.per(), rule.window());
     // The draft counts windows in whole seconds and allows to leave them out.
-    if window.subsec_nanos() == 0 {
-        format!("\"{name}\";q={per};w={}", window.as_secs())
-    } else {
-        format!("\"{name}\";q={per}")
-    }
+    header(match window.subsec_nanos() {
+        0 => format!("\"{name}\";q={per};w={}", window.as_secs()),
+        _ => format!("\"{name}\";q={per}"),
+    })
+}
+
+fn header(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("a policy's name has only characters that headers may have")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use maxscale_core::limit::{
     RedisLimits, Source, conformance,
 };
 use maxscale_core::redis::{Command, Redis, Reply};
+use maxscale_core::telemetry::Metrics;
 use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::time::Instant;
 
@@ -184,8 +185,10 @@ async fn request_that_is_given_up_keeps_nobody_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn denied_principal_is_denied_without_a_command_until_its_wait_is_over() {
     let server = RedisServer::start().await;
+    let metrics = Metrics::new();
     let (redis, limits) = (open(&server).await, both(shared(&server).await));
     let policy = Policy::new("test", Rate::new(2, Duration::from_secs(1)).unwrap()).unwrap();
+    let policy = policy.measured(&metrics.meter("test"));
     assert!(limits.check(&policy, "one").await.is_allowed());
     let denied = limits.check(&policy, "one").await;
     assert_eq!(denied.source(), Source::Store);
@@ -197,6 +200,22 @@ async fn denied_principal_is_denied_without_a_command_until_its_wait_is_over() {
         assert!(again.retry_after() <= denied.retry_after());
     }
     assert_eq!(commands(&redis).await, before);
+    let told = metrics.exposition().unwrap();
+    for (outcome, source, count) in [
+        ("allowed", "store", 1),
+        ("denied", "store", 1),
+        ("denied", "deny-cache", 1_000),
+    ] {
+        let is_it = |line: &&str| {
+            let labels = [("outcome", outcome), ("source", source)];
+            line.starts_with("maxscale_limit_decisions_total")
+                && labels
+                    .iter()
+                    .all(|(k, v)| line.contains(&format!("{k}=\"{v}\"")))
+        };
+        let line = told.lines().find(is_it).unwrap();
+        assert!(line.ends_with(&format!(" {count}")), "{line}");
+    }
     tokio::time::sleep(denied.retry_after().unwrap()).await;
     assert!(limits.check(&policy, "one").await.is_allowed());
 

@@ -14,7 +14,7 @@ mod health;
 mod id;
 #[cfg(feature = "seal")]
 mod keys;
-#[cfg(all(feature = "limit", feature = "redis"))]
+#[cfg(all(feature = "limit", feature = "redis", feature = "telemetry"))]
 mod limit;
 #[cfg(feature = "redis")]
 mod redis;

@@ -125,6 +125,56 @@ async fn request_that_one_policy_denies_costs_nothing_of_the_other() {
 }
 
 #[tokio::test]
+async fn caller_s_tier_says_how_many_are_admitted_and_a_change_applies_at_once() {
+    let (clock, _) = Clock::manual(Timestamp::from_micros(1_000_000));
+    let limits = Limits::local(LocalLimits::new(clock));
+    let tiers = Tiers::usual("api").unwrap();
+    let layer = LimitLayer::by_tier(tiers, by_path as Key, limits);
+    let (mut service, mut inner) = spawn(&layer);
+    let mut admitted = async |path: &str, tier: Option<&str>| {
+        let mut admitted = 0;
+        loop {
+            let mut request = get(path);
+            if let Some(tier) = tier {
+                request.add_fact(Tier::new(tier));
+            }
+            inner.allow(1);
+            assert_ready_ok!(service.poll_ready());
+            let answer = async {
+                let (_, send) = inner.next_request().await.unwrap();
+                send.send_response(Response::new(Body::from("inside")));
+            };
+            let status = tokio::select! {
+                response = service.call(request) => response.unwrap().status(),
+                () = answer => StatusCode::OK,
+            };
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                return admitted;
+            }
+            admitted += 1;
+        }
+    };
+    for (tier, burst) in [
+        (Some("premium"), 1_000),
+        (Some("standard"), 100),
+        (Some("free"), 10),
+        (Some("gold"), 10),
+        (None, 10),
+        (Some("suspicious"), 1),
+    ] {
+        assert_eq!(
+            admitted(tier.unwrap_or("none"), tier).await,
+            burst,
+            "{tier:?}"
+        );
+    }
+    assert_eq!(admitted("falls", Some("free")).await, 10);
+    assert_eq!(admitted("falls", Some("suspicious")).await, 0);
+    // What was taken comes back within six seconds, and so does all of premium's burst.
+    assert_eq!(admitted("falls", Some("premium")).await, 0);
+}
+
+#[tokio::test]
 async fn other_keys_have_quotas_of_their_own() {
     let (mut service, mut inner) = spawn(&layer().0);
     inner.allow(9);

@@ -1,0 +1,38 @@
+use std::sync::Arc;
+
+use super::Source;
+use crate::meter::{HotCounter, Meter, Metric};
+
+const DECISIONS: Metric = Metric::new(
+    "maxscale.limit.decisions",
+    "{decision}",
+    "What policies decided, and who decided it.",
+);
+
+const SOURCES: [Source; 3] = [Source::Store, Source::DenyCache, Source::Fallback];
+
+/// What a policy decided, by outcome and source. No key is a label.
+#[derive(Clone, Debug)]
+pub(super) struct Counts(Arc<[[HotCounter; 2]; 3]>);
+
+// === impl Counts ===
+
+impl Counts {
+    pub(super) fn register(meter: &Meter, policy: &str) -> Self {
+        let counter = |outcome, source: Source| {
+            let labels = [
+                ("maxscale.limit.policy", policy),
+                ("outcome", outcome),
+                ("source", source.name()),
+            ];
+            HotCounter::register(meter, DECISIONS, &labels)
+        };
+        let counters = SOURCES.map(|source| ["denied", "allowed"].map(|it| counter(it, source)));
+        Self(Arc::new(counters))
+    }
+
+    pub(super) fn count(&self, allowed: bool, source: Source) {
+        let place = SOURCES.iter().position(|it| *it == source).unwrap_or(0);
+        self.0[place][usize::from(allowed)].add(1);
+    }
+}
