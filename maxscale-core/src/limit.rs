@@ -66,11 +66,12 @@ pub trait LimitStore: Send + Sync {
     /// A call that failed may have been counted, so it is not tried again.
     fn run(&self, call: &Call) -> impl Future<Output = Result<Vec<Granted>, Self::Error>> + Send;
 
-    /// Sets what is kept of a principal under a policy.
+    /// Sets what is kept of a principal under a policy with this rule.
     fn edit(
         &self,
         principal: &str,
         policy: &str,
+        rule: &Rule,
         edit: Edit,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

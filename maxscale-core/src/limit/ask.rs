@@ -44,6 +44,15 @@ pub(super) fn back(principal: &str, charges: &[Charge]) -> Call {
     }
 }
 
+/// The same by one of so many equal parts of each rule.
+#[cfg(feature = "redis")]
+pub(super) fn share(mut call: Call, parts: u32) -> Call {
+    for entry in &mut call.entries {
+        entry.rule = entry.rule.part(parts);
+    }
+    call
+}
+
 pub(super) fn entry(charge: &Charge) -> Entry {
     Entry {
         policy: charge.policy.shared_name(),
@@ -73,7 +82,7 @@ pub(super) fn standings(
         standings.push(Standing {
             policy: charge.policy.clone(),
             status,
-            allowed: answer.count > 0 || status.has_room(),
+            allowed: charge.cost == 0 || answer.count > 0 || status.has_room(),
         });
     }
     Some(standings)

@@ -78,7 +78,7 @@ impl Call {
         }
         let granted = self.runs.iter().map(|run| {
             let count = run.fitting(keys, now);
-            for (place, cost) in run.concerned() {
+            for (place, cost) in run.concerned(keys) {
                 let key = &mut keys[place];
                 if count > 0 {
                     key.add(now, u64::from(cost) * u64::from(count));
@@ -105,9 +105,12 @@ impl Call {
 
 impl Run {
     /// The places and costs of the policies that it concerns.
-    fn concerned(&self) -> impl Iterator<Item = (usize, u32)> {
-        let costs = self.costs.iter().copied().enumerate();
-        costs.filter(|(_, cost)| *cost > 0)
+    fn concerned(&self, keys: &[Seen]) -> impl Iterator<Item = (usize, u32)> + use<> {
+        let costs = self.costs.iter().copied().take(keys.len()).enumerate();
+        costs
+            .filter(|(_, cost)| *cost > 0)
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     fn fitting(&self, keys: &[Seen], now: i64) -> u32 {
@@ -115,7 +118,7 @@ impl Run {
             return self.count;
         }
         let room = self
-            .concerned()
+            .concerned(keys)
             .map(|(place, cost)| keys[place].room(now) / u64::from(cost));
         let room = room.min().unwrap_or(u64::MAX);
         u32::try_from(room).map_or(self.count, |room| room.min(self.count))

@@ -31,6 +31,7 @@ pub async fn check<S: LimitStore>(here: &S, there: &S) {
         more_than_there_ever_is_is_denied_for_ever(here, rule).await;
     }
     keys_are_independent(here, there).await;
+    rules_of_two_kinds_do_not_undo_each_other(here, there).await;
     for rule in [rate(5, SECOND, 1), log(1, SECOND / 5)] {
         denied_takes_cost_nothing(here, rule).await;
     }
@@ -118,15 +119,15 @@ async fn what_has_happened_is_charged_beyond_what_there_is<S: LimitStore>(
 
 async fn operator_has_the_last_word<S: LimitStore>(here: &S, there: &S, rule: Rule) {
     let principal = named("word", rule);
-    done(here.edit(&principal, "one", Edit::Block(HOUR)).await);
+    done(here.edit(&principal, "one", &rule, Edit::Block(HOUR)).await);
     let blocked = take(there, &principal, rule).await;
     assert_eq!(blocked.count, 0, "blocked, {rule:?}");
     let wait = blocked.statuses[0].retry_after.unwrap_or_default();
     assert!(wait > HOUR / 2 && wait <= HOUR, "{wait:?}");
-    done(there.edit(&principal, "one", Edit::Reset).await);
+    done(there.edit(&principal, "one", &rule, Edit::Reset).await);
     let all = asked(here, &principal, &[("one", rule)], vec![run(20, &[1])]).await;
     assert_eq!(all[0].count, 10, "reset, {rule:?}");
-    done(here.edit(&principal, "one", Edit::Reset).await);
+    done(here.edit(&principal, "one", &rule, Edit::Reset).await);
     let all = asked(there, &principal, &[("one", rule)], vec![run(20, &[1])]).await;
     assert_eq!(all[0].count, 10, "reset again, {rule:?}");
 }
@@ -153,6 +154,26 @@ async fn keys_are_independent<S: LimitStore>(here: &S, there: &S) {
             assert_eq!(took(there).await, 0, "{principal:?} is used up");
         }
     }
+}
+
+/// One policy whose rule is of this kind and of that, in turn: as for callers of two
+/// tiers, or while a new version is rolled out.
+async fn rules_of_two_kinds_do_not_undo_each_other<S: LimitStore>(here: &S, there: &S) {
+    let rules = [
+        rate(3, HOUR, 3),
+        quota(3, HOUR),
+        quota(3, HOUR / 2),
+        log(3, HOUR),
+        log(3, HOUR / 2),
+    ];
+    let mut granted = [0; 5];
+    for _ in 0..10 {
+        for (rule, granted) in rules.iter().zip(&mut granted) {
+            *granted += take(here, "two kinds", *rule).await.count;
+            *granted += take(there, "two kinds", *rule).await.count;
+        }
+    }
+    assert_eq!(granted, [3; 5]);
 }
 
 /// However often a key is denied, one is admitted after the wait told first.

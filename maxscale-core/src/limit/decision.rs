@@ -57,7 +57,10 @@ impl Standing {
         Self {
             policy: charge.policy.clone(),
             status: Status {
-                remaining: 0,
+                remaining: match retry_after {
+                    Some(Duration::ZERO) => charge.policy.rule().most(),
+                    _ => 0,
+                },
                 retry_after,
                 reset: retry_after.unwrap_or_default(),
             },

@@ -17,7 +17,7 @@ pub trait LimitKey<Q> {
 }
 
 /// One quota per [`ClientIp`]; an IPv6 client is its /64, because it owns all
-/// addresses in it.
+/// addresses in it. No [`Subject`] has the same key.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ByClientIp;
@@ -44,10 +44,10 @@ impl<Q: Facts> LimitKey<Q> for ByClientIp {
     fn key(&self, request: &Q) -> Option<String> {
         let ClientIp(ip) = request.fact()?;
         Some(match ip.to_canonical() {
-            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V4(v4) => format!("ip:{v4}"),
             IpAddr::V6(v6) => {
                 let network = Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64);
-                format!("{network}/64")
+                format!("ip:{network}/64")
             }
         })
     }
@@ -69,7 +69,7 @@ impl<Q: Facts> LimitKey<Q> for BySubject {
 
     fn key(&self, request: &Q) -> Option<String> {
         let subject: &Subject = request.fact()?;
-        Some(subject.as_str().to_owned())
+        Some(format!("sub:{}", subject.as_str()))
     }
 }
 

@@ -105,6 +105,9 @@ impl Limits {
     }
 
     async fn decide(&self, principal: &str, charges: &[Charge]) -> Decision {
+        if charges.is_empty() {
+            return Decision::new(Vec::new(), Source::Store);
+        }
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
             if let Some(standings) = shared.denied(principal, charges) {
@@ -112,12 +115,12 @@ impl Limits {
             }
             return match shared.ask(principal, charges).await {
                 Some(standings) => Decision::new(standings, Source::Store),
-                None => self.while_down(principal, charges, shared.instances()),
+                None => self.while_down(principal, charges),
             };
         }
         let standings = match charges {
             [only] => vec![self.one_locally(principal, only)],
-            several => self.locally(principal, several, 1),
+            several => self.locally(principal, several),
         };
         Decision::new(standings, Source::Store)
     }
@@ -125,13 +128,20 @@ impl Limits {
     /// Decides one request by policies of several principals, each as
     /// [`check_each`](Self::check_each) and all at once. Where one denies, what
     /// others took is given back in the background; until then it counts.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, it may have been charged, and nothing is given back.
     pub async fn check_all(&self, asked: &[(&str, &[Charge])]) -> Decision {
         let decisions = self.each(asked).await;
         let allowed = decisions.iter().all(Decision::is_allowed);
         for ((principal, charges), one) in asked.iter().zip(&decisions) {
-            // What this process decided in the store's place was not taken there.
-            if !allowed && one.is_allowed() && one.source() == Source::Store {
-                self.give_back_later(principal, charges);
+            if !allowed && one.is_allowed() {
+                // A shadow may have had no room, and then took nothing.
+                let taken = charges.iter().zip(one.standings());
+                let taken = taken.filter(|(_, standing)| standing.allowed);
+                let taken: Vec<Charge> = taken.map(|(charge, _)| charge.clone()).collect();
+                self.give_back_later(principal, &taken, one.source());
             }
         }
         let source = decisions.iter().map(Decision::source).max();
@@ -149,7 +159,7 @@ impl Limits {
                 return Decision::new(standings, Source::Store);
             }
         }
-        let answers = self.local.run_now(&call);
+        let answers = self.local.run_now(&self.share(call));
         let standings = ask::of_one(charges, &answers).unwrap_or_default();
         let alone = self.is_alone();
         Decision::new(
@@ -168,19 +178,22 @@ impl Limits {
         self.run(ask::call(principal, charges, 1, true)).await;
     }
 
-    /// Gives back what an allowed request took and did not use.
+    /// Gives back what an allowed request took from its store and did not use; the
+    /// oldest tokens first. Of one that was decided by [`Source::Fallback`] there is
+    /// nothing to give back.
     pub async fn give_back(&self, principal: &str, charges: &[Charge]) {
         self.run(ask::back(principal, charges)).await;
     }
 
-    /// Sets what is kept of `principal` under `policy`. While Redis is down, only
-    /// for this process.
-    pub async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) {
-        self.local.edit_now(principal, policy.name(), edit);
+    /// Sets what is kept of `principal` under `policy`. False where Redis did not
+    /// answer, and only this process knows; then set it again.
+    pub async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) -> bool {
+        (self.local).edit_now(principal, policy.name(), policy.rule(), edit);
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
-            shared.edit(principal, policy, edit).await;
+            return shared.edit(principal, policy, edit).await;
         }
+        true
     }
 
     const fn is_alone(&self) -> bool {
@@ -198,7 +211,20 @@ impl Limits {
             shared.forget(&call);
             return;
         }
-        self.local.run_now(&call);
+        self.local.run_now(&self.share(call));
+    }
+
+    /// What this process decides of it while Redis is down.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(clippy::unused_self, reason = "it is alone")
+    )]
+    fn share(&self, call: Call) -> Call {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            return ask::share(call, shared.instances());
+        }
+        call
     }
 
     #[cfg(feature = "redis")]
@@ -218,15 +244,18 @@ impl Limits {
         decisions
     }
 
-    fn give_back_later(&self, principal: &str, charges: &[Charge]) {
+    fn give_back_later(&self, principal: &str, charges: &[Charge], from: Source) {
         let call = ask::back(principal, charges);
         #[cfg(feature = "redis")]
-        if let (false, Ok(runtime)) = (self.is_alone(), Handle::try_current()) {
+        if from == Source::Store && !self.is_alone() {
             let limits = self.clone();
-            runtime.spawn(async move { limits.run(call).await });
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(async move { limits.run(call).await });
+            }
             return;
         }
-        self.local.run_now(&call);
+        debug_assert_ne!(from, Source::DenyCache, "it allows nothing");
+        self.local.run_now(&self.share(call));
     }
 
     fn one_locally(&self, principal: &str, Charge { policy, cost }: &Charge) -> Standing {
@@ -239,24 +268,21 @@ impl Limits {
         }
     }
 
-    fn locally(&self, principal: &str, charges: &[Charge], parts: u32) -> Vec<Standing> {
-        let mut call = ask::call(principal, charges, 1, false);
-        for entry in &mut call.entries {
-            entry.rule = entry.rule.part(parts);
-        }
+    fn locally(&self, principal: &str, charges: &[Charge]) -> Vec<Standing> {
+        let call = self.share(ask::call(principal, charges, 1, false));
         let answers = self.local.run_now(&call);
         ask::of_one(charges, &answers).unwrap_or_default()
     }
 
     /// Each policy as it says.
     #[cfg(feature = "redis")]
-    fn while_down(&self, principal: &str, charges: &[Charge], instances: u32) -> Decision {
+    fn while_down(&self, principal: &str, charges: &[Charge]) -> Decision {
         let down = |charge: &Charge| charge.policy.down();
         let closed = charges.iter().any(|charge| down(charge) == Down::Closed);
         let shared = charges.iter().filter(|it| down(it) == Down::LocalShare);
         // Nobody is charged where the answer is no anyway.
         let shared: Vec<Charge> = shared.filter(|_| !closed).cloned().collect();
-        let mut shares = self.locally(principal, &shared, instances).into_iter();
+        let mut shares = self.locally(principal, &shared).into_iter();
         let standings = charges.iter().map(|charge| match down(charge) {
             Down::Closed => Standing::told(charge, Some(AGAIN)),
             Down::Open => Standing::told(charge, Some(Duration::ZERO)),

@@ -71,7 +71,7 @@ impl LocalLimits {
     pub fn run_now(&self, call: &Call) -> Vec<Granted> {
         let place = self.place(&call.principal);
         let names: Vec<u128> = (call.entries.iter())
-            .map(|entry| self.key(place, &call.principal, &entry.policy))
+            .map(|entry| self.key(place, &call.principal, &entry.policy, &entry.rule))
             .collect();
         let mut shard = self.shard(place);
         // Read under the lock, so that no earlier time follows a later one.
@@ -99,7 +99,7 @@ impl LocalLimits {
         cost: u32,
     ) -> (bool, Status) {
         let place = self.place(principal);
-        let name = self.key(place, principal, policy);
+        let name = self.key(place, principal, policy, rule);
         let mut shard = self.shard(place);
         let now = self.clock.now().as_micros();
         let known = shard.places.get(&name).copied();
@@ -120,9 +120,9 @@ impl LocalLimits {
     }
 
     /// As [`LimitStore::edit`], without waiting.
-    pub fn edit_now(&self, principal: &str, policy: &str, edit: Edit) {
+    pub fn edit_now(&self, principal: &str, policy: &str, rule: &Rule, edit: Edit) {
         let place = self.place(principal);
-        let name = self.key(place, principal, policy);
+        let name = self.key(place, principal, policy, rule);
         let mut shard = self.shard(place);
         let now = self.clock.now().as_micros();
         match edit {
@@ -147,8 +147,8 @@ impl LocalLimits {
     }
 
     /// Two keys meet only where both hashes do, of different secrets.
-    fn key(&self, place: u64, principal: &str, policy: &str) -> u128 {
-        let whole = self.hashers[1].hash_one((principal, policy));
+    fn key(&self, place: u64, principal: &str, policy: &str, rule: &Rule) -> u128 {
+        let whole = self.hashers[1].hash_one((principal, policy, rule.ground()));
         u128::from(whole) << 64 | u128::from(place)
     }
 
@@ -167,8 +167,14 @@ impl LimitStore for LocalLimits {
         Ok(self.run_now(call))
     }
 
-    async fn edit(&self, principal: &str, policy: &str, edit: Edit) -> Result<(), Infallible> {
-        self.edit_now(principal, policy, edit);
+    async fn edit(
+        &self,
+        principal: &str,
+        policy: &str,
+        rule: &Rule,
+        edit: Edit,
+    ) -> Result<(), Infallible> {
+        self.edit_now(principal, policy, rule, edit);
         Ok(())
     }
 }

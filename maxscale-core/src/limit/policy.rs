@@ -36,8 +36,10 @@ struct Inner {
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
 pub enum Down {
     /// This process admits its share: the rule's, divided by how many processes
-    /// there were. All together admit about what the rule says; a rule of fewer
-    /// requests than there are processes admits one in each.
+    /// there were when Redis was last heard of; a process that never heard of it
+    /// admits the whole. What was counted in Redis is not known: a quota that was
+    /// used up begins anew. Of a rule of fewer requests than there are processes,
+    /// each admits one.
     #[default]
     LocalShare,
     /// Everything is admitted.

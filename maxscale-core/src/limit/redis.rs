@@ -2,7 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Call, Edit, Granted, LimitStore, Run, Status};
+use super::rule::Ground;
+use super::{Call, Edit, Granted, LimitStore, Rule, Run, Status};
 use crate::keys::{KeyRing, Tag};
 use crate::redis::{Command, Redis, RedisError, Reply, Script, ScriptCall};
 
@@ -30,7 +31,7 @@ pub struct RedisLimits {
 // === impl RedisLimits ===
 
 impl RedisLimits {
-    /// Counts under keys that begin with `prefix`, hashed with the newest key
+    /// Counts under keys that begin with `prefix`, which has no braces, hashed with the newest key
     /// of `ring`, which all processes must share. A rotated key starts all
     /// counts anew.
     pub fn new(redis: Redis, prefix: &str, ring: KeyRing) -> Self {
@@ -45,7 +46,7 @@ impl RedisLimits {
         let principal = self.principal(&call.principal);
         let mut take = TAKE.call();
         for entry in &call.entries {
-            take = take.key(Self::key(&principal, &entry.policy));
+            take = take.key(Self::key(&principal, &entry.policy, &entry.rule));
         }
         take = match now {
             Some(now) => take.arg(now),
@@ -83,8 +84,12 @@ impl RedisLimits {
         format!("{}limit:2:{{{}}}", self.prefix, hex(&tag))
     }
 
-    fn key(principal: &str, policy: &str) -> String {
-        format!("{principal}:{policy}")
+    fn key(principal: &str, policy: &str, rule: &Rule) -> String {
+        match rule.ground() {
+            Ground::Rate => format!("{principal}:{policy}"),
+            Ground::Quota { width, slices } => format!("{principal}:{policy}:q{width}:{slices}"),
+            Ground::Log { length } => format!("{principal}:{policy}:l{length}"),
+        }
     }
 }
 
@@ -95,8 +100,14 @@ impl LimitStore for RedisLimits {
         self.run_at(call, None).await
     }
 
-    async fn edit(&self, principal: &str, policy: &str, edit: Edit) -> Result<(), RedisError> {
-        let key = Self::key(&self.principal(principal), policy);
+    async fn edit(
+        &self,
+        principal: &str,
+        policy: &str,
+        rule: &Rule,
+        edit: Edit,
+    ) -> Result<(), RedisError> {
+        let key = Self::key(&self.principal(principal), policy, rule);
         match edit {
             Edit::Reset => self.redis.command(Command::new("DEL").key(key)).await?,
             Edit::Block(time) => {

@@ -19,7 +19,7 @@ use super::state::State;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// A rate with a burst: the default, the cheapest, the only one that can be leased.
+    /// A rate with a burst: the default, and the cheapest.
     Rate(Rate),
     /// N in any window, by slices.
     Quota(Quota),
@@ -59,6 +59,14 @@ pub(super) enum Seen {
     Quota(quota::Seen),
     Log(log::Seen),
     Blocked { until: i64 },
+}
+
+/// What a rule keeps: see [`Rule::ground`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Ground {
+    Rate,
+    Quota { width: i64, slices: u8 },
+    Log { length: i64 },
 }
 
 /// Fifty years in microseconds; far below 2⁵³, up to which doubles are exact.
@@ -115,6 +123,16 @@ impl Rule {
             Self::Rate(rate) => rate.numbers(),
             Self::Quota(quota) => quota.numbers(),
             Self::Log(log) => log.numbers(),
+        }
+    }
+
+    /// Names what is kept: rules with different names keep apart what they count,
+    /// since one could not read what the other wrote. All rates have the same.
+    pub(super) fn ground(&self) -> Ground {
+        match self {
+            Self::Rate(_) => Ground::Rate,
+            Self::Quota(quota) => quota.ground(),
+            Self::Log(log) => log.ground(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::{Call, Charge, Edit, Granted, LimitStore as _, Policy, RedisLimits, Standing};
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     flights: Flights,
     denials: Denials,
     instances: Instances,
+    runtime: Handle,
     /// When the log may say again that Redis does not count.
     quiet_until: Mutex<Option<Instant>>,
 }
@@ -36,6 +38,7 @@ impl Shared {
     pub(super) fn start(redis: RedisLimits) -> Arc<Self> {
         Arc::new(Self {
             instances: Instances::start(&redis),
+            runtime: Handle::current(),
             redis,
             flights: Flights::new(),
             denials: Denials::new(),
@@ -69,9 +72,13 @@ impl Shared {
         self.told(self.redis.run(call).await)
     }
 
-    pub(super) async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) {
-        self.told(self.redis.edit(principal, policy.name(), edit).await);
+    pub(super) async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) -> bool {
+        let edited = self
+            .redis
+            .edit(principal, policy.name(), policy.rule(), edit);
+        let edited = self.told(edited.await).is_some();
         self.denials.forget(principal, policy.name());
+        edited
     }
 
     /// Something was given back, so what was denied may be admitted.

@@ -5,8 +5,10 @@ use crate::fact::Tier;
 
 /// One policy with a rule for each tier: what a caller has paid for or been granted.
 ///
-/// A caller whose tier changes keeps what was counted, and goes on by the other
-/// rule at once. Cheap to clone.
+/// A caller whose tier changes between rates keeps what was counted, and goes on by
+/// the other rule at once; a quota or a log of another window counts anew. Of one
+/// caller in two tiers at once, the rate with the smaller burst (in time) may cut
+/// short what the other had counted. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tiers {
     other: Policy,
@@ -29,7 +31,10 @@ impl Tiers {
     /// # Errors
     ///
     /// [`PolicyError::Name`] for what is no name of a policy.
-    #[expect(clippy::missing_panics_doc, reason = "these rates are known to be ones")]
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "these rates are known to be ones"
+    )]
     pub fn usual(name: &str) -> Result<Self, PolicyError> {
         let rate = |per| Rate::per_minute(per).expect("a clock keeps up with it");
         let usual = Self::new(Policy::new(name, rate(FREE))?);

@@ -182,6 +182,19 @@ async fn request_that_is_given_up_keeps_nobody_waiting() {
     }
 }
 
+/// Whoever asked first may be polled no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn request_that_is_polled_no_more_keeps_nobody_waiting() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let policy = ten_an_hour();
+    let mut first = Box::pin(limits.check(&policy, "one"));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    let second = tokio::time::timeout(SOON, limits.check(&policy, "one")).await;
+    assert!(second.unwrap().is_allowed());
+    assert!(first.await.is_allowed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn denied_principal_is_denied_without_a_command_until_its_wait_is_over() {
     let server = RedisServer::start().await;

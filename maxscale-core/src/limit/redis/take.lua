@@ -150,14 +150,14 @@ local function give_back(key, tokens)
     key.full = math.max(key.full - key.a * tokens, now)
     key.debt = key.debt and key.full > now + key.b
   elseif key.kind == QUOTA then
-    for i = 1, #key.counts do
+    for i = #key.counts, 1, -1 do
       local back = math.min(tokens, key.counts[i])
       key.counts[i] = key.counts[i] - back
       tokens = tokens - back
     end
   else
     for _ = 1, math.min(tokens, #key.moments) do
-      table.remove(key.moments)
+      table.remove(key.moments, 1)
     end
   end
 end

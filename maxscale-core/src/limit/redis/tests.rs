@@ -4,7 +4,7 @@ use super::*;
 use crate::keys::Secret;
 use crate::limit::rule::Seen;
 use crate::limit::state::State;
-use crate::limit::{Entry, Log, Quota, Rate, Rule};
+use crate::limit::{Entry, Log, Quota, Rate};
 use crate::redis::{Command, RedisConfig};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -160,7 +160,7 @@ async fn agree(steps: u32) {
         let call = draw.call(&rules, &principal.to_string());
         let key = |at: usize| {
             let principal = limits.principal(&call.principal);
-            RedisLimits::key(&principal, &call.entries[at].policy)
+            RedisLimits::key(&principal, &call.entries[at].policy, &rules[at])
         };
         // The script's keys expire by the real clock, which is not the test's.
         for (at, (state, _)) in states.iter().zip(&rules).enumerate() {
@@ -254,7 +254,7 @@ async fn request_that_one_policy_denies_leaves_the_keys_of_the_others_as_they_ar
             costs: vec![1, 1],
             force: false,
         }];
-        let key = RedisLimits::key(&limits.principal(&call.principal), "a");
+        let key = RedisLimits::key(&limits.principal(&call.principal), "a", &rule);
         let dumped = async || {
             let dump = Command::new("DUMP").key(key.as_str());
             limits.redis.command(dump).await.unwrap().into_bytes()

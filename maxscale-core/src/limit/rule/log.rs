@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LONGEST, RuleError, micros};
+use super::{Ground, LONGEST, RuleError, micros};
 use crate::limit::Status;
 use crate::limit::state::State;
 
@@ -71,6 +71,12 @@ impl Log {
         }
     }
 
+    pub(super) const fn ground(&self) -> Ground {
+        Ground::Log {
+            length: self.length,
+        }
+    }
+
     /// As the script takes it.
     #[cfg(feature = "redis")]
     pub(super) const fn numbers(&self) -> [i64; 4] {
@@ -110,9 +116,10 @@ impl Seen {
         }
     }
 
+    /// The oldest first: what is left is counted for no less long than it must be.
     pub(super) fn give_back(&mut self, tokens: u64) {
-        let left = self.count().saturating_sub(tokens);
-        self.moments.truncate(usize::try_from(left).unwrap_or(0));
+        let back = usize::try_from(tokens.min(self.count())).unwrap_or(0);
+        self.moments.drain(..back);
     }
 
     pub(super) fn status(&self, now: i64, cost: u32) -> Status {

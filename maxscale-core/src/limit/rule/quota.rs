@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LONGEST, RuleError, micros};
+use super::{Ground, LONGEST, RuleError, micros};
 use crate::limit::Status;
 use crate::limit::state::State;
 
@@ -99,6 +99,13 @@ impl Quota {
         }
     }
 
+    pub(super) const fn ground(&self) -> Ground {
+        Ground::Quota {
+            width: self.width,
+            slices: self.slices,
+        }
+    }
+
     /// As the script takes it.
     #[cfg(feature = "redis")]
     pub(super) const fn numbers(&self) -> [i64; 4] {
@@ -150,8 +157,9 @@ impl Seen {
         self.counts[0] = self.counts[0].saturating_add(tokens);
     }
 
+    /// The oldest first: what is left is counted for no less long than it must be.
     pub(super) fn give_back(&mut self, mut tokens: u64) {
-        for count in &mut self.counts {
+        for count in self.counts.iter_mut().rev() {
             let back = u32::try_from(tokens.min(u64::from(*count))).unwrap_or(u32::MAX);
             *count -= back;
             tokens -= u64::from(back);

@@ -124,6 +124,7 @@ impl Rate {
     pub(super) fn part(&self, parts: u32) -> Self {
         let burst = (self.burst / parts.max(1)).max(1);
         let interval = self.interval.saturating_mul(i64::from(parts.max(1)));
+        let interval = interval.min(LONGEST);
         Self {
             burst,
             interval,

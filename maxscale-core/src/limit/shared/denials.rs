@@ -2,7 +2,8 @@
 //!
 //! A denial holds until its wait is over, since others can only make the wait
 //! longer. Only what is given back, reset or raised makes it shorter: this
-//! process's own is seen to, that of others is noticed within [`LONGEST`].
+//! process's own is seen to, that of others, or of a moment in which a denial is on
+//! its way, is noticed within [`LONGEST`].
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -28,7 +29,7 @@ pub(super) struct Denials {
 
 struct Denial {
     rule: Rule,
-    /// Less may still be admitted.
+    /// Less may still be admitted, and more waits longer.
     cost: u32,
     status: Status,
     at: Instant,
@@ -56,16 +57,15 @@ impl Denials {
         if charges.iter().any(|charge| charge.policy.is_shadow()) {
             return None;
         }
-        let denied = charges.iter().find_map(|charge| {
-            let status = self.status(principal, charge, now)?;
-            Some((charge, status))
+        let denied = charges.iter().filter_map(|charge| {
+            Some(Standing {
+                policy: charge.policy.clone(),
+                status: self.status(principal, charge, now)?,
+                allowed: false,
+            })
         });
-        let (by, status) = denied?;
-        Some(vec![Standing {
-            policy: by.policy.clone(),
-            status,
-            allowed: false,
-        }])
+        let denied: Vec<_> = denied.collect();
+        (!denied.is_empty()).then_some(denied)
     }
 
     fn status(&self, principal: &str, charge: &Charge, now: Instant) -> Option<Status> {
@@ -73,7 +73,7 @@ impl Denials {
         let shard = self.shard(key);
         let denial = shard.get(&key)?;
         let holds = now < denial.until
-            && charge.cost >= denial.cost
+            && charge.cost == denial.cost
             && denial.rule == *charge.policy.rule();
         holds.then(|| {
             let since = now.saturating_duration_since(denial.at);

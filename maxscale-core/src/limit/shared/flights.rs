@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Shared;
@@ -45,8 +45,9 @@ struct Passenger {
     waiter: Waiter,
     /// The entries of its charges.
     places: Vec<usize>,
-    /// Its first run, and how many requests of that run come before it.
-    run: usize,
+    /// Its runs.
+    runs: Range<usize>,
+    /// How many requests of the first of them come before it.
     before: u32,
 }
 
@@ -61,42 +62,40 @@ impl Flights {
     }
 
     /// Decides a request; none if the store does not.
+    ///
+    /// The command is sent by a task: whoever asks may be dropped, or be polled no
+    /// more, and keeps nobody waiting.
     pub(super) async fn ask(
         shared: &Arc<Shared>,
         principal: &str,
         charges: &[Charge],
     ) -> Option<Vec<Standing>> {
-        match shared.flights.board(principal, charges) {
-            Some(waits) => waits.await.ok().flatten(),
-            None => {
-                let _flight = Flight {
-                    shared: shared.clone(),
-                    principal: principal.into(),
-                };
-                let call = ask::call(principal, charges, 1, false);
-                let answers = shared.run(&call).await?;
-                ask::of_one(charges, &answers)
-            }
-        }
-    }
-
-    /// Waits for the next command, or none is under way and this is to be one.
-    fn board(
-        &self,
-        principal: &str,
-        charges: &[Charge],
-    ) -> Option<oneshot::Receiver<Option<Vec<Standing>>>> {
-        let mut shard = self.shard(principal);
-        let Some(waiting) = shard.get_mut(principal) else {
-            shard.insert(principal.into(), Vec::new());
-            return None;
-        };
-        let (answer, waits) = oneshot::channel();
-        waiting.push(Waiter {
+        let (answer, answered) = oneshot::channel();
+        let waiter = Waiter {
             charges: charges.to_vec(),
             answer,
-        });
-        Some(waits)
+        };
+        if let Some(waiter) = shared.flights.board(principal, waiter) {
+            let flight = Flight {
+                shared: shared.clone(),
+                principal: principal.into(),
+            };
+            shared.runtime.spawn(flight.serve(vec![waiter]));
+        }
+        answered.await.ok().flatten()
+    }
+
+    /// Gives back whom no command is under way for: a command is, from now on.
+    fn board(&self, principal: &str, waiter: Waiter) -> Option<Waiter> {
+        let mut shard = self.shard(principal);
+        match shard.get_mut(principal) {
+            Some(waiting) => waiting.push(waiter),
+            None => {
+                shard.insert(principal.into(), Vec::new());
+                return Some(waiter);
+            }
+        }
+        None
     }
 
     /// Who goes next; with nobody there, no command is under way any more.
@@ -133,7 +132,7 @@ impl Flight {
             }
             if let Some(waiter) = load.add(waiter) {
                 std::mem::take(&mut load).go(&self).await;
-                // Alone there is room for it.
+                // Alone there is room for everyone.
                 let _ = load.add(waiter);
             }
         }
@@ -151,10 +150,8 @@ impl Drop for Flight {
             shared: self.shared.clone(),
             principal: self.principal.clone(),
         };
-        // Without a runtime nobody is there to wait either.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(next.serve(waiting));
-        }
+        // A runtime that has ended drops it, and with it who waits.
+        self.shared.runtime.spawn(next.serve(waiting));
     }
 }
 
@@ -173,7 +170,9 @@ impl Load {
             let entry = ask::entry(charge);
             let same = |it: &Entry| it.policy == entry.policy;
             match self.entries.iter().position(same) {
-                Some(place) if self.entries[place].rule == entry.rule => places.push(place),
+                Some(place) if self.entries[place].rule == entry.rule || place >= known => {
+                    places.push(place);
+                }
                 Some(_) => {
                     self.entries.truncate(known);
                     return Some(waiter);
@@ -187,7 +186,7 @@ impl Load {
         let mut runs = ask::costs(&waiter.charges).into_iter().map(|costs| {
             let mut by_entry = vec![0; self.entries.len()];
             for (place, cost) in places.iter().zip(costs) {
-                by_entry[*place] = cost;
+                by_entry[*place] = cost.saturating_add(by_entry[*place]);
             }
             Run {
                 count: 1,
@@ -195,8 +194,8 @@ impl Load {
                 force: false,
             }
         });
-        let (first, mut shadows) = (runs.next(), runs.peekable());
-        let alone = shadows.peek().is_none();
+        let (first, shadows) = (runs.next(), runs.collect::<Vec<_>>());
+        let (alone, count) = (shadows.is_empty(), 1 + shadows.len());
         let (mut run, mut before) = (self.runs.len(), 0);
         match (self.runs.last_mut(), first) {
             (Some(last), Some(first)) if alone && last.count > 0 && same_costs(last, &first) => {
@@ -209,7 +208,7 @@ impl Load {
         self.passengers.push(Passenger {
             waiter,
             places,
-            run,
+            runs: run..run + count,
             before,
         });
         None
@@ -247,12 +246,12 @@ fn same_costs(last: &Run, next: &Run) -> bool {
 impl Passenger {
     fn standings(&self, call: &Call, answers: &[Granted]) -> Option<Vec<Standing>> {
         let charges = &self.waiter.charges;
-        let mut own = answers.get(self.run..)?.to_vec();
+        let mut own = answers.get(self.runs.clone())?.to_vec();
         let first = own.first_mut()?;
         // Those that were admitted after it took from what it is told is left.
         let after = first.count.saturating_sub(self.before + 1);
         first.count = u32::from(first.count > self.before);
-        let costs = &call.runs.get(self.run)?.costs;
+        let costs = &call.runs.get(self.runs.start)?.costs;
         for (status, cost) in first.statuses.iter_mut().zip(costs) {
             let taken = after.saturating_mul(*cost);
             status.remaining = status.remaining.saturating_add(taken);

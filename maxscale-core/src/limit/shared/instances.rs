@@ -12,6 +12,9 @@ use crate::limit::RedisLimits;
 /// How often a process says that it lives.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// The same until it was heard for the first time.
+const SOON: Duration = Duration::from_millis(100);
+
 /// The last number known stays while Redis is down.
 pub(super) struct Instances {
     known: Arc<AtomicU32>,
@@ -26,11 +29,13 @@ impl Instances {
         let (told, redis) = (known.clone(), redis.clone());
         let task = tokio::spawn(async move {
             let own = uuid::Uuid::new_v4().simple().to_string();
+            let mut pause = SOON;
             loop {
                 if let Ok(count) = redis.heartbeat(&own, 3 * EVERY).await {
                     told.store(count.max(1), Ordering::Relaxed);
+                    pause = EVERY;
                 }
-                sleep(EVERY).await;
+                sleep(pause).await;
             }
         });
         Self { known, task }
