@@ -257,6 +257,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn durations_have_a_bucket_at_each_usual_objective() {
+        for objective in [0.05, 0.2, 0.5] {
+            assert!(DURATION_BUCKETS.contains(&objective), "{objective}");
+        }
+        assert!(DURATION_BUCKETS.is_sorted());
+    }
+
+    #[test]
     fn clones_count_together_without_anyone_reading() {
         let requests = Metric::new("requests", "{request}", "Requests.");
         let count = HotCounter::register(&nowhere(), requests, &[("kind", "a")]);

@@ -15,8 +15,8 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{from_fn, map_request};
 use maxscale_core::clock::Clock;
-use maxscale_core::fact::{ClientIp, ForwardedBy, Networks, Subject};
-use maxscale_core::limit::{ByClientIp, LimitKey as _, LimitLayer};
+use maxscale_core::fact::{ClientIp, ForwardedBy, Networks};
+use maxscale_core::limit::{self, ByClientIp, LimitKey as _, LimitLayer, Policy};
 use maxscale_core::meter::Meter;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::resilience::DeadlineLayer;
@@ -153,7 +153,7 @@ const RESERVE: Duration = Serving::DEFAULT_RESERVE;
 
 fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router {
     let meter = metrics.meter("platform");
-    let limit = |policy: &maxscale_core::limit::Policy| {
+    let limit = |policy: &Policy| {
         LimitLayer::new(policy.clone(), ByClientIp::new(), platform.limits.clone())
     };
     let logins = http::login_routes().layer(limit(&platform.logins));
@@ -226,8 +226,6 @@ fn client_ip(proxies: &Networks, mut request: Request) -> Request {
 }
 
 fn user_or_address<B>(request: &axum::http::Request<B>) -> Option<String> {
-    match request.extensions().get::<Subject>() {
-        Some(subject) => Some(subject.as_str().to_owned()),
-        None => ByClientIp::new().key(request),
-    }
+    let user = limit::BySubject::new().key(request);
+    user.or_else(|| ByClientIp::new().key(request))
 }

@@ -42,8 +42,9 @@ impl ClientIp {
         };
         let lines: Vec<_> = headers.get_all(name).iter().collect();
         let lines = lines.into_iter().rev();
-        // What is no text ends the walk as what is no address does.
-        let entries = lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(','));
+        // Only what a proxy wrote itself has to be text: the client wrote the rest.
+        let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let entries = entries.map(|entry| str::from_utf8(entry).unwrap_or("?"));
         for entry in entries.take(HOPS) {
             if !trusted.contains(client) {
                 break;
@@ -62,7 +63,16 @@ impl ClientIp {
 }
 
 /// The `for` of one element of a `Forwarded` header.
+///
+/// None where a quoted text was torn apart, or may hide a second `for`: a `host` is
+/// what the client says it is.
 fn of_forwarded(element: &str) -> Option<&str> {
+    let quoted = element.split('"').skip(1).step_by(2);
+    if !element.matches('"').count().is_multiple_of(2)
+        || quoted.into_iter().any(|text| text.contains(';'))
+    {
+        return None;
+    }
     let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
     Some(value.trim().trim_matches('"'))
@@ -124,6 +134,7 @@ mod tests {
             ("10.0.0.1", &["1.2.3.4, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["1.2.3.4, , 10.0.0.5"], "10.0.0.5"),
             ("10.0.0.1", &["1.2.3.4, ä"], "10.0.0.1"),
+            ("10.0.0.1", &["ä, 203.0.113.9"], "203.0.113.9"),
         ] {
             let found = behind(peer, ForwardedBy::XForwardedFor, lines);
             assert_eq!(found, client, "{peer} {lines:?}");
@@ -136,6 +147,8 @@ mod tests {
             ),
             (&["for=1.2.3.4", "proto=https"], "10.0.0.1"),
             (&["for=1.2.3.4, for=_hidden"], "10.0.0.1"),
+            (&["for=203.0.113.9;host=\"x,for=6.6.6.6\""], "10.0.0.1"),
+            (&["host=\"x;for=6.6.6.6\";for=203.0.113.9"], "10.0.0.1"),
         ] {
             let found = behind("10.0.0.1", ForwardedBy::Forwarded, lines);
             assert_eq!(found, client, "{lines:?}");
