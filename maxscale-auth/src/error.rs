@@ -65,6 +65,7 @@ impl From<ClaimError> for AuthError {
     fn from(error: ClaimError) -> Self {
         match error {
             ClaimError::Shard(error) => Self::Shard(error),
+            ClaimError::Value => Self::Email,
             _ => Self::EmailTaken,
         }
     }

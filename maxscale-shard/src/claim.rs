@@ -76,6 +76,14 @@ pub struct Claim {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
+    /// The value is empty, longer than [`Claims::MAX_LEN`], or has control
+    /// characters: nobody would tell it from another by sight.
+    #[error(
+        "a claim is of 1 to {} bytes without control characters",
+        Claims::MAX_LEN
+    )]
+    Value,
+
     /// Somebody owns the value, or has reserved it and may still confirm.
     #[error("already taken")]
     Taken,
@@ -111,6 +119,9 @@ impl Claims {
     /// How long a reservation lasts unless confirmed.
     pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
+    /// The longest value, in bytes.
+    pub const MAX_LEN: usize = 1_024;
+
     /// The directory of values of `kind`.
     pub fn new(router: Router, keys: Arc<KeyRing>, kind: &'static str) -> Self {
         Self {
@@ -132,10 +143,15 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// Returns [`ClaimError::Taken`] when it has an owner or a live reservation,
+    /// Returns [`ClaimError::Value`] for what is no value, [`ClaimError::Taken`] when
+    /// it has an owner or a live reservation,
     /// [`ClaimError::Shard`] also when a reservation ran out and the shard of its
     /// owner cannot be asked what became of it.
     pub async fn reserve(&self, value: &str, owner: Id) -> Result<Claim, ClaimError> {
+        let fits = (1..=Self::MAX_LEN).contains(&value.len());
+        if !fits || value.contains(char::is_control) {
+            return Err(ClaimError::Value);
+        }
         let hash = self.hash(self.keys.version(), value);
         let shard = self.router.directory(&hash)?;
         for _ in 0..TRIES {
@@ -324,6 +340,7 @@ fn owner(row: &Row) -> Result<Id, ShardError> {
 impl Classify for ClaimError {
     fn class(&self) -> Class {
         match self {
+            Self::Value => Class::Unprocessable,
             Self::Taken | Self::Lost => Class::Conflict,
             Self::Elsewhere => Class::Internal,
             Self::Shard(error) => error.class(),

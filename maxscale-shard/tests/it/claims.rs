@@ -27,6 +27,7 @@ on_both!(
     slow_writer_fails_once_its_reservation_was_taken_over,
     writer_that_is_not_done_is_waited_for,
     unknown_outcome_is_resolved_to_what_the_owners_shard_says,
+    hostile_value_is_refused_and_leaves_nothing,
     mark_belongs_on_the_shard_of_the_owner,
     reconciler_ends_what_was_left_half_way,
     value_that_was_given_up_is_freed_by_the_reconciler_and_no_sooner_taken,
@@ -122,6 +123,34 @@ async fn every_value_has_one_owner_after_a_race(engine: Engine) {
     assert_eq!(values, (0..VALUES).collect::<Vec<_>>());
     for (value, owner) in won {
         assert_eq!(claims.find(&value.to_string()).await.unwrap(), Some(owner));
+    }
+}
+
+async fn hostile_value_is_refused_and_leaves_nothing(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let claims = bench.claims(ring());
+    let long = "a".repeat(Claims::MAX_LEN + 1);
+    for value in ["", "a\0b", "a\r\nb", "\u{85}", &long] {
+        let refused = claims.reserve(value, bench.id()).await;
+        assert!(matches!(refused, Err(ClaimError::Value)), "{value:?}");
+    }
+    for value in [
+        "'; DROP TABLE ms_claim; --",
+        "$1",
+        "{}",
+        "ä\u{202e}",
+        &long[1..],
+    ] {
+        let claim = claims.reserve(value, bench.id()).await.unwrap();
+        assert!(
+            claims.reserve(value, bench.id()).await.is_err(),
+            "{value:?}"
+        );
+        claims.release(&claim).await.unwrap();
+    }
+    for node in bench.fleet.router().nodes().iter() {
+        let left = node.database().fetch_all(sql("SELECT 1 FROM ms_claim"));
+        assert!(left.await.unwrap().is_empty());
     }
 }
 

@@ -93,6 +93,13 @@ async fn claim_that_was_left_is_freed_and_counted(engine: Engine) {
         left == 0
     })
     .await;
+    // The pass after the one that found it finds nothing.
+    eventually(LIMIT, async || {
+        let page = metrics.exposition().unwrap();
+        let now = r#"maxscale_shard_claims_dangling{kind="handle"} 0"#;
+        page.contains("outcome=\"freed\"} 1") && page.contains(now)
+    })
+    .await;
     recovering.shutdown(LIMIT).await;
     let page = metrics.exposition().unwrap();
     for line in [
