@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_core::id::IdGenerator;
@@ -124,6 +125,23 @@ impl Queue {
     ) -> Result<Option<JobStatus>, QueueError> {
         let shard = self.router().shard(key)?;
         Ok(store::find(&shard, id).await?)
+    }
+
+    /// How long the job of `queue` has waited that is due the longest, on any node
+    /// that can be asked; none if no job is due. For a health check: when it grows,
+    /// there are too few workers, or none for some kind of job.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError::Shard`] when a node that is ready cannot be asked.
+    pub async fn waited(&self, queue: &str) -> Result<Option<Duration>, QueueError> {
+        let mut longest = None;
+        for Served { node, .. } in &self.0.nodes {
+            if node.is_ready() {
+                longest = longest.max(store::waited(&node.background(), queue).await?);
+            }
+        }
+        Ok(longest)
     }
 
     pub(crate) fn router(&self) -> &Router {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::job::{EnqueueOptions, JobId, JobState, JobStatus};
 
-use statement::{CLAIM, COMPLETE, FIND, INSERT, RENEW, SETTLE};
+use statement::{CLAIM, COMPLETE, FIND, INSERT, RENEW, SETTLE, WAITED};
 
 /// A job that does not exist yet.
 #[derive(Debug)]
@@ -100,6 +100,19 @@ pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
         .bind(trace)
         .bind(micros(job.options.delay));
     tx.execute(statement).await.map(drop)
+}
+
+/// How long the job of `queue` has waited that is due the longest on a node.
+pub(crate) async fn waited(
+    database: &Database,
+    queue: &str,
+) -> Result<Option<Duration>, ShardError> {
+    let asked = database.fetch_optional(WAITED.statement().bind(queue));
+    let Some(row) = asked.await? else {
+        return Ok(None);
+    };
+    let micros: i64 = row.get("waited")?;
+    Ok(Some(Duration::from_micros(micros.unsigned_abs())))
 }
 
 pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, ShardError> {

@@ -9,7 +9,7 @@ use maxscale_cache::Hub;
 use maxscale_cache::remote::RedisRemote;
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::RegionId;
-use maxscale_core::health::{Health, Importance, Place};
+use maxscale_core::health::Health;
 use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::{KeyRing, Keys};
 use maxscale_core::limit::{Limits, LocalLimits, Policy, Rate, RedisLimits};
@@ -21,9 +21,10 @@ use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec, Waves};
 use maxscale_shard::layer::{FreshnessCookie, FreshnessLayer};
 use maxscale_shard::residency::Residency;
 use maxscale_shard::telemetry::Telemetry;
-use maxscale_shard::{Claims, Fleet, FleetConfig, Recovering, Recovery, Router, sql};
+use maxscale_shard::{Claims, Fleet, FleetConfig, Recovering, Recovery, Router};
 use tokio::task::JoinHandle;
 
+use crate::checks;
 use crate::folder::DataFolder;
 use crate::http::{App, Parts};
 use crate::keyring::Keyring;
@@ -130,12 +131,13 @@ impl Platform {
             tracks: tracks.clone(),
             objects: objects.clone(),
         };
+        let health = checks::health(&fleet, &redis, &objects, &queue, &hub, meter);
         let worker = worker(settings, queue, measurer, meter, sampler)?;
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
             freshness: freshness(settings, &keys, clock.clone()),
             limits: limits(&redis, &keys, clock.clone()),
-            health: health(&fleet, &redis, &objects, meter),
+            health,
             recovering: recover(&router, &accounts, meter),
             sweeper: tokio::spawn(sweep::run(
                 objects,
@@ -446,48 +448,4 @@ fn worker(
         .register(measurer)
         .start();
     worker.map(Some).map_err(|e| StartError::Assemble(e.into()))
-}
-
-/// A node serves its users only: none decides readiness.
-fn health(fleet: &Fleet, redis: &RedisHandles, objects: &Objects, meter: &Meter) -> Health {
-    let health = Health::builder(Clock::system(), env!("CARGO_PKG_VERSION"));
-    let health = health.meter(meter).build();
-    for node in fleet.router().nodes().iter() {
-        let checked = node.clone();
-        let check = move || {
-            let node = checked.clone();
-            async move {
-                if !node.is_ready() {
-                    return Err("not ready since the start".into());
-                }
-                node.background().fetch_all(sql("SELECT 1 AS one")).await?;
-                Ok(())
-            }
-        };
-        health.register(
-            Place::NODES,
-            node.id().as_str(),
-            Importance::Degrading,
-            check,
-        );
-    }
-    let map = fleet.watch_map();
-    let confirmed = move || {
-        let problem = map.borrow().problem.clone();
-        async move { problem.map_or(Ok(()), |problem| Err(problem.into())) }
-    };
-    health.register(Place::NODES, "shard map", Importance::Degrading, confirmed);
-    redis::register(redis, &health);
-    let objects = objects.clone();
-    let reached = move || {
-        let objects = objects.clone();
-        async move { Ok(objects.ping().await?) }
-    };
-    health.register(
-        Place::OBJECT_STORE,
-        "objects",
-        Importance::Degrading,
-        reached,
-    );
-    health
 }

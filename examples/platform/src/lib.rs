@@ -9,6 +9,7 @@ pub mod assembly;
 pub mod audio;
 pub mod banner;
 pub mod capacity;
+mod checks;
 pub mod folder;
 pub mod http;
 pub mod keyring;

@@ -99,6 +99,23 @@ macro_rules! taken {
     };
 }
 
+macro_rules! waited {
+    ($now:expr) => {
+        concat!(
+            "SELECT ",
+            $now,
+            " - run_at AS waited FROM ms_job
+             WHERE queue = $1 AND state IN ('ready', 'running') AND state = 'ready'
+               AND run_at <= ",
+            $now,
+            " ORDER BY run_at LIMIT 1"
+        )
+    };
+}
+
+/// Node-wide, by `ms_job_due`: how long the job has waited that is due the longest.
+pub(super) const WAITED: Sql = Sql::each(waited!(pg_now!()), waited!(sqlite_now!()));
+
 /// Node-wide, by `ms_job_due`: one claim for all virtual shards of a node.
 pub(super) const CLAIM: Sql = Sql::each(
     concat!(

@@ -6,6 +6,7 @@ use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_queue::{EnqueueOptions, Job, JobRequest, JobState, Outcome, Queue, QueueError};
 use maxscale_tests::{PostgresServer, eventually};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::stage::{LIMIT, Note, SHARD, Stage, effect, note, on_both, open};
 
@@ -124,6 +125,25 @@ on_both! {
             let next = stage.enqueue(&note("y")).await;
             stage.reaches(next, JobState::Done).await;
         }
+    }
+
+    async fn job_that_waits_longest_is_told(stage: &Stage) {
+        let waited = async || stage.queue.waited("default").await.unwrap();
+        assert_eq!(waited().await, None);
+        let later = EnqueueOptions::default().delay(Duration::from_secs(3_600));
+        stage.enqueue_on(SHARD, &note("later"), later).await;
+        assert_eq!(waited().await, None, "it is not due");
+        stage.enqueue(&note("x")).await;
+        let began = Instant::now();
+        eventually(LIMIT, async || waited().await > Some(Duration::from_millis(30))).await;
+        stage.enqueue(&note("y")).await;
+        let longest = waited().await.unwrap();
+        assert!(longest > Duration::from_millis(30) && longest < began.elapsed() + LIMIT);
+        assert_eq!(stage.queue.waited("other").await.unwrap(), None);
+
+        let worker = stage.worker().register(async |_: JobRequest<Note>| Outcome::Done);
+        let _worker = worker.start().unwrap();
+        eventually(LIMIT, async || waited().await.is_none()).await;
     }
 
     async fn delayed_job_waits_for_its_time(stage: &Stage) {

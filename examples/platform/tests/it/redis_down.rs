@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use maxscale_core::redis::{Command, Redis, RedisConfig, Reply};
 use maxscale_tests::{RedisServer, eventually};
+use serde_json::json;
 
 use crate::client::Client;
 use crate::load::{Load, assert_well};
@@ -55,7 +56,8 @@ async fn requests_go_on(
     load.more(5).await;
 
     heal(&servers.redis).await;
-    let health = service.check_is("redis", "up", LIMIT).await;
+    service.check_is("redis", "up", LIMIT).await;
+    let health = service.check_is("invalidations", "up", LIMIT).await;
     assert_eq!(health["status"], "ok", "{health}");
     said(&service, "redis is up", 2).await;
     load.more(2).await;
@@ -117,6 +119,26 @@ async fn processes_admit_about_the_limit_together_while_redis_is_down() {
     servers.redis.restart_empty().await;
     both_said("redis is up", 2).await;
     assert_eq!(admitted(&services).await, 2);
+}
+
+#[tokio::test]
+async fn health_tells_of_dropped_keys_that_others_have_not_heard_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = Servers::start().await;
+    let service = Service::start(servers.builder(folder.path())).await;
+    for check in ["jobs", "invalidations"] {
+        service.check_is(check, "up", LIMIT).await;
+    }
+    let client = users(&service, 1).await.remove(0);
+    said(&service, "redis is up", 1).await;
+    servers.redis.kill().await;
+    said(&service, "redis is down", 1).await;
+    let renamed = client.patch("/v1/me", &json!({ "name": "Ada" })).await;
+    assert_eq!(renamed.status, 200, "{renamed:?}");
+    service.check_is("invalidations", "down", LIMIT).await;
+    service.assert_alive_and_ready().await;
+    servers.redis.restart_empty().await;
+    service.check_is("invalidations", "up", LIMIT).await;
 }
 
 /// How many of eight requests from one address are admitted.
