@@ -16,6 +16,8 @@ mod id;
 mod keys;
 #[cfg(all(feature = "limit", feature = "redis", feature = "telemetry"))]
 mod limit;
+#[cfg(all(feature = "axum", feature = "redis"))]
+mod ready;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(all(feature = "serve", feature = "axum"))]
