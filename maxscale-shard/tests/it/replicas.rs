@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use maxscale_core::clock::Clock;
-use maxscale_core::fact::VirtualShard;
+use maxscale_core::fact::{RegionId, VirtualShard};
 use maxscale_core::id::KeyspaceTag;
 use maxscale_core::keys::{KeyRing, Secret};
 use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{
-    Database, Freshness, Keyspace, ReadPolicy, Router, Shard, ShardError, SlotState, Statement,
-    Topology, TxOptions, Vindex, Watermark, Work, sql,
+    Database, FleetConfig, Freshness, Keyspace, ReadPolicy, Router, Shard, ShardError, SlotState,
+    Statement, Topology, TxOptions, Vindex, Watermark, Work, sql,
 };
 use maxscale_tests::{PostgresServer, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{LIMIT, SHARDS, options};
+use crate::support::{LIMIT, SHARDS, open, options};
 
 const READ: TxOptions = TxOptions::new();
 
@@ -318,4 +318,41 @@ async fn freshness_carries_what_was_written_from_one_process_to_another() {
     let policy = second.policy(&pair.shard());
     assert_eq!(pair.seen(1, policy).await, (1, false));
     eventually(LIMIT, async || pair.seen(1, policy).await == (1, true)).await;
+}
+
+/// The primary and one replica stand in `us`, another replica where we are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nearest_server_is_read_from_as_long_as_it_is_young_enough() {
+    let primary = PostgresServer::start().await;
+    let replicas = [primary.replica().await, primary.replica().await];
+    let standing = |url: String, region: &str| {
+        let mark = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{mark}region={region}")
+    };
+    let mut entries = vec![NodeSpec::parse(&standing(primary.url(), "us"), 1).unwrap()];
+    for (number, (replica, region)) in (1..).zip(replicas.iter().zip(["us", "eu"])) {
+        let entry = format!("node-1={}", standing(replica.url(), region));
+        NodeSpec::attach(&mut entries, &entry, number).unwrap();
+    }
+    let here = RegionId::new("eu").unwrap();
+    let config = FleetConfig::new(entries).shards(SHARDS).region(here);
+    let fleet = open(config).await;
+    let shard = fleet.router().virtual_shard(VirtualShard::new(1)).unwrap();
+    let reads = async |policy| shard.source(policy).await.name().to_owned();
+    let near = |max_lag| ReadPolicy::Nearest { max_lag };
+
+    eventually(LIMIT, async || reads(near(LIMIT)).await == "node-1#3").await;
+    // It stands still while others write, so each moment makes it older.
+    replicas[1].pause_replay().await;
+    let writes = sql("CREATE TABLE later (n integer)");
+    shard.node().database().execute(writes).await.unwrap();
+    let close = near(Duration::from_millis(500));
+    eventually(LIMIT, async || reads(close).await != "node-1#3").await;
+    assert_eq!(reads(near(LIMIT)).await, "node-1#3");
+    replicas[1].resume_replay().await;
+    eventually(LIMIT, async || reads(close).await == "node-1#3").await;
+
+    replicas[1].kill().await;
+    eventually(LIMIT, async || reads(near(LIMIT)).await != "node-1#3").await;
+    assert_eq!(reads(ReadPolicy::Primary).await, "node-1");
 }
