@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
 
 use super::Shared;
 use crate::limit::{Call, Charge, Entry, Granted, Run, Standing, ask};
@@ -24,6 +25,8 @@ pub(super) struct Flights {
 
 struct Waiter {
     charges: Vec<Charge>,
+    /// Where it asks: the command is a part of what the first passenger does.
+    span: Span,
     answer: oneshot::Sender<Option<Vec<Standing>>>,
 }
 
@@ -73,6 +76,7 @@ impl Flights {
         let (answer, answered) = oneshot::channel();
         let waiter = Waiter {
             charges: charges.to_vec(),
+            span: Span::current(),
             answer,
         };
         if let Some(waiter) = shared.flights.board(principal, waiter) {
@@ -215,15 +219,16 @@ impl Load {
     }
 
     async fn go(self, flight: &Flight) {
-        if self.passengers.is_empty() {
+        let Some(first) = self.passengers.first() else {
             return;
-        }
+        };
+        let span = first.waiter.span.clone();
         let call = Call {
             principal: flight.principal.clone(),
             entries: self.entries,
             runs: self.runs,
         };
-        let answers = flight.shared.run(&call).await;
+        let answers = flight.shared.run(&call).instrument(span).await;
         for passenger in self.passengers {
             let standings = answers
                 .as_ref()
