@@ -257,9 +257,12 @@ async fn shadow_that_is_dropped_anywhere_or_killed_goes_on_where_it_was(engine: 
     let (shadow, database) = shadow(&registry, &near.urls[0]).await;
     filled(&registry, 60).await;
     let mut dropped = 0;
-    for polls in 0..40 {
-        let pull = cut(polls, random().is_multiple_of(2), shadow.pull());
-        dropped += u32::from(timeout(LIMIT, pull).await.unwrap().is_none());
+    // On a busy machine answers come in few polls: then it is done once more.
+    while dropped <= 10 {
+        for polls in 0..40 {
+            let pull = cut(polls, random().is_multiple_of(2), shadow.pull());
+            dropped += u32::from(timeout(LIMIT, pull).await.unwrap().is_none());
+        }
     }
     assert!(dropped > 10, "{dropped}");
     let there = in_directory(fleet.router()).await;

@@ -264,37 +264,46 @@ async fn saga_dropped_at_any_await_is_recovered(engine: Engine) {
     let mut ends = [0, 0];
     // One that is done, and one whose last step is refused.
     for refused in [false, true] {
-        for at_once in [false, true] {
-            for polls in 0.. {
-                let mut gift = bench.gift(1);
-                if refused {
-                    gift.to = bench.ids.draw(gift.to.shard());
-                }
-                bench.begin(&gift).await;
-                let before = bench.cents(gift.from).await.unwrap();
-                let shard = bench.home(&gift);
-                let whole = cut(polls, at_once, sagas.run(&shard, gift.id)).await;
+        // On a busy machine answers come in few polls: then it is done once more.
+        while ends[usize::from(refused)] <= 10 {
+            ends[usize::from(refused)] += dropped_after_each_poll(&bench, &sagas, refused).await;
+        }
+    }
+    assert!(ends.iter().all(|ends| *ends > 10), "{ends:?}");
+    let (_, to) = bench.held(&bench.gift(1)).await;
+    assert_eq!(to, START + ends[0]);
+}
 
-                bench.recovered(&sagas).await;
+/// Drops the driver ever later, until one was not dropped; how many sagas that were.
+async fn dropped_after_each_poll(bench: &Bench, sagas: &Sagas, refused: bool) -> i64 {
+    let mut ends = 0;
+    for at_once in [false, true] {
+        for polls in 0.. {
+            let mut gift = bench.gift(1);
+            if refused {
+                gift.to = bench.ids.draw(gift.to.shard());
+            }
+            bench.begin(&gift).await;
+            let before = bench.cents(gift.from).await.unwrap();
+            let shard = bench.home(&gift);
+            let whole = cut(polls, at_once, sagas.run(&shard, gift.id)).await;
 
-                let end = sagas.phase(&shard, gift.id).await.unwrap();
-                let after = bench.cents(gift.from).await.unwrap();
-                let expected = match refused {
-                    false => (Phase::Done, before - 1),
-                    true => (Phase::Compensated, before),
-                };
-                assert_eq!((end, after), expected, "dropped after {polls} polls");
-                ends[usize::from(refused)] += 1;
-                if whole.is_some() {
-                    break;
-                }
+            bench.recovered(sagas).await;
+
+            let end = sagas.phase(&shard, gift.id).await.unwrap();
+            let after = bench.cents(gift.from).await.unwrap();
+            let expected = match refused {
+                false => (Phase::Done, before - 1),
+                true => (Phase::Compensated, before),
+            };
+            assert_eq!((end, after), expected, "dropped after {polls} polls");
+            ends += 1;
+            if whole.is_some() {
+                break;
             }
         }
     }
-    // On a busy machine answers come in fewer polls.
-    assert!(ends.iter().all(|ends| *ends > 5), "{ends:?}");
-    let (_, to) = bench.held(&bench.gift(1)).await;
-    assert_eq!(to, START + ends[0]);
+    ends
 }
 
 async fn sagas_dropped_at_random_by_several_drivers_end_once(engine: Engine) {

@@ -14,7 +14,7 @@ use maxscale_shard::two_phase::{Resolved, TwoPhase, TwoPhaseError, TwoPhaseTx};
 use maxscale_shard::{Engine, Fleet, Product, Recovery, ShardError, sql};
 use maxscale_tests::{PostgresServer, eventually};
 
-use crate::dropped::cut;
+use self::held::Held;
 use crate::support::{LIMIT, Nodes, SHARDS, config, note, open};
 
 /// Two nodes, and what is prepared there.
@@ -242,14 +242,8 @@ async fn node_that_prepares_nothing_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_coordinator_left_is_ended_in_the_background() {
     let bench = Bench::new().await;
-    let mut n = 0;
-    while bench.prepared().await == 0 {
-        n += 1;
-        let both = bench.begun(n).await;
-        // It dies one await later each time.
-        let done = cut(n.unsigned_abs(), true, both.commit()).await;
-        assert!(done.is_none(), "nothing was left in {n} tries");
-    }
+    Held::new(&bench).await.abandoned().await;
+    assert_eq!(bench.prepared().await, 1);
 
     let recovering = Recovery::new(bench.fleet.router().clone())
         .two_phase(bench.two_phase.clone())
@@ -258,5 +252,5 @@ async fn what_a_dead_coordinator_left_is_ended_in_the_background() {
 
     eventually(LIMIT, async || bench.prepared().await == 0).await;
     recovering.shutdown(LIMIT).await;
-    bench.both(n).await;
+    assert!(!bench.both(1).await);
 }

@@ -33,41 +33,43 @@ async fn worker() {
 async fn saga_killed_at_any_await_is_recovered(engine: Engine) {
     let bench = Bench::new(engine).await;
     let sagas = sagas(&bench.fleet);
-    let (mut polls, mut given) = (0, 0);
-    loop {
-        polls += 1;
-        let mut gift = bench.gift(1);
-        let refused = polls % 2 == 0;
-        if refused {
-            gift.to = bench.ids.draw(gift.to.shard());
-        }
-        bench.begin(&gift).await;
-        let [first, second] = [0, 1].map(|at: usize| bench.nodes.urls[at].clone());
-        let order = (
-            polls,
-            gift.id.to_string(),
-            gift.from.to_string(),
-            first,
-            second,
-        );
-        let order = serde_json::to_string(&order).unwrap();
-        let killed = was_killed("saga::killed::worker", (ORDER, order)).await;
+    let (mut runs, mut given) = (0, 0);
+    // On a busy machine answers come in few polls: then it is done once more.
+    while runs <= 4 {
+        for polls in 1_u64.. {
+            runs += 1;
+            let mut gift = bench.gift(1);
+            let refused = polls.is_multiple_of(2);
+            if refused {
+                gift.to = bench.ids.draw(gift.to.shard());
+            }
+            bench.begin(&gift).await;
+            let [first, second] = [0, 1].map(|at: usize| bench.nodes.urls[at].clone());
+            let order = (
+                polls,
+                gift.id.to_string(),
+                gift.from.to_string(),
+                first,
+                second,
+            );
+            let order = serde_json::to_string(&order).unwrap();
+            let killed = was_killed("saga::killed::worker", (ORDER, order)).await;
 
-        bench.recovered(&sagas).await;
-        let end = sagas.phase(&bench.home(&gift), gift.id).await.unwrap();
-        given += i64::from(!refused);
-        let expected = if refused {
-            Phase::Compensated
-        } else {
-            Phase::Done
-        };
-        assert_eq!(end, expected, "killed after {polls} polls");
-        if !killed && refused {
-            break;
+            bench.recovered(&sagas).await;
+            let end = sagas.phase(&bench.home(&gift), gift.id).await.unwrap();
+            given += i64::from(!refused);
+            let expected = if refused {
+                Phase::Compensated
+            } else {
+                Phase::Done
+            };
+            assert_eq!(end, expected, "killed after {polls} polls");
+            if !killed && refused {
+                break;
+            }
         }
     }
-    // How many there are depends on which answers were there already.
-    assert!(polls > 4, "{polls}");
+    assert!(runs > 4, "{runs}");
     let held = bench.held(&bench.gift(0)).await;
     assert_eq!(held, (START - given, START + given));
 }

@@ -14,7 +14,7 @@ use crate::support::{LIMIT, config, open};
 
 /// A commit whose second participant is prepared, which its coordinator has yet
 /// to hear.
-struct Held {
+pub(super) struct Held {
     two_phase: TwoPhase,
     proxies: [Proxy; 2],
     commit: JoinHandle<Result<Decided, TwoPhaseError>>,
@@ -22,7 +22,7 @@ struct Held {
 }
 
 impl Held {
-    async fn new(bench: &Bench) -> Self {
+    pub(super) async fn new(bench: &Bench) -> Self {
         let proxies = [
             Proxy::start(&bench.nodes.urls[0]).await,
             Proxy::start(&bench.nodes.urls[1]).await,
@@ -40,6 +40,12 @@ impl Held {
             commit,
             _fleet: fleet,
         }
+    }
+
+    /// The coordinator dies before it hears of it, and so before it decides.
+    pub(super) async fn abandoned(self) {
+        self.commit.abort();
+        assert!(self.commit.await.unwrap_err().is_cancelled());
     }
 }
 
@@ -108,9 +114,7 @@ async fn coordinator_at_work_is_not_overtaken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_is_ours_and_old_enough_is_ended() {
     let bench = Bench::new().await;
-    let held = Held::new(&bench).await;
-    held.commit.abort();
-    let _ = held.commit.await;
+    Held::new(&bench).await.abandoned().await;
     let direct = PgPool::connect(&bench.nodes.urls[0]).await.unwrap();
     let run = async |text: &'static str| sqlx::raw_sql(text).execute(&direct).await.unwrap();
     run("BEGIN; CREATE TABLE theirs (); PREPARE TRANSACTION 'ms:theirs'").await;

@@ -17,24 +17,26 @@ use crate::support::{LIMIT, config, note, notes, open};
 async fn commit_dropped_at_any_await_ends_whole() {
     let bench = Bench::new().await;
     let (mut n, mut committed) = (0, 0);
-    for at_once in [false, true] {
-        for polls in 0.. {
-            n += 1;
-            let both = bench.begun(n).await;
-            let done = cut(polls, at_once, both.commit()).await;
-            bench.recovered().await;
-            let stored = bench.both(n).await;
-            committed += i64::from(stored);
-            if let Some(done) = done {
-                done.unwrap();
-                assert!(stored);
-                break;
+    // On a busy machine answers come in few polls: then it is done once more.
+    while n <= 3 {
+        for at_once in [false, true] {
+            for polls in 0.. {
+                n += 1;
+                let both = bench.begun(n).await;
+                let done = cut(polls, at_once, both.commit()).await;
+                bench.recovered().await;
+                let stored = bench.both(n).await;
+                committed += i64::from(stored);
+                if let Some(done) = done {
+                    done.unwrap();
+                    assert!(stored);
+                    break;
+                }
             }
         }
     }
-    // Some before the decision, some after it; on a busy machine answers come in fewer
-    // polls.
-    assert!(n > 2 && (1..n).contains(&committed), "{committed} of {n}");
+    // Some before the decision, some after it.
+    assert!(n > 3 && (1..n).contains(&committed), "{committed} of {n}");
 }
 
 const ORDER: &str = "MAXSCALE_TEST_TWO_PHASE";
@@ -57,20 +59,22 @@ async fn worker() {
 async fn coordinator_killed_at_any_await_leaves_nothing_in_doubt() {
     let bench = Bench::new().await;
     let (mut n, mut committed) = (0, 0);
-    loop {
-        n += 1;
-        let [first, second] = [0, 1].map(|at: usize| bench.nodes.urls[at].clone());
-        let order = serde_json::to_string(&(n, n, first, second)).unwrap();
-        let killed = was_killed("two_phase::lost::worker", (ORDER, order)).await;
-        bench.recovered().await;
-        let stored = bench.both(n).await;
-        committed += i64::from(stored);
-        if !killed {
-            assert!(stored);
-            break;
+    while n <= 3 {
+        for polls in 1_u64.. {
+            n += 1;
+            let [first, second] = [0, 1].map(|at: usize| bench.nodes.urls[at].clone());
+            let order = serde_json::to_string(&(polls, n, first, second)).unwrap();
+            let killed = was_killed("two_phase::lost::worker", (ORDER, order)).await;
+            bench.recovered().await;
+            let stored = bench.both(n).await;
+            committed += i64::from(stored);
+            if !killed {
+                assert!(stored);
+                break;
+            }
         }
     }
-    assert!(n > 2 && (1..n).contains(&committed), "{committed} of {n}");
+    assert!(n > 3 && (1..n).contains(&committed), "{committed} of {n}");
 }
 
 /// What happens to the connections to a node between two polls.
