@@ -1,4 +1,5 @@
-/// What is kept of a key; times in microseconds since 2025-01-01.
+/// What is kept of a key, by rules of one [ground](super::Rule::ground); times in
+/// microseconds since 2025-01-01.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// When the whole burst is available again.
@@ -8,8 +9,6 @@ pub(super) enum State {
         debt: bool,
     },
     Quota {
-        /// Of a slice.
-        width: i64,
         /// The newest slice, counted from the beginning of time.
         slice: i64,
         /// What was admitted in it and in those before it.

@@ -8,7 +8,7 @@
 -- the wait (-1: for ever) and the time until all is there again.
 --
 -- Times are microseconds since 2025-01-01, so that doubles hold them exactly.
--- Written down: 12 or, with a debt, d12 (rate), q<width>:<slice>:<counts> (quota),
+-- Written down: 12 or, with a debt, d12 (rate), q<slice>:<counts> (quota),
 -- l<moments> (log), b12 (blocked until).
 local RATE, QUOTA = 1, 2
 local MOST = 4294967295
@@ -78,20 +78,15 @@ local function see(key, text)
       key.counts[i] = 0
     end
     if mark == 'q' then
-      local width, last, list = string.match(rest, '^(%d+):(%d+):(.*)$')
-      local old, sum = {}, 0
+      local last, list = string.match(rest, '^(%d+):(.*)$')
+      local gone = math.max(key.slice - tonumber(last), 0)
+      key.pulled = tonumber(last) > key.slice
+      local place = gone
       for count in string.gmatch(list, '%d+') do
-        old[#old + 1] = tonumber(count)
-        sum = math.min(sum + tonumber(count), MOST)
-      end
-      local gone = key.slice - tonumber(last)
-      if tonumber(width) == key.b and #old == key.c + 1 and gone >= 0 then
-        for i = 1, #old - gone do
-          key.counts[i + gone] = old[i]
+        place = place + 1
+        if place <= key.c + 1 then
+          key.counts[place] = tonumber(count)
         end
-      else
-        key.pulled = true
-        key.counts[1] = sum
       end
     end
   else
@@ -219,7 +214,7 @@ local function written(key)
   elseif key.kind == RATE then
     return (key.debt and 'd' or '') .. whole(key.full)
   elseif key.kind == QUOTA then
-    return 'q' .. whole(key.b) .. ':' .. whole(key.slice) .. ':' .. table.concat(key.counts, ',')
+    return 'q' .. whole(key.slice) .. ':' .. table.concat(key.counts, ',')
   end
   local moments = {}
   for i, moment in ipairs(key.moments) do

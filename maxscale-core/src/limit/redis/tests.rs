@@ -85,13 +85,9 @@ fn text(state: &State) -> String {
     match state {
         State::Rate { full, debt: false } => full.to_string(),
         State::Rate { full, debt: true } => format!("d{full}"),
-        State::Quota {
-            width,
-            slice,
-            counts,
-        } => {
+        State::Quota { slice, counts } => {
             let counts: Vec<_> = counts.iter().map(u32::to_string).collect();
-            format!("q{width}:{slice}:{}", counts.join(","))
+            format!("q{slice}:{}", counts.join(","))
         }
         State::Log(moments) => {
             let moments: Vec<_> = moments.iter().map(i64::to_string).collect();
@@ -134,10 +130,16 @@ async fn agree(steps: u32) {
                 principal += 1;
                 states = vec![None; 3];
             }
-            // Raised or lowered under a key in use, or of another kind.
+            // Raised or lowered under a key in use, or of another kind, which has a
+            // key of its own.
             1..=3 => {
                 let count = 1 + draw.below(3);
+                let grounds: Vec<_> = rules.iter().map(Rule::ground).collect();
                 rules = (0..count).map(|_| draw.rule()).collect();
+                for (at, state) in states.iter_mut().enumerate() {
+                    let same = rules.get(at).map(Rule::ground) == grounds.get(at).copied();
+                    *state = state.take().filter(|_| same);
+                }
             }
             4 => {
                 states[0] = Some(State::Blocked {

@@ -28,7 +28,7 @@ pub(in crate::limit) struct Seen {
     slice: i64,
     /// What was admitted in it and in those before, the newest first.
     counts: Vec<u32>,
-    /// It was of another time or another cut.
+    /// It was of a time to come.
     pub(super) pulled: bool,
 }
 
@@ -122,18 +122,17 @@ impl Seen {
         let mut counts = vec![0; length];
         let mut pulled = false;
         if let Some(State::Quota {
-            width,
             slice: last,
             counts: old,
         }) = state
         {
-            if *width == quota.width && old.len() == length && *last <= slice {
-                let gone = usize::try_from(slice - last).unwrap_or(length).min(length);
-                counts[gone..].copy_from_slice(&old[..length - gone]);
-            } else {
-                // Cut otherwise, or of a time to come: as if it were of now.
-                pulled = true;
-                counts[0] = old.iter().fold(0, |sum: u32, n| sum.saturating_add(*n));
+            // After a step back of the clock its newest slice is of a time to come: it
+            // counts as the present one, or it would not leave in time.
+            pulled = *last > slice;
+            let gone = usize::try_from(slice - (*last).min(slice)).unwrap_or(length);
+            let (there, from) = (counts.iter_mut().skip(gone), old.iter());
+            for (count, old) in there.zip(from) {
+                *count = *old;
             }
         }
         Self {
@@ -196,7 +195,6 @@ impl Seen {
 
     pub(super) fn into_state(self) -> State {
         State::Quota {
-            width: self.quota.width,
             slice: self.slice,
             counts: self.counts.into(),
         }

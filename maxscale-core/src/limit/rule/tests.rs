@@ -20,6 +20,12 @@ impl Key {
         }
     }
 
+    fn give_back(&mut self, now: i64, tokens: u64) {
+        let mut key = self.rule.see(self.state.as_ref(), now);
+        key.give_back(now, tokens);
+        self.state = Some(key.into_state());
+    }
+
     /// Whether `cost` tokens were granted, or how long to wait, in microseconds.
     fn take(&mut self, now: i64, cost: u32) -> Result<(), Option<i64>> {
         let call = Call {
@@ -116,18 +122,13 @@ fn hundred_per_minute_admits_at_most_110_as_a_rate_and_100_as_a_quota() {
 
 #[test]
 fn lowered_rule_and_clock_that_steps_back_tell_a_true_wait() {
-    let hour = 60 * MINUTE;
     let rate = |per, window| Rate::new(per, window).unwrap().burst(1).unwrap().into();
+    let quota: Rule = Quota::new(3, SECOND).unwrap().into();
+    let log: Rule = Log::new(3, SECOND).unwrap().into();
     for [before, after] in [
-        [rate(1, hour), rate(1, SECOND)],
-        [
-            Quota::new(3, hour).unwrap().into(),
-            Quota::new(3, SECOND).unwrap().into(),
-        ],
-        [
-            Log::new(3, hour).unwrap().into(),
-            Log::new(3, SECOND).unwrap().into(),
-        ],
+        [rate(1, 60 * MINUTE), rate(1, SECOND)],
+        [quota, quota],
+        [log, log],
     ] {
         let start = 1_000_000_000_000;
         for back in [0, 3_600_000_000] {
@@ -140,6 +141,26 @@ fn lowered_rule_and_clock_that_steps_back_tell_a_true_wait() {
             assert!(wait <= 1_100_000, "{wait} of {after:?}");
             assert!(key.take(now + wait, 1).is_ok(), "{after:?}");
         }
+    }
+}
+
+/// What is left counts on: else more than the limit were used within a window.
+#[test]
+fn what_is_given_back_is_the_oldest() {
+    for rule in [
+        Rule::from(Quota::new(2, SECOND).unwrap()),
+        Log::new(2, SECOND).unwrap().into(),
+    ] {
+        let mut key = Key::new(rule);
+        assert!(key.take(0, 1).is_ok());
+        assert!(key.take(800_000, 1).is_ok());
+        key.give_back(800_000, 1);
+        assert!(key.take(800_000, 1).is_ok(), "{rule:?}");
+        // Two are used at 0.8 s, so there is none until they leave.
+        for now in [900_000, 1_200_000, 1_700_000] {
+            assert!(key.take(now, 1).is_err(), "{now} of {rule:?}");
+        }
+        assert!(key.take(2_000_000, 1).is_ok(), "{rule:?}");
     }
 }
 
@@ -235,7 +256,7 @@ proptest! {
         let window = Duration::from_micros(window);
         let states = [
             State::Rate { full, debt },
-            State::Quota { width: full, slice: full, counts: [u32::MAX; 3].into() },
+            State::Quota { slice: full, counts: [u32::MAX; 3].into() },
             State::Log(vec![full; 200]),
             State::Blocked { until: full },
         ];
