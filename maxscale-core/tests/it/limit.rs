@@ -1,11 +1,12 @@
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use maxscale_core::clock::Clock;
 use maxscale_core::keys::{KeyRing, Secret};
 use maxscale_core::limit::{
-    Charge, Decision, Down, Edit, Limits, LocalLimits, Log as Few, Policy, Quota, Rate,
-    RedisLimits, Source, conformance,
+    Call, Charge, Decision, Down, Edit, Entry, Granted, LimitStore, Limits, LocalLimits,
+    Log as Few, Policy, Quota, Rate, RedisLimits, Rule, Source, conformance,
 };
 use maxscale_core::redis::{Command, Redis, Reply};
 use maxscale_core::telemetry::Metrics;
@@ -55,6 +56,76 @@ async fn redis_limits_keep_every_promise_on_a_cluster() {
     let cluster = RedisCluster::start().await;
     let limits = async || through(connect(cluster_config(&cluster)).await);
     conformance::check(&limits().await, &limits().await).await;
+}
+
+/// [`Limits`] as a store: what goes together and what is remembered of denials must
+/// break no promise.
+struct Through(Limits);
+
+impl LimitStore for Through {
+    type Error = Infallible;
+
+    async fn run(&self, call: &Call) -> Result<Vec<Granted>, Infallible> {
+        let principal = &*call.principal;
+        let policy = |entry: &Entry| Policy::new(&entry.policy, entry.rule).unwrap();
+        let policies: Vec<Policy> = call.entries.iter().map(policy).collect();
+        for (entry, policy) in call.entries.iter().zip(&policies) {
+            if entry.back > 0 {
+                let back = Charge::new(policy.clone(), entry.back);
+                self.0.give_back(principal, &[back]).await;
+            }
+        }
+        let mut answers = Vec::new();
+        for run in &call.runs {
+            let charges = policies.iter().zip(&run.costs);
+            let charges: Vec<_> = charges
+                .map(|(policy, cost)| Charge::new(policy.clone(), *cost))
+                .collect();
+            let (mut count, mut last) = (0, None);
+            for _ in 0..run.count {
+                if run.force {
+                    self.0.charge(principal, &charges).await;
+                } else {
+                    let decision = self.0.check_each(principal, &charges).await;
+                    let allowed = decision.is_allowed();
+                    last = Some(decision);
+                    if !allowed {
+                        break;
+                    }
+                }
+                count += 1;
+            }
+            // Of a denial that is remembered, only those that denied are told.
+            let told = last.filter(|it| it.standings().len() == charges.len());
+            let decision = match told {
+                Some(decision) => decision,
+                None => self.0.peek(principal, &charges).await,
+            };
+            let statuses = decision.standings().iter().map(|it| it.status).collect();
+            answers.push(Granted { count, statuses });
+        }
+        Ok(answers)
+    }
+
+    async fn edit(
+        &self,
+        principal: &str,
+        policy: &str,
+        rule: &Rule,
+        edit: Edit,
+    ) -> Result<(), Infallible> {
+        let policy = Policy::new(policy, *rule).unwrap();
+        assert!(self.0.edit(principal, &policy, edit).await);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_with_redis_keep_every_promise() {
+    let server = RedisServer::start().await;
+    let limits = async || Through(both(shared(&server).await));
+    let (here, there) = (limits().await, limits().await);
+    conformance::check(&here, &there).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
