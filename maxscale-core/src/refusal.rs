@@ -9,6 +9,7 @@ mod asker;
 mod body;
 mod grpc;
 mod refuse;
+mod retry_info;
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -398,6 +399,7 @@ mod tests {
         assert_eq!(headers["grpc-status"], "8");
         assert_eq!(headers["grpc-message"], "slow down, 100%25 full");
         assert_eq!(headers["grpc-retry-pushback-ms"], "1200");
+        assert!(headers.contains_key("grpc-status-details-bin"));
         assert!(body.is_none());
     }
 }

@@ -34,6 +34,18 @@ impl ByClientIp {
     pub const fn new() -> Self {
         Self
     }
+
+    /// The principal that this client is, for handles that see no request: an
+    /// open WebSocket, an operator's command.
+    pub fn principal(ClientIp(ip): &ClientIp) -> String {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => format!("ip:{v4}"),
+            IpAddr::V6(v6) => {
+                let network = Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64);
+                format!("ip:{network}/64")
+            }
+        }
+    }
 }
 
 impl<Q: Facts> LimitKey<Q> for ByClientIp {
@@ -42,14 +54,7 @@ impl<Q: Facts> LimitKey<Q> for ByClientIp {
     }
 
     fn key(&self, request: &Q) -> Option<String> {
-        let ClientIp(ip) = request.fact()?;
-        Some(match ip.to_canonical() {
-            IpAddr::V4(v4) => format!("ip:{v4}"),
-            IpAddr::V6(v6) => {
-                let network = Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64);
-                format!("ip:{network}/64")
-            }
-        })
+        request.fact().map(Self::principal)
     }
 }
 
@@ -60,6 +65,12 @@ impl BySubject {
     pub const fn new() -> Self {
         Self
     }
+
+    /// The principal that this subject is, for handles that see no request: a job,
+    /// an operator's command.
+    pub fn principal(subject: &Subject) -> String {
+        format!("sub:{}", subject.as_str())
+    }
 }
 
 impl<Q: Facts> LimitKey<Q> for BySubject {
@@ -68,8 +79,7 @@ impl<Q: Facts> LimitKey<Q> for BySubject {
     }
 
     fn key(&self, request: &Q) -> Option<String> {
-        let subject: &Subject = request.fact()?;
-        Some(format!("sub:{}", subject.as_str()))
+        request.fact().map(Self::principal)
     }
 }
 

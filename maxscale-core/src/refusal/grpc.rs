@@ -3,12 +3,14 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use super::Class;
+use super::{Class, retry_info};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// When a client that retries may do so (gRFC A6).
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+/// The same for clients that read `google.rpc.RetryInfo`.
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// Makes `headers` a trailers-only answer.
 pub(super) fn fill(headers: &mut HeaderMap, class: Class, told: &str, wait: Option<Duration>) {
@@ -22,6 +24,10 @@ pub(super) fn fill(headers: &mut HeaderMap, class: Class, told: &str, wait: Opti
         // Clients read 32 bits, and take more for "never".
         let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         headers.insert(PUSHBACK, HeaderValue::from(millis.max(1)));
+        let details = retry_info::header(status(class), told, wait);
+        if let Ok(details) = HeaderValue::try_from(details) {
+            headers.insert(DETAILS, details);
+        }
     }
 }
 
