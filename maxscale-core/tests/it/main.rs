@@ -22,3 +22,5 @@ mod ready;
 mod redis;
 #[cfg(all(feature = "serve", feature = "axum"))]
 mod serve;
+#[cfg(all(feature = "axum", feature = "limit"))]
+mod strangers;

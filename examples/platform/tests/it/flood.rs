@@ -14,7 +14,8 @@ const CALLERS: usize = 8;
 /// More than the allocator keeps back by chance, and less than 100,000 names.
 const FLAT: u64 = 8 << 20;
 
-/// Requests of which each has a path, a method, a trace and an id of its own.
+/// Requests of which each has a path, a method, an address, a trace and an id of its
+/// own.
 async fn flood(service: &Service, next: &Arc<AtomicU32>, end: u32) {
     let client = reqwest::Client::new();
     let mut callers = JoinSet::new();
@@ -45,7 +46,12 @@ async fn flood(service: &Service, next: &Arc<AtomicU32>, end: u32) {
                 let request = request
                     .header("traceparent", parent)
                     .header("tracestate", format!("v{n}={n}"))
-                    .header("x-request-id", format!("r-{n}"));
+                    .header("x-request-id", format!("r-{n}"))
+                    // From one network, as who has it may.
+                    .header(
+                        "x-forwarded-for",
+                        format!("2001:db8:1:2:{:x}:{:x}::", n >> 16, n & 0xffff),
+                    );
                 request.send().await.unwrap().bytes().await.unwrap();
             }
         });
@@ -81,6 +87,7 @@ fn memory(service: &Service) -> u64 {
 async fn made_up(requests: u32) {
     let folder = tempfile::tempdir().unwrap();
     let builder = Service::builder(folder.path()).env("MAXSCALE__LOG__FILTER", "warn");
+    let builder = builder.env("MAXSCALE__HTTP__TRUSTED_PROXIES", "127.0.0.0/8");
     let service = Service::start(builder).await;
     let next = Arc::new(AtomicU32::new(0));
     let (warm, end) = (requests / 4, requests + requests / 4);
