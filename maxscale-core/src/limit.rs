@@ -17,6 +17,8 @@
 //! applications hold: the same budget serves HTTP, gRPC, WebSocket messages and
 //! jobs.
 //!
+//! How many do something at once is limited by [`Holders`].
+//!
 //! It does not know who the client is: the key comes from a [`LimitKey`], which
 //! reads a fact that a layer further out has added.
 
@@ -26,6 +28,7 @@ mod ask;
 mod call;
 mod counts;
 mod decision;
+mod holders;
 mod key;
 mod layer;
 mod limits;
@@ -43,6 +46,7 @@ use std::time::Duration;
 
 pub use call::{Call, Entry, Granted, Run, Status};
 pub use decision::{Decision, Source, Standing};
+pub use holders::{Concurrency, ConcurrencyError, HoldError, Holder, Holders};
 pub use key::{ByClientIp, BySubject, LimitKey};
 pub use layer::{Limit, LimitError, LimitFuture, LimitLayer, MissingKey};
 pub use limits::{Charge, Limits};

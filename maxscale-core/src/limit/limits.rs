@@ -22,7 +22,7 @@ use super::{Down, RedisLimits, shared::Shared};
 pub struct Limits {
     local: LocalLimits,
     #[cfg(feature = "redis")]
-    shared: Option<Arc<Shared>>,
+    pub(super) shared: Option<Arc<Shared>>,
 }
 
 /// What a request costs under a policy.

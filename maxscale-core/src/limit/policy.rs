@@ -69,13 +69,9 @@ impl Policy {
     ///
     /// [`PolicyError::Name`] for any other name.
     pub fn new(name: &str, rule: impl Into<Rule>) -> Result<Self, PolicyError> {
-        let rule = rule.into();
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if name.is_empty() || !name.bytes().all(fits) {
-            return Err(PolicyError::Name { name: name.into() });
-        }
+        let (checked, rule) = (self::name(name)?, rule.into());
         Ok(Self(Arc::new(Inner {
-            name: name.into(),
+            name: checked,
             rule,
             down: Down::default(),
             shadow: false,
@@ -165,6 +161,15 @@ impl Policy {
             None => format!("\"{name}\";r={left}"),
         })
     }
+}
+
+/// A name that may stand in headers, and in keys between colons.
+pub(super) fn name(name: &str) -> Result<Arc<str>, PolicyError> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if name.is_empty() || !name.bytes().all(fits) {
+        return Err(PolicyError::Name { name: name.into() });
+    }
+    Ok(name.into())
 }
 
 fn described(name: &str, rule: &Rule) -> HeaderValue {

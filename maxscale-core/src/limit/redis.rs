@@ -1,3 +1,5 @@
+mod hold;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +8,7 @@ use super::rule::Ground;
 use super::{Call, Edit, Granted, LimitStore, Rule, Run, Status};
 use crate::keys::{KeyRing, Tag};
 use crate::redis::{Command, Redis, RedisError, Reply, Script, ScriptCall};
+pub(super) use hold::Places;
 
 static TAKE: Script = Script::by_deadline(include_str!("redis/take.lua"));
 static HEARTBEAT: Script = Script::new(include_str!("redis/heartbeat.lua"));

@@ -23,11 +23,11 @@ use instances::Instances;
 const QUIET: Duration = Duration::from_secs(60);
 
 pub(super) struct Shared {
-    redis: RedisLimits,
+    pub(super) redis: RedisLimits,
     flights: Flights,
     denials: Denials,
     instances: Instances,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     /// When the log may say again that Redis does not count.
     quiet_until: Mutex<Option<Instant>>,
 }
@@ -88,7 +88,7 @@ impl Shared {
         }
     }
 
-    fn told<T>(&self, done: Result<T, RedisError>) -> Option<T> {
+    pub(super) fn told<T>(&self, done: Result<T, RedisError>) -> Option<T> {
         // Of a server that does not answer the handle tells, once for all keys.
         if let Err(error @ (RedisError::Server { .. } | RedisError::Reply { .. })) = &done
             && self.may_tell()

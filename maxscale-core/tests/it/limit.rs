@@ -1,3 +1,5 @@
+mod holders;
+
 use std::convert::Infallible;
 use std::time::Duration;
 

@@ -10,10 +10,10 @@ use crate::redis::{Command, RedisConfig};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Draws from a fixed sequence (SplitMix64), so that a failure comes again.
-struct Draw(u64);
+pub(super) struct Draw(pub(super) u64);
 
 impl Draw {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -97,7 +97,7 @@ fn text(state: &State) -> String {
     }
 }
 
-async fn limits(server: &RedisServer) -> RedisLimits {
+pub(super) async fn limits(server: &RedisServer) -> RedisLimits {
     let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
     assert!(redis.wait_ready(Duration::from_secs(5)).await);
     let ring = KeyRing::new(1, Secret::new([7; 32])).unwrap();
