@@ -17,7 +17,8 @@
 //! applications hold: the same budget serves HTTP, gRPC, WebSocket messages and
 //! jobs.
 //!
-//! How many do something at once is limited by [`Holders`].
+//! How many do something at once is limited by [`Holders`], guesses at a password by
+//! [`Attempts`].
 //!
 //! It does not know who the client is: the key comes from a [`LimitKey`], which
 //! reads a fact that a layer further out has added.
@@ -25,6 +26,7 @@
 pub mod conformance;
 
 mod ask;
+mod attempts;
 mod call;
 mod counts;
 mod decision;
@@ -44,6 +46,7 @@ mod tiers;
 
 use std::time::Duration;
 
+pub use attempts::{Attempt, AttemptError, Attempts, AttemptsBuilder, AttemptsError};
 pub use call::{Call, Entry, Granted, Run, Status};
 pub use decision::{Decision, Source, Standing};
 pub use holders::{Concurrency, ConcurrencyError, HoldError, Holder, Holders};

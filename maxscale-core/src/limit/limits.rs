@@ -20,7 +20,7 @@ use super::{Down, RedisLimits, shared::Shared};
 /// says what is decided ([`Down`]); as soon as it is back, it counts again.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    local: LocalLimits,
+    pub(super) local: LocalLimits,
     #[cfg(feature = "redis")]
     pub(super) shared: Option<Arc<Shared>>,
 }

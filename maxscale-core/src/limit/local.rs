@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+mod table;
+
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,11 +8,9 @@ use super::rule::Seen;
 use super::state::State;
 use super::{Call, Edit, Granted, LimitStore, Rule, Status};
 use crate::clock::Clock;
+pub(super) use table::{Entry, Table};
 
 const SHARDS: usize = 16;
-
-/// How many keys are looked at to make room for a new one.
-const LOOKED_AT: usize = 8;
 
 /// Counts in this process. Cheap to clone; clones share their counts.
 ///
@@ -24,24 +23,7 @@ pub struct LocalLimits {
     clock: Clock,
     // Both secret to this process: nobody outside can make keys collide.
     hashers: [RandomState; 2],
-    shards: Arc<[Mutex<Shard>]>,
-}
-
-#[derive(Debug)]
-struct Shard {
-    places: HashMap<u128, usize>,
-    entries: Vec<Entry>,
-    capacity: usize,
-    /// Where to look next for a key to forget.
-    hand: usize,
-}
-
-#[derive(Debug)]
-struct Entry {
-    key: u128,
-    state: State,
-    /// From then on nothing of it counts.
-    over_at: i64,
+    shards: Arc<[Mutex<Table<State>>]>,
 }
 
 // === impl LocalLimits ===
@@ -62,7 +44,7 @@ impl LocalLimits {
             clock,
             hashers: [RandomState::new(), RandomState::new()],
             shards: (0..SHARDS)
-                .map(|_| Mutex::new(Shard::new(capacity)))
+                .map(|_| Mutex::new(Table::new(capacity)))
                 .collect(),
         }
     }
@@ -85,7 +67,7 @@ impl LocalLimits {
             .zip(changed)
             .filter(|(_, changed)| *changed)
         {
-            shard.put(name, key, now);
+            shard.put(entry_of(name, key, now), now);
         }
         granted
     }
@@ -102,17 +84,17 @@ impl LocalLimits {
         let name = self.key(place, principal, policy, rule);
         let mut shard = self.shard(place);
         let now = self.clock.now().as_micros();
-        let known = shard.places.get(&name).copied();
-        let mut key = rule.see(known.map(|at| &shard.entries[at].state), now);
+        let known = shard.place(name);
+        let mut key = rule.see(known.map(|place| shard.at(place)), now);
         let granted = cost == 0 || key.room(now) >= cost.into();
         if granted {
             key.add(now, cost.into());
         }
         let status = key.status(now, cost);
         if granted || key.pulled() {
-            let entry = Entry::new(name, key, now);
+            let entry = entry_of(name, key, now);
             match known {
-                Some(at) => shard.entries[at] = entry,
+                Some(place) => shard.put_at(place, entry),
                 None => shard.add(entry, now),
             }
         }
@@ -130,16 +112,18 @@ impl LocalLimits {
             Edit::Block(time) => {
                 let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
                 let until = now.saturating_add(micros);
-                shard.put(name, Seen::Blocked { until }, now);
+                shard.put(entry_of(name, Seen::Blocked { until }, now), now);
             }
         }
     }
 
+    pub(super) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// How many keys are held.
     pub fn keys(&self) -> usize {
-        (0..SHARDS as u64)
-            .map(|n| self.shard(n).entries.len())
-            .sum()
+        (0..SHARDS as u64).map(|n| self.shard(n).len()).sum()
     }
 
     fn place(&self, principal: &str) -> u64 {
@@ -152,7 +136,7 @@ impl LocalLimits {
         u128::from(whole) << 64 | u128::from(place)
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Table<State>> {
         #[expect(clippy::cast_possible_truncation, reason = "below 16")]
         let shard = &self.shards[(hash % SHARDS as u64) as usize];
         // Nothing panics while holding it, and its state is valid at each step.
@@ -179,82 +163,12 @@ impl LimitStore for LocalLimits {
     }
 }
 
-// === impl Entry ===
-
-impl Entry {
-    fn new(key: u128, seen: Seen, now: i64) -> Self {
-        let reset = i64::try_from(seen.status(now, 0).reset.as_micros()).unwrap_or(i64::MAX);
-        Self {
-            key,
-            state: seen.into_state(),
-            over_at: now.saturating_add(reset),
-        }
-    }
-}
-
-// === impl Shard ===
-
-impl Shard {
-    fn new(capacity: usize) -> Self {
-        Self {
-            places: HashMap::new(),
-            entries: Vec::new(),
-            capacity,
-            hand: 0,
-        }
-    }
-
-    fn get(&self, key: u128) -> Option<&State> {
-        let place = self.places.get(&key)?;
-        Some(&self.entries[*place].state)
-    }
-
-    fn put(&mut self, key: u128, seen: Seen, now: i64) {
-        let entry = Entry::new(key, seen, now);
-        match self.places.get(&key) {
-            Some(&place) => self.entries[place] = entry,
-            None => self.add(entry, now),
-        }
-    }
-
-    fn add(&mut self, entry: Entry, now: i64) {
-        let key = entry.key;
-        let place = if self.entries.len() < self.capacity {
-            self.entries.push(entry);
-            self.entries.len() - 1
-        } else {
-            let place = self.place_to_free(now);
-            self.places.remove(&self.entries[place].key);
-            self.entries[place] = entry;
-            place
-        };
-        self.places.insert(key, place);
-    }
-
-    fn remove(&mut self, key: u128) {
-        // The next new key takes its place.
-        if let Some(&place) = self.places.get(&key) {
-            self.entries[place].over_at = i64::MIN;
-            self.entries[place].state = State::Log(Vec::new());
-        }
-    }
-
-    /// The place of a key of which nothing counts near the hand, else of the one
-    /// there that is nearest to that.
-    fn place_to_free(&mut self, now: i64) -> usize {
-        let mut soonest = self.hand;
-        for _ in 0..LOOKED_AT.min(self.entries.len()) {
-            let place = self.hand;
-            self.hand = (place + 1) % self.entries.len();
-            let over_at = self.entries[place].over_at;
-            if over_at <= now {
-                return place;
-            }
-            if over_at < self.entries[soonest].over_at {
-                soonest = place;
-            }
-        }
-        soonest
+fn entry_of(key: u128, seen: Seen, now: i64) -> Entry<State> {
+    let reset = i64::try_from(seen.status(now, 0).reset.as_micros()).unwrap_or(i64::MAX);
+    Entry {
+        key,
+        state: seen.into_state(),
+        over_at: now.saturating_add(reset),
     }
 }
 

@@ -1,3 +1,4 @@
+mod attempt;
 mod hold;
 
 use std::fmt;

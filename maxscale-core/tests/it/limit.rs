@@ -1,3 +1,4 @@
+mod attempts;
 mod holders;
 
 use std::convert::Infallible;

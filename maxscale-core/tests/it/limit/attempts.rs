@@ -1,0 +1,225 @@
+//! Guesses that several processes count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use maxscale_core::limit::{Attempt, AttemptError, Attempts, Down, Log};
+use maxscale_core::refusal::{Class, Classify as _};
+use maxscale_tests::{RedisServer, eventually};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{HOUR, both, shared};
+use crate::redis::{SOON, TIMEOUT};
+
+/// As in a process of its own.
+async fn process(server: &RedisServer) -> Attempts {
+    let limits = both(shared(server).await);
+    Attempts::builder("login", &limits).build().unwrap()
+}
+
+fn wait_of(refused: Result<Attempt, AttemptError>) -> Duration {
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.class(), Class::Limited, "{refused}");
+    refused.retry_after().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hundred_guesses_at_once_at_most_five_reach_the_check() {
+    let server = RedisServer::start().await;
+    let processes = [process(&server).await, process(&server).await];
+    let checked = Arc::new(AtomicUsize::new(0));
+    let mut guesses = JoinSet::new();
+    for guess in 0..100 {
+        let (attempts, checked) = (processes[guess % 2].clone(), checked.clone());
+        guesses.spawn(async move {
+            let Ok(attempt) = attempts.begin("ann", "a").await else {
+                return;
+            };
+            checked.fetch_add(1, Ordering::SeqCst);
+            for _ in 0..guess {
+                yield_now().await;
+            }
+            attempt.failed().await;
+        });
+    }
+    guesses.join_all().await;
+    let checked = checked.load(Ordering::SeqCst);
+    assert!((1..=5).contains(&checked), "{checked}");
+    println!("of 100 guesses at once {checked} reached the check");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_logs_in_while_a_thousand_addresses_guess() {
+    let server = RedisServer::start().await;
+    let (here, there) = (process(&server).await, process(&server).await);
+    let login = here.begin("ann", "home").await.unwrap();
+    login.succeeded().await;
+    let guessing = async {
+        let mut checked = 0;
+        for round in 0..10 {
+            let guesses = (0..100).map(|n| {
+                let client = format!("bot {}", round * 100 + n);
+                let attempts = there.clone();
+                async move {
+                    let attempt = attempts.begin("ann", &client).await.ok()?;
+                    attempt.failed().await
+                }
+            });
+            checked += join_all(guesses).await.into_iter().flatten().count();
+        }
+        checked
+    };
+    let logging_in = async {
+        for _ in 0..20 {
+            let login = here.begin("ann", "home").await.unwrap();
+            assert!(login.is_known());
+            login.succeeded().await;
+        }
+    };
+    let (checked, ()) = tokio::join!(guessing, logging_in);
+    assert_eq!(checked, 50, "the strangers' attempts in 15 minutes");
+    // Also from another process, and while nobody else gets in.
+    assert!(there.begin("ann", "new device").await.is_err());
+    there.begin("ann", "home").await.unwrap().succeeded().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn success_gives_back_its_own_attempt_and_no_other() {
+    let server = RedisServer::start().await;
+    let (here, there) = (process(&server).await, process(&server).await);
+    let mut begun = Vec::new();
+    for _ in 0..5 {
+        begun.push(here.begin("ann", "a").await.unwrap());
+    }
+    let wait = wait_of(there.begin("ann", "a").await);
+    assert!(wait > Duration::from_secs(600), "{wait:?}");
+    begun.remove(1).succeeded().await;
+    let again = there.begin("ann", "a").await.unwrap();
+    wait_of(there.begin("ann", "a").await);
+    // Its own account gives nothing back at another.
+    there.begin("bob", "a").await.unwrap().succeeded().await;
+    wait_of(there.begin("ann", "a").await);
+    drop((again, begun));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempt_that_is_dropped_has_failed_for_all_processes() {
+    let server = RedisServer::start().await;
+    let (here, there) = (process(&server).await, process(&server).await);
+    drop(here.begin("ann", "a").await.unwrap());
+    let wait = eventually(SOON, async || match there.begin("ann", "a").await {
+        Err(refused) => refused.retry_after(),
+        Ok(attempt) => {
+            attempt.withdrawn().await;
+            None
+        }
+    });
+    let wait = wait.await;
+    assert!(wait <= Attempts::DEFAULT_FIRST_WAIT, "{wait:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_as_told_is_admitted_and_the_wait_doubles() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let first = Duration::from_millis(100);
+    let attempts = Attempts::builder("login", &limits)
+        .backoff(first, HOUR)
+        .build()
+        .unwrap();
+    for doubled in [1, 2, 4] {
+        let attempt = attempts.begin("ann", "a").await.unwrap();
+        let told = attempt.failed().await.unwrap();
+        assert_eq!(told, first * doubled);
+        let wait = wait_of(attempts.begin("ann", "a").await);
+        assert!(wait <= told && wait > told / 2, "{wait:?} of {told:?}");
+        sleep(wait).await;
+    }
+    // A success ends the waits.
+    attempts.begin("ann", "a").await.unwrap().succeeded().await;
+    let failed = attempts.begin("ann", "a").await.unwrap().failed().await;
+    assert_eq!(failed, Some(first));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_until_the_oldest_attempt_is_forgotten_is_admitted() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let attempts = Attempts::builder("login", &limits)
+        .per_pair(Log::new(2, Duration::from_secs(1)).unwrap())
+        .backoff(Duration::from_millis(1), Duration::from_millis(1))
+        .build()
+        .unwrap();
+    let begun = [
+        attempts.begin("ann", "a").await,
+        attempts.begin("ann", "a").await,
+    ];
+    let wait = wait_of(attempts.begin("ann", "a").await);
+    assert!(wait <= Duration::from_secs(1));
+    drop(begun);
+    sleep(wait).await;
+    assert!(attempts.begin("ann", "a").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_of_processes_and_of_redis_forgets_no_failure() {
+    let server = RedisServer::start().await;
+    let before = process(&server).await;
+    before.begin("ann", "home").await.unwrap().succeeded().await;
+    for _ in 0..5 {
+        // Dropped, it is told in the background that it failed.
+        let _ = before.begin("ann", "a").await;
+    }
+    let wait = eventually(SOON, async || {
+        let refused = before.begin("ann", "a").await.err();
+        refused.and_then(|it| it.retry_after())
+    });
+    wait.await;
+    drop(before);
+    server.restart().await;
+    let after = eventually(SOON, async || {
+        let after = process(&server).await;
+        after.begin("ann", "a").await.is_err().then_some(after)
+    });
+    let after = after.await;
+    assert!(after.begin("ann", "home").await.unwrap().is_known());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_down_each_process_admits_its_share_or_nothing() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let share = Attempts::builder("login", &limits).build().unwrap();
+    let closed = Attempts::builder("reset", &limits).when_down(Down::Closed);
+    let closed = closed.build().unwrap();
+    share.begin("ann", "home").await.unwrap().succeeded().await;
+    let reserved = share.begin("ann", "a").await.unwrap();
+    server.pause();
+    let start = Instant::now();
+    let refused = timeout(SOON, closed.begin("ann", "a"))
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(refused.class(), Class::Unavailable);
+    assert!(refused.retry_after() >= Some(Duration::from_secs(1)));
+    let mut begun = Vec::new();
+    while let Ok(attempt) = share.begin("ann", "a").await {
+        begun.push(attempt);
+    }
+    assert_eq!(begun.len(), 5);
+    // What it knows itself it still knows.
+    assert!(share.begin("ann", "home").await.unwrap().is_known());
+    reserved.failed().await;
+    assert!(start.elapsed() < 6 * TIMEOUT, "{:?}", start.elapsed());
+    server.resume();
+    // What it decided alone is not told to Redis: there it is the second attempt.
+    eventually(SOON, async || {
+        let attempt = share.begin("bob", "b").await.ok()?;
+        let wait = attempt.failed().await?;
+        (wait > Duration::ZERO).then_some(())
+    })
+    .await;
+}
