@@ -30,14 +30,19 @@ mod attempts;
 mod call;
 mod counts;
 mod decision;
+mod denied;
 mod holders;
 mod key;
 mod layer;
 mod limits;
 mod local;
+mod marks;
+mod overrides;
+mod oversight;
 mod policy;
 #[cfg(feature = "redis")]
 mod redis;
+mod reputation;
 mod rule;
 #[cfg(feature = "redis")]
 mod shared;
@@ -49,14 +54,17 @@ use std::time::Duration;
 pub use attempts::{Attempt, AttemptError, Attempts, AttemptsBuilder, AttemptsError};
 pub use call::{Call, Entry, Granted, Run, Status};
 pub use decision::{Decision, Source, Standing};
+pub use denied::Denied;
 pub use holders::{Concurrency, ConcurrencyError, HoldError, Holder, Holders};
 pub use key::{ByClientIp, BySubject, LimitKey};
 pub use layer::{Limit, LimitError, LimitFuture, LimitLayer, MissingKey};
 pub use limits::{Charge, Limits};
 pub use local::LocalLimits;
+pub use overrides::OverrideError;
 pub use policy::{Down, Policy, PolicyError};
 #[cfg(feature = "redis")]
 pub use redis::RedisLimits;
+pub use reputation::{Reputation, ReputationBuilder, ReputationError};
 pub use rule::{Log, Quota, Rate, Rule, RuleError};
 pub use tiers::Tiers;
 

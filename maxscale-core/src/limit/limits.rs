@@ -1,4 +1,3 @@
-#[cfg(feature = "redis")]
 use std::sync::Arc;
 #[cfg(feature = "redis")]
 use std::time::Duration;
@@ -6,6 +5,7 @@ use std::time::Duration;
 #[cfg(feature = "redis")]
 use tokio::runtime::Handle;
 
+use super::oversight::Oversight;
 use super::{Call, Decision, Edit, LocalLimits, Policy, Source, Standing, ask};
 #[cfg(feature = "redis")]
 use super::{Down, RedisLimits, shared::Shared};
@@ -21,6 +21,8 @@ use super::{Down, RedisLimits, shared::Shared};
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub(super) local: LocalLimits,
+    pub(super) oversight: Arc<Oversight>,
+    pub(super) tells_principals: bool,
     #[cfg(feature = "redis")]
     pub(super) shared: Option<Arc<Shared>>,
 }
@@ -59,8 +61,10 @@ impl From<Policy> for Charge {
 
 impl Limits {
     /// Limits of this process alone.
-    pub const fn local(local: LocalLimits) -> Self {
+    pub fn local(local: LocalLimits) -> Self {
         Self {
+            oversight: Arc::new(Oversight::new(local.clock())),
+            tells_principals: false,
             local,
             #[cfg(feature = "redis")]
             shared: None,
@@ -75,7 +79,10 @@ impl Limits {
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub fn shared(redis: RedisLimits, local: LocalLimits) -> Self {
+        let oversight = Oversight::new(local.clock()).shared(&redis);
         Self {
+            oversight: Arc::new(oversight),
+            tells_principals: false,
             local,
             shared: Some(Shared::start(redis)),
         }
@@ -94,7 +101,11 @@ impl Limits {
     ///
     /// Dropped, it may have been charged.
     pub async fn check_each(&self, principal: &str, charges: &[Charge]) -> Decision {
-        let decision = self.decide(principal, charges).await;
+        let charges = self.ruled(principal, charges);
+        let decision = self.decide(principal, &charges).await;
+        if !decision.is_allowed() {
+            self.count_denied(principal, &decision);
+        }
         for Standing {
             policy, allowed, ..
         } in decision.standings()
@@ -151,6 +162,7 @@ impl Limits {
 
     /// How things stand, without taking anything.
     pub async fn peek(&self, principal: &str, charges: &[Charge]) -> Decision {
+        let charges = &*self.ruled(principal, charges);
         let call = ask::call(principal, charges, 0, false);
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
@@ -175,25 +187,37 @@ impl Limits {
     /// Charges for what has happened already, also where there is no room: what
     /// comes next waits the longer for it, up to twice as long.
     pub async fn charge(&self, principal: &str, charges: &[Charge]) {
-        self.run(ask::call(principal, charges, 1, true)).await;
+        let charges = self.ruled(principal, charges);
+        self.run(ask::call(principal, &charges, 1, true)).await;
     }
 
     /// Gives back what an allowed request took from its store and did not use; the
     /// oldest tokens first. Of one that was decided by [`Source::Fallback`] there is
     /// nothing to give back.
     pub async fn give_back(&self, principal: &str, charges: &[Charge]) {
-        self.run(ask::back(principal, charges)).await;
+        let charges = self.ruled(principal, charges);
+        self.run(ask::back(principal, &charges)).await;
     }
 
     /// Sets what is kept of `principal` under `policy`. False where Redis did not
     /// answer, and only this process knows; then set it again.
     pub async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) -> bool {
+        let policy = &*self.ruled_policy(principal, policy);
         (self.local).edit_now(principal, policy.name(), policy.rule(), edit);
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
             return shared.edit(principal, policy, edit).await;
         }
         true
+    }
+
+    /// Stands for a principal where others may read: in Redis, in what is told.
+    pub(super) fn tag(&self, principal: &str) -> u128 {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            return shared.tag(principal);
+        }
+        self.local.tag(principal)
     }
 
     const fn is_alone(&self) -> bool {
@@ -245,6 +269,7 @@ impl Limits {
     }
 
     fn give_back_later(&self, principal: &str, charges: &[Charge], from: Source) {
+        let charges = &*self.ruled(principal, charges);
         let call = ask::back(principal, charges);
         #[cfg(feature = "redis")]
         if from == Source::Store && !self.is_alone() {

@@ -117,13 +117,19 @@ impl LocalLimits {
         }
     }
 
+    /// How many keys are held.
+    pub fn keys(&self) -> usize {
+        (0..SHARDS as u64).map(|n| self.shard(n).len()).sum()
+    }
+
     pub(super) fn clock(&self) -> Clock {
         self.clock.clone()
     }
 
-    /// How many keys are held.
-    pub fn keys(&self) -> usize {
-        (0..SHARDS as u64).map(|n| self.shard(n).len()).sum()
+    /// Stands for a principal in this process.
+    pub(super) fn tag(&self, principal: &str) -> u128 {
+        let [high, low] = self.hashers.each_ref().map(|it| it.hash_one(principal));
+        u128::from(high) << 64 | u128::from(low)
     }
 
     fn place(&self, principal: &str) -> u64 {

@@ -1,5 +1,6 @@
 mod attempt;
 mod hold;
+mod marks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -83,9 +84,14 @@ impl RedisLimits {
 
     /// What the keys of a principal begin with; the braces keep them in one slot.
     fn principal(&self, principal: &str) -> String {
-        let (_, tag) = self.ring.sign("limit key", principal.as_bytes());
         // The version of what the script stores is part of the name.
-        format!("{}limit:2:{{{}}}", self.prefix, hex(&tag))
+        format!("{}limit:2:{{{:032x}}}", self.prefix, self.tag(principal))
+    }
+
+    /// Stands for a principal wherever others may read.
+    pub(super) fn tag(&self, principal: &str) -> u128 {
+        let (_, tag) = self.ring.sign("limit key", principal.as_bytes());
+        first_bits(&tag)
     }
 
     fn key(principal: &str, policy: &str, rule: &Rule) -> String {
@@ -162,12 +168,14 @@ impl fmt::Debug for RedisLimits {
     }
 }
 
-/// The first 128 bits in hex: enough that no two keys meet.
 fn hex(tag: &Tag) -> String {
-    let bits = tag[..16]
-        .iter()
-        .fold(0, |bits, b| bits << 8 | u128::from(*b));
-    format!("{bits:032x}")
+    format!("{:032x}", first_bits(tag))
+}
+
+/// The first 128 bits: enough that no two keys meet.
+fn first_bits(tag: &Tag) -> u128 {
+    let bits = tag[..16].iter();
+    bits.fold(0, |bits, b| bits << 8 | u128::from(*b))
 }
 
 #[cfg(test)]

@@ -63,6 +63,10 @@ impl Shared {
         Some(standings)
     }
 
+    pub(super) fn tag(&self, principal: &str) -> u128 {
+        self.redis.tag(principal)
+    }
+
     /// How many processes count here, as far as is known.
     pub(super) fn instances(&self) -> u32 {
         self.instances.count()

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::{Policy, PolicyError, Rate, Rule};
 use crate::fact::Tier;
+use crate::meter::Meter;
 
 /// One policy with a rule for each tier: what a caller has paid for or been granted.
 ///
@@ -16,7 +17,11 @@ pub struct Tiers {
 }
 
 /// In each minute, with a burst of a tenth.
-const PER_MINUTE: [(&str, u32); 3] = [("premium", 10_000), ("standard", 1_000), ("suspicious", 10)];
+const PER_MINUTE: [(&str, u32); 3] = [
+    ("premium", 10_000),
+    ("standard", 1_000),
+    (Tiers::SUSPICIOUS, 10),
+];
 
 /// Who has none of these.
 const FREE: u32 = 100;
@@ -24,6 +29,9 @@ const FREE: u32 = 100;
 // === impl Tiers ===
 
 impl Tiers {
+    /// The tier of who is suspicious; see [`Reputation`](super::Reputation).
+    pub const SUSPICIOUS: &'static str = "suspicious";
+
     /// The tiers that are usual: `premium` 10,000 requests a minute, `standard`
     /// 1,000, `suspicious` 10, and 100 for `free` and whoever has no tier; each with
     /// a burst of a tenth.
@@ -58,6 +66,20 @@ impl Tiers {
         Self {
             tiers: old.cloned().chain([new]).collect(),
             other: self.other,
+        }
+    }
+
+    /// Counts what they decide, as [`Policy::measured`]; no tier is a label.
+    #[must_use]
+    pub fn measured(self, meter: &Meter) -> Self {
+        let other = self.other.measured(meter);
+        let tiers = self.tiers.iter().map(|(name, policy)| {
+            let rule = *policy.rule();
+            (name.clone(), other.with_rule(rule))
+        });
+        Self {
+            tiers: tiers.collect(),
+            other,
         }
     }
 

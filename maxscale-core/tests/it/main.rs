@@ -16,6 +16,8 @@ mod id;
 mod keys;
 #[cfg(all(feature = "limit", feature = "redis", feature = "telemetry"))]
 mod limit;
+#[cfg(all(feature = "limit", feature = "redis"))]
+mod operators;
 #[cfg(all(feature = "axum", feature = "redis"))]
 mod ready;
 #[cfg(feature = "redis")]

@@ -91,6 +91,12 @@ impl Quota {
         self.window
     }
 
+    /// How many slices the window is cut into.
+    #[cfg(feature = "redis")]
+    pub(in crate::limit) const fn slice_count(&self) -> u8 {
+        self.slices
+    }
+
     /// One of `parts` equal parts, of at least 1.
     pub(super) fn part(&self, parts: u32) -> Self {
         Self {

@@ -1,0 +1,262 @@
+//! Whom this process denies most often, in bounded memory.
+//!
+//! The algorithm is *space-saving* (Metwally, Agrawal and El Abbadi, "Efficient
+//! Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005): who
+//! finds no counter takes over the smallest one, with its count. So a count is never
+//! too small, too large at most by what it began with, and whoever has more than a
+//! share of one in [`COUNTERS`] of what its shard counts is among them.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Decision, Limits};
+
+const SHARDS: usize = 16;
+
+/// Of each shard.
+const COUNTERS: usize = 64;
+
+/// How much is kept of a principal's text where it is kept at all.
+const LONGEST_TEXT: usize = 128;
+
+/// Whom a policy has denied, and how often; see [`Limits::top_denied`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Denied {
+    /// The policy's name.
+    pub policy: Arc<str>,
+    /// The principal's keyed hash in hex, as it stands in the names of Redis keys.
+    /// Without Redis it means something in this process only.
+    pub hash: String,
+    /// The principal's text, where [`Limits::telling_principals`] asks for it; of a
+    /// long one the beginning.
+    pub principal: Option<Box<str>>,
+    /// How many requests were denied since the process began, or up to `over` fewer.
+    pub count: u64,
+    /// By how much the count may be too large.
+    pub over: u64,
+}
+
+pub(super) struct DeniedCounts {
+    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Default)]
+struct Shard {
+    places: HashMap<u64, usize>,
+    counters: Vec<Counter>,
+}
+
+struct Counter {
+    key: u64,
+    policy: Arc<str>,
+    tag: u128,
+    principal: Option<Box<str>>,
+    count: u64,
+    over: u64,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// The `n` principals that this process has denied most often, by policy: the
+    /// most often first. At most 1,024 are counted; others have taken the counters
+    /// of the least. Policies in their shadow deny nobody.
+    ///
+    /// Each process knows its own: add up what they tell, by hash.
+    pub fn top_denied(&self, n: usize) -> Vec<Denied> {
+        self.denied().top(n)
+    }
+
+    /// Lets [`top_denied`](Self::top_denied) tell the principals' texts too, of those
+    /// that are denied through this handle and its clones. They may be addresses and
+    /// names of people, so by default nothing but a hash of them is kept.
+    #[must_use]
+    pub const fn telling_principals(mut self) -> Self {
+        self.tells_principals = true;
+        self
+    }
+
+    pub(super) fn count_denied(&self, principal: &str, decision: &Decision) {
+        let standings = decision.standings().iter();
+        for standing in standings.filter(|it| !it.allowed && !it.policy.is_shadow()) {
+            let told = self.tells_principals.then_some(principal);
+            let about = (standing.policy.shared_name(), principal);
+            self.denied().count(about, told, || self.tag(principal));
+        }
+    }
+}
+
+// === impl DeniedCounts ===
+
+impl DeniedCounts {
+    pub(super) fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+
+    /// The tag is asked for only of whom has no counter yet.
+    fn count(
+        &self,
+        (policy, principal): (Arc<str>, &str),
+        told: Option<&str>,
+        tag: impl FnOnce() -> u128,
+    ) {
+        // Secret to this process: nobody outside can make keys collide.
+        let key = self.hasher.hash_one((&*policy, principal));
+        #[expect(clippy::cast_possible_truncation, reason = "below 16")]
+        let mut shard = self.shard((key % SHARDS as u64) as usize);
+        if let Some(place) = shard.places.get(&key).copied() {
+            shard.counters[place].count += 1;
+            return;
+        }
+        let new = Counter {
+            key,
+            policy,
+            tag: tag(),
+            principal: told.map(beginning),
+            count: 1,
+            over: 0,
+        };
+        shard.add(new);
+    }
+
+    fn top(&self, n: usize) -> Vec<Denied> {
+        let mut all = Vec::new();
+        for shard in 0..SHARDS {
+            all.extend(self.shard(shard).counters.iter().map(Counter::told));
+        }
+        all.sort_unstable_by_key(|denied| Reverse(denied.count));
+        all.truncate(n);
+        all
+    }
+
+    fn shard(&self, place: usize) -> MutexGuard<'_, Shard> {
+        let shard = self.shards[place].lock();
+        // Nothing panics while holding it, and its state is valid at each step.
+        shard.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for DeniedCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeniedCounts").finish_non_exhaustive()
+    }
+}
+
+// === impl Shard ===
+
+impl Shard {
+    fn add(&mut self, mut new: Counter) {
+        let key = new.key;
+        let least = self.counters.iter().enumerate();
+        let least = least.min_by_key(|(_, counter)| counter.count);
+        let place = match least {
+            Some((place, least)) if self.counters.len() >= COUNTERS => {
+                new.over = least.count;
+                new.count += least.count;
+                self.places.remove(&least.key);
+                self.counters[place] = new;
+                place
+            }
+            _ => {
+                self.counters.push(new);
+                self.counters.len() - 1
+            }
+        };
+        self.places.insert(key, place);
+    }
+}
+
+// === impl Counter ===
+
+impl Counter {
+    fn told(&self) -> Denied {
+        Denied {
+            policy: self.policy.clone(),
+            hash: format!("{:032x}", self.tag),
+            principal: self.principal.clone(),
+            count: self.count,
+            over: self.over,
+        }
+    }
+}
+
+fn beginning(text: &str) -> Box<str> {
+    text[..text.floor_char_boundary(LONGEST_TEXT)].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::limit::{LocalLimits, Log, Policy};
+
+    fn limits() -> Limits {
+        let (clock, _) = Clock::manual(Timestamp::from_micros(0));
+        Limits::local(LocalLimits::new(clock))
+    }
+
+    fn once() -> Policy {
+        let hour = Duration::from_secs(3_600);
+        Policy::new("once", Log::new(1, hour).unwrap()).unwrap()
+    }
+
+    async fn ask(limits: &Limits, policy: &Policy, principal: &str, times: u64) {
+        for _ in 0..times {
+            limits.check(policy, principal).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_denied_most_often_comes_first() {
+        let limits = limits();
+        ask(&limits, &once(), "ada", 4).await;
+        ask(&limits, &once(), "bob", 9).await;
+        ask(&limits, &once(), "cyd", 1).await;
+        ask(&limits, &once().shadow(true), "dan", 9).await;
+        let top = limits.top_denied(9);
+        let counts: Vec<_> = top.iter().map(|it| (it.count, it.over)).collect();
+        assert_eq!(counts, [(8, 0), (3, 0)]);
+        assert_eq!(limits.top_denied(1), top[..1]);
+        assert_ne!(top[0].hash, top[1].hash);
+    }
+
+    #[tokio::test]
+    async fn who_was_denied_is_told_by_name_only_where_that_is_asked_for() {
+        let limits = limits();
+        ask(&limits, &once(), "ada", 2).await;
+        assert_eq!(limits.top_denied(1)[0].principal, None);
+        let telling = limits.clone().telling_principals();
+        let long = "ä".repeat(200);
+        ask(&telling, &once(), &long, 9).await;
+        let top = limits.top_denied(1);
+        assert_eq!(top[0].principal.as_deref(), Some(&*"ä".repeat(64)));
+    }
+
+    #[tokio::test]
+    async fn flood_of_names_hides_nobody_who_is_denied_often_and_takes_no_room() {
+        let limits = limits();
+        let policy = once();
+        for round in 0..20 {
+            ask(&limits, &policy, "attacker", 1_000).await;
+            for n in 0..500 {
+                ask(&limits, &policy, &format!("{round} {n}"), 2).await;
+            }
+        }
+        let top = limits.top_denied(usize::MAX);
+        assert_eq!(top.len(), SHARDS * COUNTERS);
+        assert_eq!((top[0].count, top[0].over), (19_999, 0));
+        for other in &top[1..] {
+            assert!(other.count - other.over <= 1, "{other:?}");
+        }
+    }
+}
