@@ -1,7 +1,8 @@
 //! Rate limits: decided by pure arithmetic, kept in this process or in Redis.
 //!
 //! ```text
-//!  LimitLayer ─ principal ─ Limits ─┬─ deny cache (told a moment ago)
+//!  LimitLayer ─ principal ─ Limits ─┬─ leases (tokens taken ahead, of rates)
+//!                                   ├─ deny cache (told a moment ago)
 //!                                   ├─ RedisLimits (one script, one trip, all policies)
 //!                                   └─ LocalLimits (alone, or while Redis is down)
 //!                                        └ both: (state, now, rule) → (decision, state)
@@ -10,6 +11,7 @@
 //! | rule | admits in *any* window `w` | keeps |
 //! | --- | --- | --- |
 //! | [`Rate`] | at most `burst + rate · w` | one number |
+//! | [`Rate`], leased for `τ` | at most `burst + rate · (w + τ) + burst / 8` | and in each process a few |
 //! | [`Quota`] | at most `limit` in its window | a number per slice |
 //! | [`Log`] | exactly up to `limit` in its window | a number per request, at most 64 |
 //!
@@ -34,6 +36,8 @@ mod denied;
 mod holders;
 mod key;
 mod layer;
+#[cfg(feature = "redis")]
+mod lease;
 mod limits;
 mod local;
 mod marks;
@@ -47,6 +51,7 @@ mod rule;
 #[cfg(feature = "redis")]
 mod shared;
 mod state;
+mod table;
 mod tiers;
 
 use std::time::Duration;

@@ -141,9 +141,10 @@ pub async fn serve(
             worker.shutdown(until.saturating_duration_since(Instant::now()))
         });
     }
-    let health = platform.health.clone();
+    let (health, limits) = (platform.health.clone(), platform.limits.clone());
     let serving = serving
         .not_ready(move || health.set_draining())
+        .on_hand_back("leases", async move { limits.hand_back().await })
         .on_flush("connections", platform.close());
     Ok(serving.build().map_err(failed)?.run(stop).await)
 }

@@ -9,11 +9,16 @@ const DECISIONS: Metric = Metric::new(
     "What policies decided, and who decided it.",
 );
 
-const SOURCES: [Source; 3] = [Source::Store, Source::DenyCache, Source::Fallback];
+const SOURCES: [Source; 4] = [
+    Source::Lease,
+    Source::Store,
+    Source::DenyCache,
+    Source::Fallback,
+];
 
 /// What a policy decided, by outcome and source. No key is a label.
 #[derive(Clone, Debug)]
-pub(super) struct Counts(Arc<[[HotCounter; 2]; 3]>);
+pub(super) struct Counts(Arc<[[HotCounter; 2]; 4]>);
 
 // === impl Counts ===
 

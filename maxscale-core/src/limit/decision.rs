@@ -7,9 +7,16 @@ use super::{Policy, Status};
 /// Whether a request is within all policies that it was checked by.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    standings: Vec<Standing>,
+    standings: Standings,
     allowed: bool,
     source: Source,
+}
+
+/// One costs no allocation.
+#[derive(Clone, Debug)]
+enum Standings {
+    One([Standing; 1]),
+    Several(Vec<Standing>),
 }
 
 /// How one policy stands after a decision.
@@ -28,6 +35,8 @@ pub struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Source {
+    /// This process, from tokens that it had taken from the store ahead.
+    Lease,
     /// The store that all processes share, or the only one there is.
     Store,
     /// This process, from what the store said of a denial a moment ago.
@@ -41,9 +50,21 @@ pub enum Source {
 impl Source {
     pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::Lease => "lease",
             Self::Store => "store",
             Self::DenyCache => "deny-cache",
             Self::Fallback => "fallback",
+        }
+    }
+}
+
+// === impl Standings ===
+
+impl Standings {
+    const fn as_slice(&self) -> &[Standing] {
+        match self {
+            Self::One(one) => one,
+            Self::Several(several) => several.as_slice(),
         }
     }
 }
@@ -72,9 +93,19 @@ impl Standing {
 // === impl Decision ===
 
 impl Decision {
-    /// A request is denied if any policy without a shadow had no room.
     pub(super) fn new(standings: Vec<Standing>, source: Source) -> Self {
+        Self::of(Standings::Several(standings), source)
+    }
+
+    /// By one policy.
+    pub(super) fn one(standing: Standing, source: Source) -> Self {
+        Self::of(Standings::One([standing]), source)
+    }
+
+    /// A request is denied if any policy without a shadow had no room.
+    fn of(standings: Standings, source: Source) -> Self {
         let allowed = standings
+            .as_slice()
             .iter()
             .all(|one| one.allowed || one.policy.is_shadow());
         Self {
@@ -90,12 +121,15 @@ impl Decision {
     }
 
     pub(super) fn into_standings(self) -> Vec<Standing> {
-        self.standings
+        match self.standings {
+            Standings::One(one) => one.into(),
+            Standings::Several(several) => several,
+        }
     }
 
     /// How each policy stands.
     pub fn standings(&self) -> &[Standing] {
-        &self.standings
+        self.standings.as_slice()
     }
 
     /// The policy by which the request was denied and has to wait longest.
@@ -103,7 +137,7 @@ impl Decision {
         let denying = |one: &&Standing| !one.allowed && !one.policy.is_shadow();
         // None is never, which is longer than any time.
         let wait = |one: &&Standing| one.status.retry_after.unwrap_or(Duration::MAX);
-        self.standings.iter().filter(denying).max_by_key(wait)
+        self.standings().iter().filter(denying).max_by_key(wait)
     }
 
     /// The time until the request would be admitted, if no other comes: zero if it

@@ -13,8 +13,9 @@ use super::{Down, RedisLimits, shared::Shared};
 /// Decides requests by policies, for applications: it always has an answer.
 /// Cheap to clone; clones share their counts.
 ///
-/// Shared through Redis, it counts for all processes. Requests of a principal
-/// that come while one of the same is on its way go together with the next
+/// Shared through Redis, it counts for all processes. Of rates that are asked for
+/// often this process takes tokens ahead, and spends them without asking
+/// ([`Policy::leased`] says what is promised then). Requests of a principal that come while one of the same is on its way go together with the next
 /// command, in their order; and what was denied is denied again by this process
 /// until its wait is over, a second at most. While Redis is down, each policy
 /// says what is decided ([`Down`]); as soon as it is back, it counts again.
@@ -121,19 +122,62 @@ impl Limits {
         }
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
-            if let Some(standings) = shared.denied(principal, charges) {
-                return Decision::new(standings, Source::DenyCache);
-            }
-            return match shared.ask(principal, charges).await {
-                Some(standings) => Decision::new(standings, Source::Store),
-                None => self.while_down(principal, charges),
+            return self.by_leases(shared, principal, charges).await;
+        }
+        match charges {
+            [only] => Decision::one(self.one_locally(principal, only), Source::Store),
+            several => Decision::new(self.locally(principal, several), Source::Store),
+        }
+    }
+
+    /// Policies of which this process holds tokens need nobody else; the others are
+    /// asked for together, and if they deny, what was spent is put back.
+    #[cfg(feature = "redis")]
+    async fn by_leases(
+        &self,
+        shared: &Arc<Shared>,
+        principal: &str,
+        charges: &[Charge],
+    ) -> Decision {
+        if let [only] = charges {
+            return match shared.spend(principal, only) {
+                Some(standing) => Decision::one(standing, Source::Lease),
+                None => self.ask(shared, principal, charges).await,
             };
         }
-        let standings = match charges {
-            [only] => vec![self.one_locally(principal, only)],
-            several => self.locally(principal, several),
+        let spend = |charge| shared.spend(principal, charge);
+        let spent: Vec<Option<Standing>> = charges.iter().map(spend).collect();
+        let each = charges.iter().zip(&spent);
+        let rest = each.clone().filter(|(_, spent)| spent.is_none());
+        let rest: Vec<Charge> = rest.map(|(charge, _)| charge.clone()).collect();
+        let asked = match rest.as_slice() {
+            [] => Decision::new(Vec::new(), Source::Lease),
+            rest => self.ask(shared, principal, rest).await,
         };
-        Decision::new(standings, Source::Store)
+        if !asked.is_allowed() {
+            for (charge, _) in each.filter(|(_, spent)| spent.is_some()) {
+                shared.put_back(principal, charge);
+            }
+        }
+        let source = asked.source();
+        // A denial that is remembered tells only of the policies that denied.
+        let mut asked = asked.into_standings().into_iter();
+        let mut standings = Vec::with_capacity(charges.len());
+        for spent in spent {
+            standings.extend(spent.or_else(|| asked.next()));
+        }
+        Decision::new(standings, source)
+    }
+
+    #[cfg(feature = "redis")]
+    async fn ask(&self, shared: &Arc<Shared>, principal: &str, charges: &[Charge]) -> Decision {
+        if let Some(standings) = shared.denied(principal, charges) {
+            return Decision::new(standings, Source::DenyCache);
+        }
+        match shared.ask(principal, charges).await {
+            Some(standings) => Decision::new(standings, Source::Store),
+            None => self.while_down(principal, charges),
+        }
     }
 
     /// Decides one request by policies of several principals, each as
@@ -197,6 +241,16 @@ impl Limits {
     pub async fn give_back(&self, principal: &str, charges: &[Charge]) {
         let charges = self.ruled(principal, charges);
         self.run(ask::back(principal, &charges)).await;
+    }
+
+    /// Gives back what this process has leased and not spent: for the end of a service,
+    /// once it admits no more requests. What is not given back is lost for its time.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub async fn hand_back(&self) {
+        if let Some(shared) = &self.shared {
+            shared.hand_back().await;
+        }
     }
 
     /// Sets what is kept of `principal` under `policy`. False where Redis did not
@@ -270,17 +324,24 @@ impl Limits {
 
     fn give_back_later(&self, principal: &str, charges: &[Charge], from: Source) {
         let charges = &*self.ruled(principal, charges);
-        let call = ask::back(principal, charges);
         #[cfg(feature = "redis")]
-        if from == Source::Store && !self.is_alone() {
-            let limits = self.clone();
+        if let Some(shared) = &self.shared
+            && from <= Source::Store
+        {
+            let left = charges.iter().filter(|it| !shared.put_back(principal, it));
+            let left: Vec<Charge> = left.cloned().collect();
+            if left.is_empty() {
+                return;
+            }
+            let (limits, call) = (self.clone(), ask::back(principal, &left));
             if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(async move { limits.run(call).await });
             }
             return;
         }
         debug_assert_ne!(from, Source::DenyCache, "it allows nothing");
-        self.local.run_now(&self.share(call));
+        self.local
+            .run_now(&self.share(ask::back(principal, charges)));
     }
 
     fn one_locally(&self, principal: &str, Charge { policy, cost }: &Charge) -> Standing {

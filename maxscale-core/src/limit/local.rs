@@ -1,14 +1,12 @@
-mod table;
-
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::rule::Seen;
 use super::state::State;
+use super::table::{Entry, Table};
 use super::{Call, Edit, Granted, LimitStore, Rule, Status};
 use crate::clock::Clock;
-pub(super) use table::{Entry, Table};
 
 const SHARDS: usize = 16;
 
@@ -95,7 +93,7 @@ impl LocalLimits {
             let entry = entry_of(name, key, now);
             match known {
                 Some(place) => shard.put_at(place, entry),
-                None => shard.add(entry, now),
+                None => drop(shard.add(entry, now)),
             }
         }
         (granted, status)

@@ -4,6 +4,8 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 
 use super::counts::Counts;
+#[cfg(feature = "redis")]
+use super::lease::{Mode, Terms};
 use super::{Rule, Source, Status};
 use crate::meter::Meter;
 use crate::refusal::whole_seconds;
@@ -27,6 +29,10 @@ struct Inner {
     rule: Rule,
     down: Down,
     shadow: bool,
+    #[cfg(feature = "redis")]
+    mode: Mode,
+    #[cfg(feature = "redis")]
+    terms: Option<Terms>,
     counts: Option<Counts>,
     header: HeaderValue,
 }
@@ -58,6 +64,17 @@ pub enum PolicyError {
         /// The name given.
         name: Box<str>,
     },
+
+    /// Its tokens cannot be leased.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    #[error("the limit `{policy}` cannot be leased: {why}")]
+    Lease {
+        /// The policy's name.
+        policy: Box<str>,
+        /// What speaks against it.
+        why: &'static str,
+    },
 }
 
 // === impl Policy ===
@@ -75,6 +92,10 @@ impl Policy {
             rule,
             down: Down::default(),
             shadow: false,
+            #[cfg(feature = "redis")]
+            mode: Mode::default(),
+            #[cfg(feature = "redis")]
+            terms: Terms::of(&rule, Mode::default()),
             counts: None,
             header: described(name, &rule),
         })))
@@ -85,8 +106,50 @@ impl Policy {
         Self(Arc::new(Inner {
             rule,
             header: described(self.name(), &rule),
+            #[cfg(feature = "redis")]
+            terms: Terms::of(&rule, self.0.mode),
             ..Inner::clone(&self.0)
         }))
+    }
+
+    /// Lets each process take tokens ahead of its requests, and hold them for `ttl`:
+    /// most requests then ask nobody. In any window `w` at most
+    /// `burst + rate · (w + ttl)` and an eighth of the burst are admitted, whatever
+    /// the number of processes. Longer leases ask less, and admit more.
+    ///
+    /// Default: rates of at least 4 requests in half a second with a burst of 16 or
+    /// more are leased for half a second, where they are shared through Redis.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Lease`] for a quota or a log, which promise more than that
+    /// allows, and for a lease of less than 10 ms or more than a minute.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub fn leased(mut self, ttl: Duration) -> Result<Self, PolicyError> {
+        if let Some(why) = Terms::refuse(self.rule(), ttl) {
+            let policy = self.name().into();
+            return Err(PolicyError::Lease { policy, why });
+        }
+        self.set_mode(Mode::Leased(ttl));
+        Ok(self)
+    }
+
+    /// Makes every request ask the store: in any window `w` at most
+    /// `burst + rate · w` are admitted.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.set_mode(Mode::Strict);
+        self
+    }
+
+    #[cfg(feature = "redis")]
+    fn set_mode(&mut self, mode: Mode) {
+        let inner = Arc::make_mut(&mut self.0);
+        inner.mode = mode;
+        inner.terms = Terms::of(&inner.rule, mode);
     }
 
     /// Sets what is decided while the store cannot be asked. Default:
@@ -106,8 +169,8 @@ impl Policy {
     }
 
     /// Counts what it decides: `maxscale.limit.decisions`, by `maxscale.limit.policy`,
-    /// `outcome` (`allowed`, or `denied`, also in its shadow) and `source` (`store`,
-    /// `deny-cache`, `fallback`). Once for each policy; its clones share the counts.
+    /// `outcome` (`allowed`, or `denied`, also in its shadow) and `source` (`lease`,
+    /// `store`, `deny-cache`, `fallback`). Once for each policy; its clones share the counts.
     #[must_use]
     pub fn measured(mut self, meter: &Meter) -> Self {
         let counts = Counts::register(meter, self.name());
@@ -131,6 +194,18 @@ impl Policy {
 
     pub(super) fn down(&self) -> Down {
         self.0.down
+    }
+
+    /// Whether it is a clone of the other.
+    #[cfg(feature = "redis")]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// How its tokens are leased. Not to a shadow, which asks what would be.
+    #[cfg(feature = "redis")]
+    pub(super) fn lease(&self) -> Option<&Terms> {
+        self.0.terms.as_ref().filter(|_| !self.0.shadow)
     }
 
     pub(super) fn is_shadow(&self) -> bool {

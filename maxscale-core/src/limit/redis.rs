@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lease::Terms;
 use super::rule::Ground;
 use super::{Call, Edit, Granted, LimitStore, Rule, Run, Status};
 use crate::keys::{KeyRing, Tag};
@@ -14,6 +15,7 @@ pub(super) use hold::Places;
 
 static TAKE: Script = Script::by_deadline(include_str!("redis/take.lua"));
 static HEARTBEAT: Script = Script::new(include_str!("redis/heartbeat.lua"));
+static BACK: Script = Script::by_deadline(include_str!("redis/back.lua"));
 static BLOCK: Script = Script::new(include_str!("redis/block.lua"));
 
 /// Counts in Redis, for all processes that use the same server and prefix.
@@ -68,6 +70,35 @@ impl RedisLimits {
         }
         let reply = self.redis.script(take).await?;
         granted(reply, call).ok_or(RedisError::Reply { command: "EVALSHA" })
+    }
+
+    /// Takes back what a process had leased under these terms and not spent; how many
+    /// tokens that were.
+    pub(super) async fn take_back(
+        &self,
+        principal: &str,
+        policy: &str,
+        terms: &Terms,
+        tokens: u32,
+        now: Option<i64>,
+    ) -> Result<u32, RedisError> {
+        let Some(allowance) = terms.allowance() else {
+            return Ok(0);
+        };
+        let key = Self::key(&self.principal(principal), policy, &terms.rate.into());
+        let mut back = BACK.call().key(key.as_str()).key(format!("{key}:back"));
+        back = match now {
+            Some(now) => back.arg(now),
+            None => back.arg(""),
+        };
+        let [_, interval, tolerance, _] = terms.rate.numbers();
+        let [_, most, width, _] = allowance.numbers();
+        for number in [interval, tolerance, most, width] {
+            back = back.arg(number);
+        }
+        let reply = self.redis.script(back.arg(i64::from(tokens))).await?;
+        let taken = reply.as_int().and_then(|taken| taken.try_into().ok());
+        taken.ok_or(RedisError::Reply { command: "EVALSHA" })
     }
 
     /// Says that the process `own` counts here for so long; gives how many do.

@@ -1,31 +1,43 @@
-//! Redis as [`Limits`](super::Limits) uses it: what it denied is remembered, what
-//! comes at once goes together, and an error is no decision.
+//! Redis as [`Limits`](super::Limits) uses it: tokens are taken ahead, what it denied
+//! is remembered, what comes at once goes together, and an error is no decision.
 
 mod denials;
 mod flights;
 mod instances;
+mod leases;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::{Call, Charge, Edit, Granted, LimitStore as _, Policy, RedisLimits, Standing};
+use super::{
+    Call, Charge, Edit, Granted, LimitStore as _, Policy, RedisLimits, Run, Standing, ask,
+};
 use crate::Chain;
 use crate::redis::RedisError;
 use denials::Denials;
 use flights::Flights;
 use instances::Instances;
+use leases::{Leases, Outcome, Unspent};
 
 /// How long the log says nothing more of a server that refuses to count.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// How often it is looked for leases that nobody uses.
+const SWEEP: Duration = Duration::from_millis(200);
+
+/// How many keys are given back at once in the end.
+const AT_ONCE: usize = 256;
 
 pub(super) struct Shared {
     pub(super) redis: RedisLimits,
     flights: Flights,
     denials: Denials,
+    leases: Leases,
     instances: Instances,
     pub(super) runtime: Handle,
     /// When the log may say again that Redis does not count.
@@ -36,14 +48,88 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn start(redis: RedisLimits) -> Arc<Self> {
-        Arc::new(Self {
+        let shared = Arc::new(Self {
             instances: Instances::start(&redis),
             runtime: Handle::current(),
             redis,
             flights: Flights::new(),
             denials: Denials::new(),
+            leases: Leases::new(),
             quiet_until: Mutex::default(),
+        });
+        (shared.runtime).spawn(sweep(Arc::downgrade(&shared)));
+        shared
+    }
+
+    /// Spends of the tokens that this process holds; none if it holds not enough.
+    pub(super) fn spend(self: &Arc<Self>, principal: &str, charge: &Charge) -> Option<Standing> {
+        let (policy, cost) = (&charge.policy, charge.cost);
+        let terms = policy.lease()?;
+        if cost == 0 || cost > terms.most {
+            return None;
+        }
+        let Outcome { spent, unspent } = self.leases.spend(principal, policy, terms, cost);
+        if let Some(unspent) = unspent {
+            let shared = self.clone();
+            self.runtime
+                .spawn(async move { shared.take_back(&unspent).await });
+        }
+        if let Some(tokens) = spent.ask {
+            self.runtime.spawn(self.clone().refill(Unspent {
+                principal: principal.into(),
+                policy: policy.clone(),
+                tokens,
+            }));
+        }
+        Some(Standing {
+            policy: policy.clone(),
+            status: spent.status?,
+            allowed: true,
         })
+    }
+
+    /// Puts back what [`spend`](Self::spend) spent; false if there is no lease for it.
+    pub(super) fn put_back(&self, principal: &str, charge: &Charge) -> bool {
+        (self.leases).put_back(principal, &charge.policy, charge.cost)
+    }
+
+    /// Gives back what is leased and not spent.
+    pub(super) async fn hand_back(&self) {
+        let unspent = self.leases.take_all();
+        futures_util::stream::iter(&unspent)
+            .for_each_concurrent(AT_ONCE, |unspent| self.take_back(unspent))
+            .await;
+    }
+
+    async fn refill(self: Arc<Self>, wanted: Unspent) {
+        let Some(terms) = wanted.policy.lease() else {
+            return;
+        };
+        let call = Call {
+            principal: wanted.principal.clone(),
+            entries: vec![ask::entry(&wanted.policy.clone().into())],
+            runs: vec![Run {
+                count: wanted.tokens,
+                costs: vec![1],
+                force: false,
+            }],
+        };
+        let sent = Instant::now();
+        let granted = self.run(&call).await;
+        let granted = granted.as_deref().and_then(<[_]>::first);
+        let answer = granted.and_then(|it| Some((it.count, *it.statuses.first()?)));
+        let arrived = self.leases.answered(&wanted, terms, sent, answer);
+        if !arrived && let Some((tokens, _)) = answer {
+            self.take_back(&Unspent { tokens, ..wanted }).await;
+        }
+    }
+
+    async fn take_back(&self, unspent: &Unspent) {
+        if let Some(terms) = unspent.policy.lease() {
+            let (principal, name) = (&unspent.principal, unspent.policy.name());
+            let taken = (self.redis).take_back(principal, name, terms, unspent.tokens, None);
+            self.told(taken.await);
+        }
     }
 
     /// What denied requests like this one a moment ago, if it still must.
@@ -58,7 +144,14 @@ impl Shared {
         charges: &[Charge],
     ) -> Option<Vec<Standing>> {
         let sent = Instant::now();
-        let standings = Flights::ask(self, principal, charges).await?;
+        let mut standings = Flights::ask(self, principal, charges).await?;
+        for standing in standings.iter_mut().filter(|it| !it.allowed) {
+            // It is not asked again before, so nobody is told to come earlier.
+            if let Some(terms) = standing.policy.lease() {
+                let wait = &mut standing.status.retry_after;
+                *wait = wait.map(|wait| wait.max(terms.hold));
+            }
+        }
         self.denials.note(principal, charges, &standings, sent);
         Some(standings)
     }
@@ -82,6 +175,7 @@ impl Shared {
             .edit(principal, policy.name(), policy.rule(), edit);
         let edited = self.told(edited.await).is_some();
         self.denials.forget(principal, policy.name());
+        self.leases.forget(principal, policy);
         edited
     }
 
@@ -113,6 +207,20 @@ impl Shared {
             *quiet_until = Some(now + QUIET);
         }
         may_tell
+    }
+}
+
+/// Gives back what nobody uses, as long as somebody is there.
+async fn sweep(shared: Weak<Shared>) {
+    loop {
+        sleep(SWEEP).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        for unspent in shared.leases.idle() {
+            let shared = shared.clone();
+            tokio::spawn(async move { shared.take_back(&unspent).await });
+        }
     }
 }
 

@@ -1,5 +1,10 @@
+//! Limits through Redis.
+
+mod accuracy;
 mod attempts;
+mod faults;
 mod holders;
+mod leases;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -61,6 +66,11 @@ async fn redis_limits_keep_every_promise_on_a_cluster() {
     conformance::check(&limits().await, &limits().await).await;
 }
 
+/// What is leased promises something else.
+fn strict(name: &str, rule: Rule) -> Policy {
+    Policy::new(name, rule).unwrap().strict()
+}
+
 /// [`Limits`] as a store: what goes together and what is remembered of denials must
 /// break no promise.
 struct Through(Limits);
@@ -70,7 +80,7 @@ impl LimitStore for Through {
 
     async fn run(&self, call: &Call) -> Result<Vec<Granted>, Infallible> {
         let principal = &*call.principal;
-        let policy = |entry: &Entry| Policy::new(&entry.policy, entry.rule).unwrap();
+        let policy = |entry: &Entry| strict(&entry.policy, entry.rule);
         let policies: Vec<Policy> = call.entries.iter().map(policy).collect();
         for (entry, policy) in call.entries.iter().zip(&policies) {
             if entry.back > 0 {
@@ -117,7 +127,7 @@ impl LimitStore for Through {
         rule: &Rule,
         edit: Edit,
     ) -> Result<(), Infallible> {
-        let policy = Policy::new(policy, *rule).unwrap();
+        let policy = strict(policy, *rule);
         assert!(self.0.edit(principal, &policy, edit).await);
         Ok(())
     }

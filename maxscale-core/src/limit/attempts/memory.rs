@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::bucket::{Book, Bucket, Reserved, Terms};
 use super::{Verdict, Whose};
 use crate::clock::Clock;
-use crate::limit::local::{Entry, Table};
+use crate::limit::table::{Entry, Table};
 
 /// How many buckets and marks are kept.
 const CAPACITY: usize = 1 << 17;

@@ -2,6 +2,8 @@ use maxscale_tests::RedisServer;
 
 use super::*;
 use crate::keys::Secret;
+use crate::limit::lease::Mode;
+use crate::limit::lease::tests::taken_back;
 use crate::limit::rule::Seen;
 use crate::limit::state::State;
 use crate::limit::{Entry, Log, Quota, Rate};
@@ -199,6 +201,74 @@ async fn agree(steps: u32) {
     for (what, times) in [("granted", granted), ("denied", denied), ("stored", stored)] {
         assert!(times > steps / 10, "{what}: {times}");
     }
+}
+
+#[tokio::test]
+async fn script_that_takes_back_agrees_with_the_model() {
+    let server = RedisServer::start().await;
+    let limits = limits(&server).await;
+    let (mut draw, now) = (Draw(7), 60_000_000_000_000);
+    let mut taken = 0;
+    for step in 0..1_000 {
+        let per = u32::try_from(1 + draw.below(1_000_000)).unwrap();
+        let burst = u32::try_from(1 + draw.below(100_000)).unwrap();
+        let rate = Rate::per_second(per).unwrap().burst(burst).unwrap();
+        let ttl = Duration::from_millis(10 + draw.below(1_000));
+        let Some(terms) = Terms::of(&rate.into(), Mode::Leased(ttl)) else {
+            continue;
+        };
+        let [_, _, tolerance, _] = rate.numbers();
+        let reach = 3 * u64::try_from(tolerance).unwrap();
+        let mut moment = |debt| State::Rate {
+            full: now + i64::try_from(draw.below(reach)).unwrap() - tolerance / 2,
+            debt,
+        };
+        let key = match step % 5 {
+            0 => None,
+            1 => Some(moment(true)),
+            2 => Some(State::Blocked { until: now + 1 }),
+            _ => Some(moment(false)),
+        };
+        let width = i64::try_from(ttl.as_micros()).unwrap();
+        let allowance = (step % 3 == 0).then(|| State::Quota {
+            slice: now / width - 2 + i64::try_from(draw.below(4)).unwrap(),
+            counts: [0, 0]
+                .map(|_| u32::try_from(draw.below(8_000)).unwrap())
+                .into(),
+        });
+        let tokens = u32::try_from(draw.below(20_000)).unwrap();
+
+        let name = RedisLimits::key(&limits.principal("whose"), "what", &rate.into());
+        let names = [name.clone(), format!("{name}:back")];
+        for (name, state) in names.iter().zip([&key, &allowance]) {
+            let put = match state {
+                Some(state) => Command::new("SET").key(name.as_str()).arg(text(state)),
+                None => Command::new("DEL").key(name.as_str()),
+            };
+            limits.redis.command(put).await.unwrap();
+        }
+        let theirs = limits.take_back("whose", "what", &terms, tokens, Some(now));
+        let theirs = theirs.await.unwrap();
+        let stored = [key.as_ref(), allowance.as_ref()];
+        let ours = taken_back(&terms, stored, now, tokens);
+        assert_eq!(theirs, ours.as_ref().map_or(0, |it| it.0), "{stored:?}");
+        let Some((_, seen)) = ours else { continue };
+        taken += 1;
+        for (name, seen) in names.iter().zip(seen) {
+            let get = limits
+                .redis
+                .command(Command::new("GET").key(name.as_str()))
+                .await;
+            let there = get.unwrap().into_bytes();
+            let there = there.map(|bytes| String::from_utf8(bytes.into()).unwrap());
+            let ours = written(seen, now);
+            // What lasts no longer than a millisecond may be over.
+            if there.is_some() || ours.is_none() {
+                assert_eq!(there, ours, "{stored:?}");
+            }
+        }
+    }
+    assert!(taken > 300, "{taken}");
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ impl Quota {
 
     /// As the script takes it.
     #[cfg(feature = "redis")]
-    pub(super) const fn numbers(&self) -> [i64; 4] {
+    pub(in crate::limit) const fn numbers(&self) -> [i64; 4] {
         [2, self.limit as i64, self.width, self.slices as i64]
     }
 }

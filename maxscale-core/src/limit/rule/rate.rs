@@ -120,6 +120,12 @@ impl Rate {
         self.burst
     }
 
+    /// How many requests so much time admits.
+    #[cfg(feature = "redis")]
+    pub(in crate::limit) const fn in_time(&self, time: Duration) -> u128 {
+        time.as_micros() / self.interval.unsigned_abs() as u128
+    }
+
     /// One of `parts` equal parts, with a burst of at least 1.
     pub(super) fn part(&self, parts: u32) -> Self {
         let burst = (self.burst / parts.max(1)).max(1);
@@ -135,7 +141,7 @@ impl Rate {
 
     /// As the script takes it.
     #[cfg(feature = "redis")]
-    pub(super) const fn numbers(&self) -> [i64; 4] {
+    pub(in crate::limit) const fn numbers(&self) -> [i64; 4] {
         [1, self.interval, self.tolerance, 0]
     }
 }

@@ -1,4 +1,7 @@
+//! As many entries as there is room for.
+
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// How many keys are looked at to make room for a new one.
 const LOOKED_AT: usize = 8;
@@ -7,8 +10,8 @@ const LOOKED_AT: usize = 8;
 /// new one, a key of which nothing counts any more goes, else the one near the hand
 /// that is there soonest.
 #[derive(Debug)]
-pub(in crate::limit) struct Table<S> {
-    places: HashMap<u128, usize>,
+pub(super) struct Table<S> {
+    places: HashMap<u128, usize, BuildHasherDefault<Hashed>>,
     entries: Vec<Entry<S>>,
     capacity: usize,
     /// Where to look next for a key to forget.
@@ -16,76 +19,91 @@ pub(in crate::limit) struct Table<S> {
 }
 
 #[derive(Debug)]
-pub(in crate::limit) struct Entry<S> {
-    pub(in crate::limit) key: u128,
-    pub(in crate::limit) state: S,
+pub(super) struct Entry<S> {
+    pub(super) key: u128,
+    pub(super) state: S,
     /// From then on nothing of it counts.
-    pub(in crate::limit) over_at: i64,
+    pub(super) over_at: i64,
 }
+
+/// The hash that a key is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hashed(u64);
 
 // === impl Table ===
 
 impl<S> Table<S> {
-    pub(in crate::limit) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
-            places: HashMap::new(),
+            places: HashMap::default(),
             entries: Vec::new(),
             capacity,
             hand: 0,
         }
     }
 
-    pub(in crate::limit) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub(in crate::limit) fn get(&self, key: u128) -> Option<&S> {
+    pub(super) fn get(&self, key: u128) -> Option<&S> {
         self.place(key).map(|place| self.at(place))
     }
 
     /// What still counts.
-    pub(in crate::limit) fn live(&self, key: u128, now: i64) -> Option<&S> {
+    pub(super) fn live(&self, key: u128, now: i64) -> Option<&S> {
         let entry = &self.entries[self.place(key)?];
         (entry.over_at > now).then_some(&entry.state)
     }
 
+    #[cfg(feature = "redis")]
+    pub(super) fn get_mut(&mut self, key: u128) -> Option<&mut Entry<S>> {
+        let place = self.place(key)?;
+        Some(&mut self.entries[place])
+    }
+
+    #[cfg(feature = "redis")]
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry<S>] {
+        &mut self.entries
+    }
+
     /// Where a key is, until the next change.
-    pub(in crate::limit) fn place(&self, key: u128) -> Option<usize> {
+    pub(super) fn place(&self, key: u128) -> Option<usize> {
         self.places.get(&key).copied()
     }
 
-    pub(in crate::limit) fn at(&self, place: usize) -> &S {
+    pub(super) fn at(&self, place: usize) -> &S {
         &self.entries[place].state
     }
 
-    pub(in crate::limit) fn put(&mut self, entry: Entry<S>, now: i64) {
+    pub(super) fn put(&mut self, entry: Entry<S>, now: i64) {
         match self.place(entry.key) {
             Some(place) => self.put_at(place, entry),
-            None => self.add(entry, now),
+            None => drop(self.add(entry, now)),
         }
     }
 
     /// Where the same key is.
-    pub(in crate::limit) fn put_at(&mut self, place: usize, entry: Entry<S>) {
+    pub(super) fn put_at(&mut self, place: usize, entry: Entry<S>) {
         self.entries[place] = entry;
     }
 
-    /// Of a key that is not there.
-    pub(in crate::limit) fn add(&mut self, entry: Entry<S>, now: i64) {
+    /// Of a key that is not there. Gives back what made way for it.
+    pub(super) fn add(&mut self, entry: Entry<S>, now: i64) -> Option<S> {
         let key = entry.key;
-        let place = if self.entries.len() < self.capacity {
+        if self.entries.len() < self.capacity {
+            self.places.insert(key, self.entries.len());
             self.entries.push(entry);
-            self.entries.len() - 1
-        } else {
-            let place = self.place_to_free(now);
-            self.places.remove(&self.entries[place].key);
-            self.entries[place] = entry;
-            place
-        };
+            return None;
+        }
+        let place = self.place_to_free(now);
+        let gone = std::mem::replace(&mut self.entries[place], entry);
+        self.places.remove(&gone.key);
         self.places.insert(key, place);
+        Some(gone.state)
     }
 
-    pub(in crate::limit) fn remove(&mut self, key: u128) {
+    pub(super) fn remove(&mut self, key: u128) {
         let Some(place) = self.places.remove(&key) else {
             return;
         };
@@ -110,6 +128,29 @@ impl<S> Table<S> {
             }
         }
         soonest
+    }
+}
+
+// === impl Hashed ===
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// The upper half: the lower one may say which table it is.
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = (hash >> 64) as u64;
     }
 }
 

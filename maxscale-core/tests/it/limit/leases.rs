@@ -1,0 +1,166 @@
+//! Tokens that a process takes ahead.
+
+use std::time::Duration;
+
+use maxscale_core::limit::{Charge, Edit, Limits, Policy, Quota, Rate, Source};
+use maxscale_tests::{RedisServer, eventually};
+use tokio::time::Instant;
+
+use super::{HOUR, both, commands, shared};
+use crate::redis::{SOON, open};
+
+/// Refills nothing within the test's time.
+fn leased(burst: u32) -> Policy {
+    let rate = Rate::new(burst, 10_000 * HOUR)
+        .unwrap()
+        .burst(burst)
+        .unwrap();
+    let policy = Policy::new("leased", rate).unwrap();
+    policy.leased(Duration::from_secs(60)).unwrap()
+}
+
+/// Asks until this process holds tokens; how many requests that took.
+async fn warm(limits: &Limits, policy: &Policy, key: &str) -> u32 {
+    let mut asked = 0;
+    eventually(SOON, async || {
+        asked += 1;
+        let decision = limits.check(policy, key).await;
+        assert!(decision.is_allowed());
+        decision.source() == Source::Lease
+    })
+    .await;
+    asked
+}
+
+async fn left(limits: &Limits, policy: &Policy, key: &str) -> u32 {
+    let charges = [Charge::from(policy.clone())];
+    let peeked = limits.peek(key, &charges).await;
+    assert_eq!(peeked.source(), Source::Store);
+    peeked.standings()[0].status.remaining
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn busy_key_asks_once_for_many_requests_and_gives_back_what_it_did_not_use() {
+    let server = RedisServer::start().await;
+    let (redis, limits) = (open(&server).await, both(shared(&server).await));
+    let policy = leased(1_000_000);
+    let before = commands(&redis).await;
+    let (mut asked, mut by_lease) = (0, 0);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(500) {
+        let decision = limits.check(&policy, "busy").await;
+        assert!(decision.is_allowed());
+        asked += 1;
+        by_lease += u32::from(decision.source() == Source::Lease);
+    }
+    let sent = commands(&redis).await - before;
+    println!("{asked} requests, {by_lease} by leases, {sent} commands");
+    assert!(by_lease > asked / 10 * 9, "{by_lease} of {asked}");
+    assert!(sent < i64::from(asked) / 20, "{sent} for {asked}");
+
+    // None is lost, and none comes back that was spent.
+    eventually(SOON, async || {
+        limits.hand_back().await;
+        let spent = 1_000_000 - left(&limits, &policy, "busy").await;
+        if spent == asked {
+            Ok(())
+        } else {
+            Err((spent, asked))
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_lease_is_given_back_by_itself() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let policy = leased(10_000);
+    let mut asked = warm(&limits, &policy, "one").await;
+    for _ in 0..200 {
+        asked += 1;
+        limits.check(&policy, "one").await;
+    }
+    eventually(SOON, async || {
+        let spent = 10_000 - left(&limits, &policy, "one").await;
+        if spent == asked {
+            Ok(())
+        } else {
+            Err((spent, asked))
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn word_of_an_operator_and_another_rule_end_a_lease() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let policy = leased(10_000);
+    warm(&limits, &policy, "one").await;
+    assert!(limits.edit("one", &policy, Edit::Block(HOUR)).await);
+    assert!(!limits.check(&policy, "one").await.is_allowed());
+    assert!(limits.edit("one", &policy, Edit::Reset).await);
+
+    warm(&limits, &policy, "one").await;
+    let rate = Rate::new(1, HOUR).unwrap();
+    let lowered = Policy::new("leased", rate).unwrap();
+    assert_ne!(limits.check(&lowered, "one").await.source(), Source::Lease);
+    let raised = leased(20_000);
+    assert_ne!(limits.check(&raised, "one").await.source(), Source::Lease);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_that_another_policy_denies_spends_nothing_of_a_lease() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let (wide, close) = (leased(10_000), Quota::new(3, HOUR).unwrap());
+    let close = Policy::new("close", close).unwrap();
+    let mut asked = warm(&limits, &wide, "one").await;
+    let charges = [Charge::from(wide.clone()), Charge::from(close)];
+    for n in 0..100 {
+        let decision = limits.check_each("one", &charges).await;
+        assert_eq!(decision.is_allowed(), n < 3, "{n}");
+        assert!(n >= 3 || decision.standings().len() == 2);
+        asked += u32::from(n < 3);
+    }
+    // The same where the policies are of different principals.
+    for _ in 0..20 {
+        let all = [("one", &charges[..1]), ("one", &charges[1..])];
+        assert!(!limits.check_all(&all).await.is_allowed());
+    }
+    eventually(SOON, async || {
+        limits.hand_back().await;
+        let spent = 10_000 - left(&limits, &wide, "one").await;
+        if spent == asked {
+            Ok(())
+        } else {
+            Err((spent, asked))
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lease_lasts_while_redis_is_down_and_no_longer() {
+    let server = RedisServer::start().await;
+    let limits = both(shared(&server).await);
+    let rate = Rate::new(10_000, HOUR).unwrap().burst(10_000).unwrap();
+    let policy = Policy::new("short", rate).unwrap();
+    let policy = policy.leased(Duration::from_secs(1)).unwrap();
+    warm(&limits, &policy, "one").await;
+    for _ in 0..500 {
+        limits.check(&policy, "one").await;
+    }
+    server.kill().await;
+    let down = Instant::now();
+    let mut sources = Vec::new();
+    while sources.last() != Some(&Source::Fallback) {
+        assert!(down.elapsed() < SOON);
+        let source = limits.check(&policy, "one").await.source();
+        if sources.last() != Some(&source) {
+            sources.push(source);
+        }
+    }
+    assert_eq!(sources, [Source::Lease, Source::Fallback]);
+}
