@@ -12,7 +12,7 @@ use maxscale_core::fact::RegionId;
 use maxscale_core::health::Health;
 use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::{KeyRing, Keys};
-use maxscale_core::limit::{Limits, LocalLimits, Policy, Rate, RedisLimits};
+use maxscale_core::limit::{Limits, LocalLimits, RedisLimits};
 use maxscale_core::meter::Meter;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::redis::{RedisHandles, Role};
@@ -28,6 +28,7 @@ use crate::checks;
 use crate::folder::DataFolder;
 use crate::http::{App, Parts};
 use crate::keyring::Keyring;
+use crate::limiting::{Limiting, Rates};
 use crate::measure::Measurer;
 use crate::newest::Newest;
 use crate::objects::Objects;
@@ -52,10 +53,8 @@ pub struct Platform {
     pub router: Router,
     /// Limits, shared through Redis if there is one.
     pub limits: Limits,
-    /// The limit of a user or an address.
-    pub requests: Policy,
-    /// The limit of sign-ups and logins of an address.
-    pub logins: Policy,
+    /// Who is limited by what.
+    pub limiting: Limiting,
     /// Which traces that begin here are recorded.
     pub sampler: Sampler,
     /// The checks behind `/readyz` and `/health`.
@@ -86,14 +85,7 @@ impl Platform {
         let clock = Clock::system();
         check(settings)?;
         let keyring = Keyring::new(settings.secret.as_ref(), &settings.other_secrets)?;
-        let requests =
-            policy("requests", "limits.per_minute", settings.per_minute)?.measured(meter);
-        let logins = policy(
-            "logins",
-            "limits.logins_per_minute",
-            settings.logins_per_minute,
-        )?
-        .measured(meter);
+        let rates = Rates::of(settings)?;
         let redis = redis::table(settings)?;
 
         let telemetry = Telemetry::new().meter(meter);
@@ -112,6 +104,8 @@ impl Platform {
         let accounts =
             Accounts::builder(router.clone(), ids.clone(), keys.clone(), passwords).build();
         let hub = hub(&redis, meter);
+        let (limits, shared) = limits(&redis, &keys, clock.clone());
+        let limiting = Limiting::new(rates, limits.clone(), shared, meter)?;
         let queue = Queue::new(router.clone(), ids.clone());
         let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
         let cookie = CookiePolicy::new(settings.tls);
@@ -136,7 +130,8 @@ impl Platform {
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
             freshness: freshness(settings, &keys, clock.clone()),
-            limits: limits(&redis, &keys, clock.clone()),
+            limits,
+            limiting,
             health,
             recovering: recover(&router, &accounts, meter),
             sweeper: tokio::spawn(sweep::run(
@@ -148,8 +143,6 @@ impl Platform {
             app,
             sampler,
             router,
-            requests,
-            logins,
             fleet,
             worker,
             redis,
@@ -396,14 +389,6 @@ fn migrate_mode(settings: &Settings) -> Migrate {
     }
 }
 
-fn policy(name: &str, key: &'static str, per_minute: u32) -> Result<Policy, StartError> {
-    let rate = Rate::per_minute(per_minute).map_err(|_| StartError::Bounds {
-        key,
-        allowed: "a number from 1 to 60,000,000",
-    })?;
-    Policy::new(name, rate).map_err(|e| StartError::Assemble(e.into()))
-}
-
 fn hub(redis: &RedisHandles, meter: &Meter) -> Hub {
     let builder = Hub::builder().meter(meter);
     match redis.of(Role::Cache) {
@@ -420,14 +405,14 @@ fn freshness(settings: &Settings, keys: &KeyRing, clock: Clock) -> FreshnessLaye
     FreshnessLayer::new(Keys::new(keys.clone()), clock).cookie(cookie)
 }
 
-fn limits(redis: &RedisHandles, keys: &KeyRing, clock: Clock) -> Limits {
+fn limits(redis: &RedisHandles, keys: &KeyRing, clock: Clock) -> (Limits, Option<RedisLimits>) {
     let local = LocalLimits::new(clock);
     match redis.of(Role::Limits) {
         Some(redis) => {
             let shared = RedisLimits::new(redis.clone(), "maxscale:", keys.clone());
-            Limits::shared(shared, local)
+            (Limits::shared(shared.clone(), local), Some(shared))
         }
-        None => Limits::local(local),
+        None => (Limits::local(local), None),
     }
 }
 

@@ -13,6 +13,7 @@ mod checks;
 pub mod folder;
 pub mod http;
 pub mod keyring;
+pub mod limiting;
 pub mod measure;
 pub mod newest;
 pub mod objects;

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{from_fn, map_request};
+use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::{ClientIp, ForwardedBy, Networks};
-use maxscale_core::limit::{self, ByClientIp, LimitKey as _, LimitLayer, Policy};
+use maxscale_core::limit::{self, LimitLayer};
 use maxscale_core::meter::Meter;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::resilience::DeadlineLayer;
@@ -32,6 +32,7 @@ use tower::ServiceBuilder;
 use crate::assembly::Platform;
 use crate::capacity;
 use crate::http;
+use crate::limiting::{watch_address, watch_user};
 use crate::settings::Settings;
 use crate::start::StartError;
 
@@ -154,40 +155,43 @@ const RESERVE: Duration = Serving::DEFAULT_RESERVE;
 
 fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router {
     let meter = metrics.meter("platform");
-    let limit = |policy: &Policy| {
-        LimitLayer::new(policy.clone(), ByClientIp::new(), platform.limits.clone())
+    let limiting = &platform.limiting;
+    let logins = http::login_routes().layer(limiting.logins());
+    let sessions = |limit: LimitLayer<limit::BySubject>| {
+        let users = limiting.clone();
+        ServiceBuilder::new()
+            .layer(platform.sessions.clone())
+            .layer(from_fn_with_state(limiting.clone(), watch_user))
+            .map_request(move |request: Request| users.tier_of_user(request))
+            .layer(limit)
+            // Who is not logged in has no shard; the handlers that need one say so.
+            .layer(RouteLayer::new(platform.router.clone(), BySubject::new()).optional())
     };
-    let logins = http::login_routes().layer(limit(&platform.logins));
-    let sessions = ServiceBuilder::new()
-        .layer(platform.sessions.clone())
-        .layer(LimitLayer::new(
-            platform.requests.clone(),
-            user_or_address,
-            platform.limits.clone(),
-        ))
-        // Who is not logged in has no shard; the handlers that need one say so.
-        .layer(RouteLayer::new(platform.router.clone(), BySubject::new()).optional());
     // Who asks is looked up in a database too, which may hang: within the deadline.
     // What a request has written is told also where the deadline ends it.
     let freshness = &platform.freshness;
-    let within = |deadline| {
+    let within = |deadline, limit| {
         (
             freshness.clone(),
             DeadlineLayer::new(deadline),
-            sessions.clone(),
+            sessions(limit),
         )
     };
     let quick = logins.merge(http::routes());
-    let quick = quick.layer(within(settings.deadline));
-    let uploads = http::upload_routes().layer(within(settings.upload_deadline()));
+    let quick = quick.layer(within(settings.deadline, limiting.by_user()));
+    let uploads = within(settings.upload_deadline(), limiting.uploads());
+    let uploads = http::upload_routes().layer(uploads);
 
-    let proxies = settings.proxies.clone();
+    let (proxies, addresses) = (settings.proxies.clone(), limiting.clone());
     // Read from the top: each layer's facts are there for those below it.
     let stack = ServiceBuilder::new()
         .layer(trace(&meter, platform.sampler, settings))
         .layer(from_fn(http::render))
         .layer(map_request(http::linger))
-        .map_request(move |request: Request| client_ip(&proxies, request));
+        .map_request(move |request: Request| client_ip(&proxies, request))
+        .layer(from_fn_with_state(limiting.clone(), watch_address))
+        .map_request(move |request: Request| addresses.tier_of_address(request))
+        .layer(limiting.by_address());
     let service = quick.merge(uploads).with_state(platform.app.clone());
     // Whoever asks whether the process lives is neither logged nor limited.
     let probes = health::probes(platform.health.clone()).layer(from_fn(http::render));
@@ -224,9 +228,4 @@ fn client_ip(proxies: &Networks, mut request: Request) -> Request {
         request.extensions_mut().insert(client);
     }
     request
-}
-
-fn user_or_address<B>(request: &axum::http::Request<B>) -> Option<String> {
-    let user = limit::BySubject::new().key(request);
-    user.or_else(|| ByClientIp::new().key(request))
 }

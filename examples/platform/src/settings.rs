@@ -70,10 +70,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How much of that passes before connections are no longer accepted.
     pub stop_wait: Duration,
-    /// Requests per minute of one user, or of one address that is not logged in.
-    pub per_minute: u32,
-    /// Attempts to sign up or log in per minute of one address.
-    pub logins_per_minute: u32,
+    /// How often somebody may ask.
+    pub limits: PerMinute,
     /// Jobs at once.
     pub workers: usize,
     /// Which log lines are written.
@@ -96,6 +94,21 @@ pub struct Settings {
     pub proxies: Networks,
     /// Whose traces are gone on with.
     pub otel_trusted: Networks,
+}
+
+/// How many requests each minute admits.
+#[derive(Clone, Copy, Debug)]
+pub struct PerMinute {
+    /// Of one address.
+    pub addresses: u32,
+    /// Of those, sign-ups and logins.
+    pub logins: u32,
+    /// Of one user.
+    pub users: u32,
+    /// Of those, uploads.
+    pub uploads: u32,
+    /// Of an address or a user that behaves badly.
+    pub suspicious: u32,
 }
 
 /// Where the last good map is kept: in prod only in a folder that somebody chose.
@@ -178,8 +191,13 @@ impl Settings {
             wait: config.get("startup.wait")?,
             stop_wait: stop_wait(config, grace)?,
             grace,
-            per_minute: config.get("limits.per_minute")?,
-            logins_per_minute: config.get("limits.logins_per_minute")?,
+            limits: PerMinute {
+                addresses: config.get("limits.addresses_per_minute")?,
+                logins: config.get("limits.logins_per_minute")?,
+                users: config.get("limits.per_minute")?,
+                uploads: config.get("limits.uploads_per_minute")?,
+                suspicious: config.get("limits.suspicious_per_minute")?,
+            },
             workers: config.get("worker.concurrency")?,
             log_filter: config.get("log.filter")?,
             log_format: config.get("log.format")?,

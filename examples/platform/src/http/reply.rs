@@ -78,7 +78,8 @@ pub async fn render(request: Request, next: Next) -> Response {
     for (name, value) in response.headers() {
         if *name != axum::http::header::CONTENT_LENGTH && *name != axum::http::header::CONTENT_TYPE
         {
-            written.headers_mut().insert(name, value.clone());
+            // Several layers may tell the same: how much is left of which limit.
+            written.headers_mut().append(name, value.clone());
         }
     }
     written.headers_mut().extend(headers);

@@ -22,6 +22,7 @@ const REDIS: &[&str] = &[
 pub fn schema() -> Result<Schema, SchemaError> {
     let settings = iter::once(Profile::setting())
         .chain(traffic())
+        .chain(limits())
         .chain(storage())
         .chain(keys())
         .chain(work())
@@ -86,18 +87,40 @@ fn traffic() -> Vec<Setting> {
             "An address of its own for `/health` and `/metrics`. Unset: they are served beside the rest.",
         )
         .required_in_prod(),
-        Setting::new(
-            "limits.per_minute",
-            Kind::Integer,
-            "Requests per minute of one user, or of one address that is not logged in.",
-        )
-        .default("1000"),
-        Setting::new(
+    ]
+}
+
+/// How often somebody may ask.
+fn limits() -> Vec<Setting> {
+    let limit = |key, default: &'static str, about| {
+        Setting::new(key, Kind::Integer, about).default(default)
+    };
+    vec![
+        limit(
+            "limits.addresses_per_minute",
+            "3000",
+            "Requests per minute of one address, whoever asks from there; of IPv6, of one /64.",
+        ),
+        limit(
             "limits.logins_per_minute",
-            Kind::Integer,
+            "60",
             "Sign-ups and logins per minute of one address.",
-        )
-        .default("60"),
+        ),
+        limit(
+            "limits.per_minute",
+            "1000",
+            "Requests per minute of one user.",
+        ),
+        limit(
+            "limits.uploads_per_minute",
+            "60",
+            "Uploads per minute of one user.",
+        ),
+        limit(
+            "limits.suspicious_per_minute",
+            "10",
+            "Requests per minute of a user or an address that behaves badly; see [Limits](limits.md#who-behaves-badly).",
+        ),
     ]
 }
 

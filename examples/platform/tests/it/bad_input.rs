@@ -369,18 +369,19 @@ async fn until_limited(request: impl AsyncFn() -> Answer) -> Answer {
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_come_back() {
     let folder = tempfile::tempdir().unwrap();
-    let builder = Service::builder(folder.path()).env("MAXSCALE__LIMITS__PER_MINUTE", "10");
+    let builder =
+        Service::builder(folder.path()).env("MAXSCALE__LIMITS__ADDRESSES_PER_MINUTE", "10");
     let service = Service::start(builder).await;
     let client = service.client();
     assert_problem(&client.get("/v1/me").await, 401, "not_logged_in");
     assert_limited(
         &until_limited(async || client.get("/v1/me").await).await,
-        "\"requests\"",
+        "\"addresses\"",
     );
     // Neither who asks for nothing nor who sends rubbish asks for free.
-    assert_limited(&client.get("/nothing").await, "\"requests\"");
+    assert_limited(&client.get("/nothing").await, "\"addresses\"");
     let rubbish = sent(&client, Method::POST, "/v1/signup", "text/plain", "rubbish").await;
-    assert_limited(&rubbish, "\"requests\"");
+    assert_limited(&rubbish, "\"addresses\"");
     for probe in ["/livez", "/startupz", "/readyz", "/health", "/metrics"] {
         assert_eq!(client.get(probe).await.status, 200, "{probe}");
     }

@@ -20,7 +20,8 @@ async fn admitted(service: &Service, client: &str) -> usize {
 async fn clients_behind_a_trusted_proxy_are_counted_each_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     // A burst of 2, and one more each 3 s.
-    let builder = Service::builder(folder.path()).env("MAXSCALE__LIMITS__PER_MINUTE", "20");
+    let builder =
+        Service::builder(folder.path()).env("MAXSCALE__LIMITS__ADDRESSES_PER_MINUTE", "20");
     let builder = builder.env("MAXSCALE__HTTP__TRUSTED_PROXIES", "127.0.0.0/8");
     let service = Service::start(builder).await;
     assert_eq!(admitted(&service, "203.0.113.1").await, 2);
@@ -32,8 +33,21 @@ async fn clients_behind_a_trusted_proxy_are_counted_each_by_itself() {
 #[tokio::test]
 async fn what_nobody_trusted_says_is_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let builder = Service::builder(folder.path()).env("MAXSCALE__LIMITS__PER_MINUTE", "20");
+    let builder =
+        Service::builder(folder.path()).env("MAXSCALE__LIMITS__ADDRESSES_PER_MINUTE", "20");
     let service = Service::start(builder).await;
     assert_eq!(admitted(&service, "203.0.113.1").await, 2);
     assert_eq!(admitted(&service, "203.0.113.2").await, 0);
+}
+
+#[tokio::test]
+async fn addresses_of_one_network_are_one_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder =
+        Service::builder(folder.path()).env("MAXSCALE__LIMITS__ADDRESSES_PER_MINUTE", "20");
+    let builder = builder.env("MAXSCALE__HTTP__TRUSTED_PROXIES", "127.0.0.0/8");
+    let service = Service::start(builder).await;
+    assert_eq!(admitted(&service, "2001:db8:1:2::1").await, 2);
+    assert_eq!(admitted(&service, "2001:db8:1:2:ffff::7").await, 0);
+    assert_eq!(admitted(&service, "2001:db8:1:3::1").await, 2);
 }

@@ -12,6 +12,7 @@ mod first_steps;
 mod flood;
 mod journal;
 mod kill;
+mod limited;
 mod load;
 mod main_job;
 mod migrate;

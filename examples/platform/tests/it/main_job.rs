@@ -92,11 +92,11 @@ async fn every_answer_tells_how_much_of_the_limit_is_left() {
     let answer = service.client().get("/v1/me").await;
     assert_eq!(answer.status, 401);
     let policy = answer.headers["ratelimit-policy"].to_str().unwrap();
-    assert_eq!(policy, r#""requests";q=6000000;w=60"#);
+    assert_eq!(policy, r#""addresses";q=6000000;w=60"#);
     assert!(
         answer.headers["ratelimit"]
             .to_str()
             .unwrap()
-            .starts_with(r#""requests";r="#)
+            .starts_with(r#""addresses";r="#)
     );
 }

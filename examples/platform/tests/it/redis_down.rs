@@ -90,7 +90,7 @@ async fn processes_admit_about_the_limit_together_while_redis_is_down() {
     // A burst of 2, and one more each 3 s.
     let start = async |folder| {
         let builder = servers.builder(folder);
-        Service::start(builder.env("MAXSCALE__LIMITS__PER_MINUTE", "20")).await
+        Service::start(builder.env("MAXSCALE__LIMITS__ADDRESSES_PER_MINUTE", "20")).await
     };
     let services = [
         start(folders[0].path()).await,

@@ -18,7 +18,7 @@ async fn role_with_a_url_of_its_own_uses_that_redis_and_no_other() {
     let builder = servers.builder(folder.path());
     let builder = builder.env("MAXSCALE__REDIS__LIMITS__URL", own.url());
     // So low that a count is kept for seconds.
-    let builder = builder.env("MAXSCALE__LIMITS__PER_MINUTE", "20");
+    let builder = builder.env("MAXSCALE__LIMITS__ADDRESSES_PER_MINUTE", "20");
     let service = Service::start(builder).await;
     service.check_is("redis-cache", "up", LIMIT).await;
     service.check_is("redis-limits", "up", LIMIT).await;

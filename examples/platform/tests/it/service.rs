@@ -36,8 +36,11 @@ impl Service {
         Process::builder(env!("CARGO_BIN_EXE_platform"))
             .current_dir(folder)
             .env("MAXSCALE__HTTP__LISTEN", "127.0.0.1:0")
-            .env("MAXSCALE__LIMITS__PER_MINUTE", "6000000")
+            .env("MAXSCALE__LIMITS__ADDRESSES_PER_MINUTE", "6000000")
             .env("MAXSCALE__LIMITS__LOGINS_PER_MINUTE", "6000000")
+            .env("MAXSCALE__LIMITS__PER_MINUTE", "6000000")
+            .env("MAXSCALE__LIMITS__UPLOADS_PER_MINUTE", "6000000")
+            .env("MAXSCALE__LIMITS__SUSPICIOUS_PER_MINUTE", "6000000")
     }
 
     /// Starts `builder` and waits until it serves.
