@@ -12,7 +12,7 @@ use maxscale_core::fact::RegionId;
 use maxscale_core::health::Health;
 use maxscale_core::id::IdGenerator;
 use maxscale_core::keys::{KeyRing, Keys};
-use maxscale_core::limit::{Limits, LocalLimits, RedisLimits};
+use maxscale_core::limit::{Attempts, Limits, LocalLimits, RedisLimits};
 use maxscale_core::meter::Meter;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::redis::{RedisHandles, Role};
@@ -106,10 +106,13 @@ impl Platform {
         let hub = hub(&redis, meter);
         let (limits, shared) = limits(&redis, &keys, clock.clone());
         let limiting = Limiting::new(rates, limits.clone(), shared, meter)?;
+        let attempts = Attempts::builder("passwords", &limits).build();
+        let attempts = attempts.map_err(|e| StartError::Assemble(e.into()))?;
         let queue = Queue::new(router.clone(), ids.clone());
         let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
         let cookie = CookiePolicy::new(settings.tls);
         let app = App::new(Parts {
+            attempts: attempts.measured(meter),
             profiles: Profiles::new(accounts.clone(), &hub),
             projects: Projects::new(ids, clock.clone()),
             newest,

@@ -14,6 +14,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use maxscale_auth::{Accounts, CookiePolicy};
+use maxscale_core::limit::Attempts;
 use maxscale_queue::Queue;
 
 use crate::newest::Newest;
@@ -34,6 +35,8 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     /// Accounts and sessions.
     pub accounts: Accounts,
+    /// Guesses at passwords.
+    pub attempts: Attempts,
     /// Profiles, through the cache.
     pub profiles: Profiles,
     /// Projects.

@@ -36,7 +36,7 @@ use memory::Memory;
 ///   guesses from one place, and leaves somebody who mistypes alone.
 /// - what all strangers tried at this account: 50 in any 15 minutes. It stops who
 ///   guesses from thousands of places. A stranger is a client that has not succeeded
-///   here for 30 days; whoever has is not asked. So nobody can lock the owner out
+///   here for 180 days; whoever has is not asked. So nobody can lock the owner out
 ///   from where he logs in; from a new place he waits while he is attacked.
 /// - what this client, as a stranger, tried at all accounts: 100 in any 15 minutes. It
 ///   stops who tries one password at each of many accounts.
@@ -122,8 +122,9 @@ impl Attempts {
     /// The longest wait after a failure, when nothing else is set.
     pub const DEFAULT_LONGEST_WAIT: Duration = Duration::from_secs(900);
 
-    /// For how long after a success a client is no stranger, when nothing else is set.
-    pub const DEFAULT_KNOWN_FOR: Duration = Duration::from_secs(30 * 86_400);
+    /// For how long after a success a client is no stranger, when nothing else is set:
+    /// longer than sessions last, after which somebody logs in again.
+    pub const DEFAULT_KNOWN_FOR: Duration = Duration::from_secs(180 * 86_400);
 
     /// Starts attempts that are counted as `limits` count: by this process, or
     /// through Redis. The name is one that a [`Policy`](super::Policy) may have.

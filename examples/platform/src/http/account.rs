@@ -3,14 +3,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
-use maxscale_auth::LoggedIn;
+use maxscale_auth::{AuthError, Email, LoggedIn};
 use maxscale_core::refusal::{Class, Refusal};
 use serde::Deserialize;
 use serde_json::json;
 use tracing::Instrument as _;
 
 use super::App;
-use super::reply::{ApiError, Body, User};
+use super::reply::{ApiError, Body, Client, User};
 use crate::profile::Profile;
 
 // No `Debug`: it holds a password.
@@ -48,10 +48,26 @@ pub(super) async fn sign_up(
 
 pub(super) async fn log_in(
     State(app): State<App>,
+    Client(client): Client,
     Body(body): Body<LogIn>,
 ) -> Result<Response, ApiError> {
-    let started = app.accounts.log_in(&body.email, &body.password).await?;
-    Ok(logged_in(&app, StatusCode::OK, &started))
+    // What was typed, whether there is such an account or not.
+    let account = Email::parse(&body.email);
+    let account = account.as_ref().map_or(&*body.email, Email::as_str);
+    let attempt = app.attempts.begin(account, &client).await?;
+    match app.accounts.log_in(&body.email, &body.password).await {
+        Ok(started) => {
+            attempt.succeeded().await;
+            Ok(logged_in(&app, StatusCode::OK, &started))
+        }
+        Err(error) => {
+            match &error {
+                AuthError::Credentials => drop(attempt.failed().await),
+                _ => attempt.withdrawn().await,
+            }
+            Err(error.into())
+        }
+    }
 }
 
 pub(super) async fn log_out(

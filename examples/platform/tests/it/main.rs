@@ -10,6 +10,7 @@ mod collector;
 mod documented;
 mod first_steps;
 mod flood;
+mod guesses;
 mod journal;
 mod kill;
 mod limited;

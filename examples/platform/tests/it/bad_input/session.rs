@@ -1,5 +1,8 @@
 //! Sessions that are none.
 
+use std::time::Duration;
+
+use maxscale_tests::eventually;
 use reqwest::Method;
 use serde_json::json;
 
@@ -124,7 +127,12 @@ async fn wrong_password_and_unknown_email_are_told_the_same() {
         ("no address", PASSWORD),
     ] {
         let body = json!({ "email": email, "password": password });
-        let answer = service.client().post("/v1/login", &body).await;
+        // After a failure the account waits a second, and after the next two.
+        let answer = eventually(Duration::from_secs(30), async || {
+            let answer = service.client().post("/v1/login", &body).await;
+            (answer.status != 429).then_some(answer)
+        })
+        .await;
         assert_problem(&answer, 401, "credentials");
         assert!(!answer.headers.contains_key("set-cookie"), "{answer:?}");
         told.push(super::shape(&answer));
