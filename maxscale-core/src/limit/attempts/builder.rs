@@ -144,6 +144,9 @@ impl AttemptsBuilder {
         }
         let name = policy::name(&self.name)?;
         let client = Policy::new(&format!("{name}.client"), self.client)?.when_down(self.down);
+        // Who guesses has no token more.
+        #[cfg(feature = "redis")]
+        let client = client.strict();
         let terms = Terms {
             pair: Bounds {
                 limit: self.pair.0,
