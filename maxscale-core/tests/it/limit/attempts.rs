@@ -5,18 +5,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use maxscale_core::limit::{Attempt, AttemptError, Attempts, Down, Log};
+use maxscale_core::limit::{Attempt, AttemptError, Attempts, Down, Limits, Log};
 use maxscale_core::refusal::{Class, Classify as _};
 use maxscale_tests::{RedisServer, eventually};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{HOUR, both, shared};
-use crate::redis::{SOON, TIMEOUT};
+use super::{HOUR, both, shared, through};
+use crate::redis::{SOON, TIMEOUT, config, connect};
+
+/// On a machine that is busy.
+async fn patient(server: &RedisServer) -> Limits {
+    both(through(connect(config(server).timeout(SOON)).await))
+}
 
 /// As in a process of its own.
 async fn process(server: &RedisServer) -> Attempts {
-    let limits = both(shared(server).await);
+    let limits = patient(server).await;
     Attempts::builder("login", &limits).build().unwrap()
 }
 
@@ -124,7 +129,7 @@ async fn attempt_that_is_dropped_has_failed_for_all_processes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_as_told_is_admitted_and_the_wait_doubles() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = patient(&server).await;
     let first = Duration::from_millis(100);
     let attempts = Attempts::builder("login", &limits)
         .backoff(first, HOUR)
@@ -147,7 +152,7 @@ async fn who_waits_as_told_is_admitted_and_the_wait_doubles() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_until_the_oldest_attempt_is_forgotten_is_admitted() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = patient(&server).await;
     let attempts = Attempts::builder("login", &limits)
         .per_pair(Log::new(2, Duration::from_secs(1)).unwrap())
         .backoff(Duration::from_millis(1), Duration::from_millis(1))

@@ -11,7 +11,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, timeout};
 
 use super::{both, commands, shared, through};
-use crate::redis::{SOON, TIMEOUT, open};
+use crate::redis::{SOON, TIMEOUT, config, connect, open};
 
 /// The shortest there is.
 const LEASE: Duration = Concurrency::SHORTEST;
@@ -23,8 +23,14 @@ fn of(most: u32, lease: Duration) -> Concurrency {
     Concurrency::new(most).unwrap().lease(lease).unwrap()
 }
 
-/// As in a process of its own.
+/// As in a process of its own, on a machine that is busy.
 async fn process(server: &RedisServer, concurrency: Concurrency) -> Holders {
+    let limits = both(through(connect(config(server).timeout(SOON)).await));
+    Holders::new("test", concurrency, &limits).unwrap()
+}
+
+/// As in a process that soon goes on without Redis.
+async fn impatient(server: &RedisServer, concurrency: Concurrency) -> Holders {
     let limits = both(shared(server).await);
     Holders::new("test", concurrency, &limits).unwrap()
 }
@@ -92,8 +98,8 @@ const URL: &str = "MAXSCALE_TEST_HOLDS";
 async fn program_that_holds() {
     let Ok(url) = std::env::var(URL) else { return };
     let config = maxscale_core::redis::RedisConfig::new(&url).unwrap();
-    let limits = both(through(crate::redis::connect(config).await));
-    let holders = Holders::new("test", of(3, LEASE), &limits).unwrap();
+    let limits = both(through(connect(config.timeout(SOON)).await));
+    let holders = Holders::new("test", of(3, 2 * LEASE), &limits).unwrap();
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(holders.acquire("one").await.unwrap());
@@ -111,12 +117,13 @@ async fn places_of_a_killed_process_are_free_after_one_lease_and_not_before() {
         .env(URL, server.url())
         .start();
     program.wait_for_line("holds 3", SOON).await;
-    let holders = process(&server, of(3, LEASE)).await;
+    let lease = 2 * LEASE;
+    let holders = process(&server, of(3, lease)).await;
     let start = Instant::now();
-    while start.elapsed() < 2 * LEASE {
+    while start.elapsed() < lease * 5 / 4 {
         match holders.acquire("one").await {
             Err(HoldError::TooMany { retry_after, .. }) => {
-                assert!(!retry_after.is_zero() && retry_after <= LEASE);
+                assert!(!retry_after.is_zero() && retry_after <= lease);
             }
             other => panic!("it lives: {other:?}"),
         }
@@ -128,9 +135,9 @@ async fn places_of_a_killed_process_are_free_after_one_lease_and_not_before() {
         ours.push(eventually(SOON, async || holders.acquire("one").await).await);
     }
     let took = killed.elapsed();
-    println!("places of a killed process: free after {took:?}, a lease is {LEASE:?}");
+    println!("places of a killed process: free after {took:?}, a lease is {lease:?}");
     // It had renewed them within the last third, or a little more.
-    assert!(took > LEASE / 2 && took < LEASE * 3 / 2, "{took:?}");
+    assert!(took > lease / 2 && took < lease * 3 / 2, "{took:?}");
     assert!(is_full(&holders.acquire("one").await));
 }
 
@@ -171,7 +178,7 @@ async fn paused_redis_keeps_nobody_waiting_and_who_is_not_renewed_is_told() {
     let server = RedisServer::start().await;
     let redis = open(&server).await;
     let lease = 2 * LEASE;
-    let holders = process(&server, of(2, lease)).await;
+    let holders = impatient(&server, of(2, lease)).await;
     let before = holders.acquire("one").await.unwrap();
     let start = Instant::now();
     server.pause();
