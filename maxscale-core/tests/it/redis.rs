@@ -46,7 +46,7 @@ pub(crate) async fn open(server: &RedisServer) -> Redis {
 }
 
 /// For tests of anything else, on a machine that is busy.
-async fn patient(server: &RedisServer) -> Redis {
+pub(crate) async fn patient(server: &RedisServer) -> Redis {
     connect(config(server).timeout(SOON)).await
 }
 

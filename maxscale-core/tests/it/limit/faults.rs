@@ -11,8 +11,8 @@ use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::{HOUR, both, commands, shared, through};
-use crate::redis::{SOON, TIMEOUT, cluster_config, connect, open};
+use super::{HOUR, both, commands, through};
+use crate::redis::{SOON, TIMEOUT, cluster_config, connect, open, patient};
 
 /// For a failover on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -83,7 +83,7 @@ fn p99(asked: &[(Source, Duration)]) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_that_forgets_scripts_and_counts_under_load_costs_no_error() {
     let server = RedisServer::start().await;
-    let (redis, limits) = (open(&server).await, both(shared(&server).await));
+    let (redis, limits) = (open(&server).await, both(through(patient(&server).await)));
     let load = Load::start(&limits, &wide(), 16);
     for n in 0..60 {
         let forget = match n % 2 {

@@ -6,8 +6,8 @@ use maxscale_core::limit::{Charge, Edit, Limits, Policy, Quota, Rate, Source};
 use maxscale_tests::{RedisServer, eventually};
 use tokio::time::Instant;
 
-use super::{HOUR, both, commands, shared};
-use crate::redis::{SOON, open};
+use super::{HOUR, both, commands, through};
+use crate::redis::{SOON, open, patient};
 
 /// Refills nothing within the test's time.
 fn leased(burst: u32) -> Policy {
@@ -42,7 +42,7 @@ async fn left(limits: &Limits, policy: &Policy, key: &str) -> u32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_key_asks_once_for_many_requests_and_gives_back_what_it_did_not_use() {
     let server = RedisServer::start().await;
-    let (redis, limits) = (open(&server).await, both(shared(&server).await));
+    let (redis, limits) = (open(&server).await, both(through(patient(&server).await)));
     let policy = leased(1_000_000);
     let before = commands(&redis).await;
     let (mut asked, mut by_lease) = (0, 0);
@@ -74,7 +74,7 @@ async fn busy_key_asks_once_for_many_requests_and_gives_back_what_it_did_not_use
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_lease_is_given_back_by_itself() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = both(through(patient(&server).await));
     let policy = leased(10_000);
     let mut asked = warm(&limits, &policy, "one").await;
     for _ in 0..200 {
@@ -95,7 +95,7 @@ async fn idle_lease_is_given_back_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn word_of_an_operator_and_another_rule_end_a_lease() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = both(through(patient(&server).await));
     let policy = leased(10_000);
     warm(&limits, &policy, "one").await;
     assert!(limits.edit("one", &policy, Edit::Block(HOUR)).await);
@@ -113,7 +113,7 @@ async fn word_of_an_operator_and_another_rule_end_a_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_that_another_policy_denies_spends_nothing_of_a_lease() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = both(through(patient(&server).await));
     let (wide, close) = (leased(10_000), Quota::new(3, HOUR).unwrap());
     let close = Policy::new("close", close).unwrap();
     let mut asked = warm(&limits, &wide, "one").await;
@@ -144,7 +144,7 @@ async fn request_that_another_policy_denies_spends_nothing_of_a_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lease_lasts_while_redis_is_down_and_no_longer() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = both(through(patient(&server).await));
     let rate = Rate::new(10_000, HOUR).unwrap().burst(10_000).unwrap();
     let policy = Policy::new("short", rate).unwrap();
     let policy = policy.leased(Duration::from_secs(1)).unwrap();
