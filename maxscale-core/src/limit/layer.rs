@@ -1,15 +1,16 @@
 mod future;
 
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{mem, slice};
 
 use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use future::LimitFuture;
+use future::tell;
 
 use super::policy::{RATELIMIT, RATELIMIT_POLICY};
 use super::{Charge, Decision, Down, LimitKey, Limits, Policy, Source, Standing, Tiers};
@@ -84,6 +85,8 @@ pub enum LimitError {
 #[derive(Clone, Debug)]
 struct Rule<K> {
     policies: Vec<Which>,
+    /// What a request costs, if that is the same for all tiers.
+    fixed: Option<Arc<[Charge]>>,
     key: K,
     missing: MissingKey,
 }
@@ -111,6 +114,7 @@ impl<K: Clone> LimitLayer<K> {
     fn of(which: Which, key: K, limits: Limits) -> Self {
         Self {
             rule: Arc::new(Rule {
+                fixed: fixed(slice::from_ref(&which)),
                 policies: vec![which],
                 key,
                 missing: MissingKey::default(),
@@ -125,6 +129,7 @@ impl<K: Clone> LimitLayer<K> {
     pub fn and(mut self, policy: Policy) -> Self {
         let rule = Arc::make_mut(&mut self.rule);
         rule.policies.push(Which::Always(policy));
+        rule.fixed = fixed(&rule.policies);
         self
     }
 
@@ -133,6 +138,7 @@ impl<K: Clone> LimitLayer<K> {
     pub fn and_by_tier(mut self, tiers: Tiers) -> Self {
         let rule = Arc::make_mut(&mut self.rule);
         rule.policies.push(Which::ByTier(tiers));
+        rule.fixed = None;
         self
     }
 
@@ -187,22 +193,31 @@ where
                 }
             };
         };
+        let charges = self.rule.charges(request.fact());
+        let spent = match self.limits.begin(&key, &charges) {
+            Ok(decision) => {
+                return match decision.denied_by() {
+                    Some(by) => {
+                        let refusal = limited(&decision, by);
+                        LimitFuture::refused(S::Response::refuse(refusal, &Asker::of(&request)))
+                    }
+                    None => LimitFuture::limited(self.inner.call(request), decision),
+                };
+            }
+            Err(spent) => spent,
+        };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
         let limits = self.limits.clone();
-        let charges = self.rule.charges(request.fact());
         LimitFuture::deciding(async move {
-            let decision = limits.check_each(&key, &charges).await;
+            let decision = limits.end(&key, &charges, spent).await;
             if let Some(by) = decision.denied_by() {
                 let refusal = limited(&decision, by);
                 return Ok(S::Response::refuse(refusal, &Asker::of(&request)));
             }
-            let mut reply = ready.call(request).await?.pass();
-            for (name, value) in headers(&decision) {
-                S::Response::tell(&mut reply, name, value);
-            }
-            Ok(reply)
+            let reply = ready.call(request).await?.pass();
+            Ok(tell::<S::Response>(reply, &decision))
         })
     }
 }
@@ -210,7 +225,10 @@ where
 // === impl Rule ===
 
 impl<K> Rule<K> {
-    fn charges(&self, tier: Option<&Tier>) -> Vec<Charge> {
+    fn charges(&self, tier: Option<&Tier>) -> Arc<[Charge]> {
+        if let Some(fixed) = &self.fixed {
+            return fixed.clone();
+        }
         let policies = self.policies.iter().map(|which| which.policy(tier));
         policies.map(|policy| policy.clone().into()).collect()
     }
@@ -222,6 +240,14 @@ impl<K> Rule<K> {
         tracing::error!(%error, "a request cannot be limited");
         Refusal::new(&error)
     }
+}
+
+fn fixed(policies: &[Which]) -> Option<Arc<[Charge]>> {
+    let charge = |which: &Which| match which {
+        Which::Always(policy) => Some(policy.clone().into()),
+        Which::ByTier(_) => None,
+    };
+    policies.iter().map(charge).collect()
 }
 
 // === impl Which ===
@@ -255,27 +281,31 @@ fn limited(decision: &Decision, by: &Standing) -> Refusal {
 
 /// What a client is told of all policies but those it is not to notice.
 fn headers(decision: &Decision) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let told = |one: fn(&Standing) -> HeaderValue| {
-        let told = decision.standings().iter();
-        let told = told
-            .filter(|standing| !standing.policy.is_shadow())
-            .map(one);
-        let values: Vec<HeaderValue> = told.collect();
-        match values.as_slice() {
-            [] => None,
-            [only] => Some(only.clone()),
-            several => {
-                let list: Vec<&[u8]> = several.iter().map(HeaderValue::as_bytes).collect();
-                HeaderValue::from_bytes(&list.join(&b", "[..])).ok()
-            }
-        }
-    };
-    let policies = told(|standing| standing.policy.header());
-    let standings = told(|standing| standing.policy.standing(&standing.status, standing.allowed));
+    let policies = told(decision, |standing| standing.policy.header());
+    let standings = told(decision, |standing| {
+        standing.policy.standing(&standing.status, standing.allowed)
+    });
     let policies = policies.map(|value| (RATELIMIT_POLICY, value));
-    policies
-        .into_iter()
-        .chain(standings.map(|value| (RATELIMIT, value)))
+    let standings = standings.map(|value| (RATELIMIT, value));
+    policies.into_iter().chain(standings)
+}
+
+/// A list of one value for each policy.
+fn told(decision: &Decision, one: fn(&Standing) -> HeaderValue) -> Option<HeaderValue> {
+    let told = decision.standings().iter();
+    let mut told = told
+        .filter(|standing| !standing.policy.is_shadow())
+        .map(one);
+    let first = told.next()?;
+    let Some(second) = told.next() else {
+        return Some(first);
+    };
+    let mut list = first.as_bytes().to_vec();
+    for value in [second].into_iter().chain(told) {
+        list.extend_from_slice(b", ");
+        list.extend_from_slice(value.as_bytes());
+    }
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).ok()
 }
 
 // === impl LimitError ===

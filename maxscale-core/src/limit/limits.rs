@@ -1,3 +1,5 @@
+#[cfg(feature = "redis")]
+use std::borrow::Cow;
 use std::sync::Arc;
 #[cfg(feature = "redis")]
 use std::time::Duration;
@@ -102,10 +104,65 @@ impl Limits {
     ///
     /// Dropped, it may have been charged.
     pub async fn check_each(&self, principal: &str, charges: &[Charge]) -> Decision {
-        let charges = self.ruled(principal, charges);
-        let decision = self.decide(principal, &charges).await;
+        match self.begin(principal, charges) {
+            Ok(decision) => decision,
+            Err(spent) => self.end(principal, charges, spent).await,
+        }
+    }
+
+    /// Decides without waiting where nobody has to be asked. Else gives what
+    /// [`end`](Self::end) has to know: what was spent already, by place.
+    pub(super) fn begin(
+        &self,
+        principal: &str,
+        charges: &[Charge],
+    ) -> Result<Decision, Vec<Option<Standing>>> {
+        let charges = &*self.ruled(principal, charges);
+        let decision = self.begun(principal, charges)?;
+        self.count(principal, &decision);
+        Ok(decision)
+    }
+
+    fn begun(
+        &self,
+        principal: &str,
+        charges: &[Charge],
+    ) -> Result<Decision, Vec<Option<Standing>>> {
+        if charges.is_empty() {
+            return Ok(Decision::new(Vec::new(), Source::Store));
+        }
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            return shared.begin(principal, charges);
+        }
+        Ok(match charges {
+            [only] => Decision::one(self.one_locally(principal, only), Source::Store),
+            several => Decision::new(self.locally(principal, several), Source::Store),
+        })
+    }
+
+    /// Ends what [`begin`](Self::begin) has begun: policies of which nothing was spent
+    /// are asked for together, and if they deny, what was spent is put back.
+    pub(super) async fn end(
+        &self,
+        principal: &str,
+        charges: &[Charge],
+        spent: Vec<Option<Standing>>,
+    ) -> Decision {
+        let charges = &*self.ruled(principal, charges);
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            let decision = self.ask(shared, principal, charges, spent).await;
+            self.count(principal, &decision);
+            return decision;
+        }
+        debug_assert!(spent.is_empty(), "without a store nobody is asked");
+        Decision::new(self.locally(principal, charges), Source::Store)
+    }
+
+    fn count(&self, principal: &str, decision: &Decision) {
         if !decision.is_allowed() {
-            self.count_denied(principal, &decision);
+            self.count_denied(principal, decision);
         }
         for Standing {
             policy, allowed, ..
@@ -113,71 +170,26 @@ impl Limits {
         {
             policy.count(*allowed, decision.source());
         }
-        decision
     }
 
-    async fn decide(&self, principal: &str, charges: &[Charge]) -> Decision {
-        if charges.is_empty() {
-            return Decision::new(Vec::new(), Source::Store);
-        }
-        #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
-            return self.by_leases(shared, principal, charges).await;
-        }
-        match charges {
-            [only] => Decision::one(self.one_locally(principal, only), Source::Store),
-            several => Decision::new(self.locally(principal, several), Source::Store),
-        }
-    }
-
-    /// Policies of which this process holds tokens need nobody else; the others are
-    /// asked for together, and if they deny, what was spent is put back.
     #[cfg(feature = "redis")]
-    async fn by_leases(
+    async fn ask(
         &self,
         shared: &Arc<Shared>,
         principal: &str,
         charges: &[Charge],
+        spent: Vec<Option<Standing>>,
     ) -> Decision {
-        if let [only] = charges {
-            return match shared.spend(principal, only) {
-                Some(standing) => Decision::one(standing, Source::Lease),
-                None => self.ask(shared, principal, charges).await,
-            };
-        }
-        let spend = |charge| shared.spend(principal, charge);
-        let spent: Vec<Option<Standing>> = charges.iter().map(spend).collect();
-        let each = charges.iter().zip(&spent);
-        let rest = each.clone().filter(|(_, spent)| spent.is_none());
-        let rest: Vec<Charge> = rest.map(|(charge, _)| charge.clone()).collect();
-        let asked = match rest.as_slice() {
-            [] => Decision::new(Vec::new(), Source::Lease),
-            rest => self.ask(shared, principal, rest).await,
+        let open = charges.iter().zip(&spent).filter(|(_, it)| it.is_none());
+        let rest: Cow<'_, [Charge]> = match spent.iter().any(Option::is_some) {
+            true => open.map(|(charge, _)| charge.clone()).collect(),
+            false => charges.into(),
         };
-        if !asked.is_allowed() {
-            for (charge, _) in each.filter(|(_, spent)| spent.is_some()) {
-                shared.put_back(principal, charge);
-            }
-        }
-        let source = asked.source();
-        // A denial that is remembered tells only of the policies that denied.
-        let mut asked = asked.into_standings().into_iter();
-        let mut standings = Vec::with_capacity(charges.len());
-        for spent in spent {
-            standings.extend(spent.or_else(|| asked.next()));
-        }
-        Decision::new(standings, source)
-    }
-
-    #[cfg(feature = "redis")]
-    async fn ask(&self, shared: &Arc<Shared>, principal: &str, charges: &[Charge]) -> Decision {
-        if let Some(standings) = shared.denied(principal, charges) {
-            return Decision::new(standings, Source::DenyCache);
-        }
-        match shared.ask(principal, charges).await {
+        let asked = match shared.ask(principal, &rest).await {
             Some(standings) => Decision::new(standings, Source::Store),
-            None => self.while_down(principal, charges),
-        }
+            None => self.while_down(principal, &rest),
+        };
+        shared.end(principal, charges, spent, asked)
     }
 
     /// Decides one request by policies of several principals, each as

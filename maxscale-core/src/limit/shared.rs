@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Call, Charge, Edit, Granted, LimitStore as _, Policy, RedisLimits, Run, Standing, ask,
+    Call, Charge, Decision, Edit, Granted, LimitStore as _, Policy, RedisLimits, Run, Source,
+    Standing, ask,
 };
 use crate::Chain;
 use crate::redis::RedisError;
@@ -61,8 +62,68 @@ impl Shared {
         shared
     }
 
+    /// Decides without waiting, if this process holds tokens of all policies or knows
+    /// that one of the others denies; else gives what it spent, by place.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        principal: &str,
+        charges: &[Charge],
+    ) -> Result<Decision, Vec<Option<Standing>>> {
+        if let [only] = charges
+            && let Some(standing) = self.spend(principal, only)
+        {
+            return Ok(Decision::one(standing, Source::Lease));
+        }
+        let spent: Vec<_> = match charges {
+            [_] => vec![None],
+            several => (several.iter())
+                .map(|charge| self.spend(principal, charge))
+                .collect(),
+        };
+        let rest = charges.iter().zip(&spent);
+        let rest = rest
+            .filter(|(_, it)| it.is_none())
+            .map(|(charge, _)| charge);
+        let asked = match rest.clone().next() {
+            None => Decision::new(Vec::new(), Source::Lease),
+            Some(_) => match self.denied(principal, rest) {
+                Some(standings) => Decision::new(standings, Source::DenyCache),
+                None => return Err(spent),
+            },
+        };
+        Ok(self.end(principal, charges, spent, asked))
+    }
+
+    /// Puts what was spent and what was asked together; what was spent is put back if
+    /// another policy denies.
+    pub(super) fn end(
+        &self,
+        principal: &str,
+        charges: &[Charge],
+        spent: Vec<Option<Standing>>,
+        asked: Decision,
+    ) -> Decision {
+        if spent.iter().all(Option::is_none) {
+            return asked;
+        }
+        if !asked.is_allowed() {
+            let each = charges.iter().zip(&spent);
+            for (charge, _) in each.filter(|(_, spent)| spent.is_some()) {
+                self.put_back(principal, charge);
+            }
+        }
+        let source = asked.source();
+        // A denial that is remembered tells only of the policies that denied.
+        let mut asked = asked.into_standings().into_iter();
+        let mut standings = Vec::with_capacity(charges.len());
+        for spent in spent {
+            standings.extend(spent.or_else(|| asked.next()));
+        }
+        Decision::new(standings, source)
+    }
+
     /// Spends of the tokens that this process holds; none if it holds not enough.
-    pub(super) fn spend(self: &Arc<Self>, principal: &str, charge: &Charge) -> Option<Standing> {
+    fn spend(self: &Arc<Self>, principal: &str, charge: &Charge) -> Option<Standing> {
         let (policy, cost) = (&charge.policy, charge.cost);
         let terms = policy.lease()?;
         if cost == 0 || cost > terms.most {
@@ -133,7 +194,11 @@ impl Shared {
     }
 
     /// What denied requests like this one a moment ago, if it still must.
-    pub(super) fn denied(&self, principal: &str, charges: &[Charge]) -> Option<Vec<Standing>> {
+    pub(super) fn denied<'a>(
+        &self,
+        principal: &str,
+        charges: impl IntoIterator<Item = &'a Charge>,
+    ) -> Option<Vec<Standing>> {
         self.denials.find(principal, charges, Instant::now())
     }
 

@@ -38,7 +38,8 @@ pub(crate) async fn vs_tower_governor(plan: &Plan, report: &mut Report) -> Resul
         let layer = LimitLayer::new(Policy::new("bench", rate)?, ByClientIp::new(), limits);
         let limited = bare.clone().layer(layer);
         let plain = |count| run(bare.clone(), count);
-        ours.round(|count| run(limited.clone(), count), plain).await?;
+        ours.round(|count| run(limited.clone(), count), plain)
+            .await?;
 
         // It tells clients where they stand, as ours does.
         let config = GovernorConfigBuilder::default()
@@ -49,7 +50,9 @@ pub(crate) async fn vs_tower_governor(plan: &Plan, report: &mut Report) -> Resul
             .ok_or("no configuration")?;
         let limited = bare.clone().layer(GovernorLayer::new(Arc::new(config)));
         let plain = |count| run(bare.clone(), count);
-        theirs.round(|count| run(limited.clone(), count), plain).await?;
+        theirs
+            .round(|count| run(limited.clone(), count), plain)
+            .await?;
     }
     let (ours, theirs) = (ours.cost(), theirs.cost());
     report.note(&format!(

@@ -4,6 +4,8 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
+use super::headers;
+use crate::limit::Decision;
 use crate::refusal::Refuse;
 
 pin_project! {
@@ -18,6 +20,7 @@ pin_project! {
     #[project = StateP]
     enum State<F, P, E> {
         Unlimited { #[pin] response: F },
+        Limited { #[pin] response: F, decision: Decision },
         Refused { reply: Option<P> },
         Deciding { answer: Pin<Box<dyn Future<Output = Result<P, E>> + Send>> },
     }
@@ -29,6 +32,13 @@ impl<F, P, E> LimitFuture<F, P, E> {
     pub(super) const fn unlimited(response: F) -> Self {
         Self {
             state: State::Unlimited { response },
+        }
+    }
+
+    /// Allowed without a wait: the answer tells where the client stands.
+    pub(super) const fn limited(response: F, decision: Decision) -> Self {
+        Self {
+            state: State::Limited { response, decision },
         }
     }
 
@@ -59,12 +69,24 @@ where
             StateP::Unlimited { response } => {
                 Poll::Ready(ready!(response.poll(cx)).map(Refuse::pass))
             }
+            StateP::Limited { response, decision } => {
+                let answer = ready!(response.poll(cx));
+                Poll::Ready(answer.map(|answer| tell::<A>(answer.pass(), decision)))
+            }
             StateP::Refused { reply } => Poll::Ready(Ok(reply
                 .take()
                 .expect("a future is not polled after it has completed"))),
             StateP::Deciding { answer } => answer.as_mut().poll(cx),
         }
     }
+}
+
+/// Tells the caller where it stands.
+pub(super) fn tell<A: Refuse>(mut reply: A::Reply, decision: &Decision) -> A::Reply {
+    for (name, value) in headers(decision) {
+        A::tell(&mut reply, name, value);
+    }
+    reply
 }
 
 impl<F, P, E> fmt::Debug for LimitFuture<F, P, E> {

@@ -47,24 +47,24 @@ impl Denials {
     }
 
     /// How the policies stand, if one of them denies.
-    pub(super) fn find(
+    pub(super) fn find<'a>(
         &self,
         principal: &str,
-        charges: &[Charge],
+        charges: impl IntoIterator<Item = &'a Charge>,
         now: Instant,
     ) -> Option<Vec<Standing>> {
-        // A shadow wants to be counted.
-        if charges.iter().any(|charge| charge.policy.is_shadow()) {
-            return None;
-        }
-        let denied = charges.iter().filter_map(|charge| {
-            Some(Standing {
+        let mut denied = Vec::new();
+        for charge in charges {
+            // A shadow wants to be counted.
+            if charge.policy.is_shadow() {
+                return None;
+            }
+            denied.extend(self.status(principal, charge, now).map(|status| Standing {
                 policy: charge.policy.clone(),
-                status: self.status(principal, charge, now)?,
+                status,
                 allowed: false,
-            })
-        });
-        let denied: Vec<_> = denied.collect();
+            }));
+        }
         (!denied.is_empty()).then_some(denied)
     }
 
