@@ -160,6 +160,12 @@ impl Redis {
         self.fleet().is_up()
     }
 
+    /// Whether no server is up: any command would be refused without being sent.
+    #[cfg(feature = "limit")]
+    pub(crate) fn is_down(&self) -> bool {
+        self.fleet().is_down()
+    }
+
     /// Follows [`is_up`](Self::is_up).
     pub fn watch_up(&self) -> watch::Receiver<bool> {
         self.fleet().watch_up()

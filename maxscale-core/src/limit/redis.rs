@@ -101,6 +101,11 @@ impl RedisLimits {
         taken.ok_or(RedisError::Reply { command: "EVALSHA" })
     }
 
+    /// Whether a call would fail without being sent.
+    pub(super) fn is_down(&self) -> bool {
+        self.redis.is_down()
+    }
+
     /// Says that the process `own` counts here for so long; gives how many do.
     pub(super) async fn heartbeat(&self, own: &str, long: Duration) -> Result<u32, RedisError> {
         let millis = i64::try_from(long.as_millis()).unwrap_or(i64::MAX);

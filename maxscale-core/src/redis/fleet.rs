@@ -71,6 +71,11 @@ impl Fleet {
         self.map.load().is_up()
     }
 
+    #[cfg(feature = "limit")]
+    pub(super) fn is_down(&self) -> bool {
+        self.map.load().is_down()
+    }
+
     pub(super) fn watch_up(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
     }

@@ -62,6 +62,12 @@ impl Map {
         }
     }
 
+    /// Whether no server is up.
+    #[cfg(feature = "limit")]
+    pub(super) fn is_down(&self) -> bool {
+        self.nodes.iter().all(|it| !it.node.is_up())
+    }
+
     /// Whether every key has a server, and each of them is up.
     pub(super) fn is_up(&self) -> bool {
         self.complete && self.nodes.iter().all(|it| it.node.is_up())
