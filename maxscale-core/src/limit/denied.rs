@@ -12,7 +12,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Decision, Limits};
+use super::{Decision, Limits, Policy};
 
 const SHARDS: usize = 16;
 
@@ -85,7 +85,7 @@ impl Limits {
         let standings = decision.standings().iter();
         for standing in standings.filter(|it| !it.allowed && !it.policy.is_shadow()) {
             let told = self.tells_principals.then_some(principal);
-            let about = (standing.policy.shared_name(), principal);
+            let about = (&standing.policy, principal);
             self.denied().count(about, told, || self.tag(principal));
         }
     }
@@ -104,12 +104,12 @@ impl DeniedCounts {
     /// The tag is asked for only of whom has no counter yet.
     fn count(
         &self,
-        (policy, principal): (Arc<str>, &str),
+        (policy, principal): (&Policy, &str),
         told: Option<&str>,
         tag: impl FnOnce() -> u128,
     ) {
         // Secret to this process: nobody outside can make keys collide.
-        let key = self.hasher.hash_one((&*policy, principal));
+        let key = self.hasher.hash_one((policy.name(), principal));
         #[expect(clippy::cast_possible_truncation, reason = "below 16")]
         let mut shard = self.shard((key % SHARDS as u64) as usize);
         if let Some(place) = shard.places.get(&key).copied() {
@@ -118,7 +118,7 @@ impl DeniedCounts {
         }
         let new = Counter {
             key,
-            policy,
+            policy: policy.shared_name(),
             tag: tag(),
             principal: told.map(beginning),
             count: 1,
@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock, Timestamp};
-    use crate::limit::{LocalLimits, Log, Policy};
+    use crate::limit::{LocalLimits, Log};
 
     fn limits() -> Limits {
         let (clock, _) = Clock::manual(Timestamp::from_micros(0));

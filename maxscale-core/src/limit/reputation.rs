@@ -3,7 +3,6 @@
 #[cfg(feature = "redis")]
 mod shared;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,15 +11,13 @@ use std::time::Duration;
 #[cfg(feature = "redis")]
 use super::RedisLimits;
 use super::Tiers;
+use super::table::{Entry, Table};
 use crate::clock::{Clock, Timestamp};
 use crate::fact::Tier;
 #[cfg(feature = "redis")]
 use shared::Verdicts;
 
 const SHARDS: usize = 16;
-
-/// How many entries are looked at to make room for a new one.
-const LOOKED_AT: usize = 8;
 
 /// Counts what speaks against a principal (denials, failed logins, scans) and calls
 /// it suspicious where that is too much in too short a time. Cheap to clone; clones
@@ -73,23 +70,9 @@ struct Inner {
     lasts: Duration,
     // Both secret to this process: nobody outside can make keys collide.
     hashers: [RandomState; 2],
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Table<Standing>>; SHARDS],
     #[cfg(feature = "redis")]
     verdicts: Option<Arc<Verdicts>>,
-}
-
-struct Shard {
-    places: HashMap<u128, usize>,
-    entries: Vec<Entry>,
-    capacity: usize,
-    /// Where to look next for an entry to forget.
-    hand: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    key: u128,
-    standing: Standing,
 }
 
 /// What is known of a principal.
@@ -145,7 +128,7 @@ impl Reputation {
         let key = inner.key(principal);
         let mut shard = inner.shard(key);
         let now = inner.clock.now();
-        let known = shard.get(key);
+        let known = shard.get(key).copied();
         let mut standing = known.unwrap_or(Standing::clean(now));
         #[cfg_attr(
             not(feature = "redis"),
@@ -157,7 +140,7 @@ impl Reputation {
             // All of it is in the verdict, which everybody has.
             standing.points = 0.0;
         }
-        shard.put(key, standing, now, inner);
+        shard.put(inner.entry(key, standing), now.as_micros());
         drop(shard);
         #[cfg(feature = "redis")]
         if is_verdict {
@@ -169,7 +152,7 @@ impl Reputation {
     /// Whether the principal is suspicious.
     pub fn is_suspicious(&self, principal: &str) -> bool {
         let key = self.0.key(principal);
-        let known = self.0.shard(key).get(key);
+        let known = self.0.shard(key).get(key).copied();
         known.is_some_and(|it| it.suspicious_until > self.0.clock.now())
             || self.0.is_told(principal)
     }
@@ -218,7 +201,7 @@ impl Reputation {
     /// How many principals are held.
     pub fn principals(&self) -> usize {
         let shards = self.0.shards.iter();
-        shards.map(|it| locked(it).entries.len()).sum()
+        shards.map(|it| locked(it).len()).sum()
     }
 }
 
@@ -300,7 +283,7 @@ impl ReputationBuilder {
             threshold: self.threshold.into(),
             lasts: self.lasts,
             hashers: [RandomState::new(), RandomState::new()],
-            shards: std::array::from_fn(|_| Mutex::new(Shard::new(capacity))),
+            shards: std::array::from_fn(|_| Mutex::new(Table::new(capacity))),
         })))
     }
 }
@@ -315,10 +298,15 @@ impl Inner {
 
     fn clear(&self, principal: &str) {
         let key = self.key(principal);
-        let mut shard = self.shard(key);
-        let now = self.clock.now();
-        if shard.get(key).is_some() {
-            shard.put(key, Standing::clean(now), now, self);
+        self.shard(key).remove(key);
+    }
+
+    fn entry(&self, key: u128, state: Standing) -> Entry<Standing> {
+        let over_at = state.over_at(self.half_life).as_micros();
+        Entry {
+            key,
+            state,
+            over_at,
         }
     }
 
@@ -335,12 +323,12 @@ impl Inner {
         false
     }
 
-    fn shard(&self, key: u128) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: u128) -> MutexGuard<'_, Table<Standing>> {
         locked(&self.shards[(key % SHARDS as u128) as usize])
     }
 }
 
-fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+fn locked(shard: &Mutex<Table<Standing>>) -> MutexGuard<'_, Table<Standing>> {
     // Nothing panics while holding it, and its state is valid at each step.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -376,67 +364,11 @@ impl Standing {
         is_verdict
     }
 
-    /// Whether forgetting it would lose nothing that matters.
-    fn is_over(&self, now: Timestamp, half_life: f64) -> bool {
-        self.suspicious_until <= now && self.points_at(now, half_life) < 0.5
-    }
-}
-
-// === impl Shard ===
-
-impl Shard {
-    fn new(capacity: usize) -> Self {
-        Self {
-            places: HashMap::new(),
-            entries: Vec::new(),
-            capacity,
-            hand: 0,
-        }
-    }
-
-    fn get(&self, key: u128) -> Option<Standing> {
-        let place = self.places.get(&key)?;
-        Some(self.entries[*place].standing)
-    }
-
-    fn put(&mut self, key: u128, standing: Standing, now: Timestamp, to: &Inner) {
-        let entry = Entry { key, standing };
-        let place = match self.places.get(&key) {
-            Some(place) => *place,
-            None if self.entries.len() < self.capacity => {
-                self.entries.push(entry);
-                self.entries.len() - 1
-            }
-            None => {
-                let place = self.place_to_free(now, to);
-                self.places.remove(&self.entries[place].key);
-                place
-            }
-        };
-        self.entries[place] = entry;
-        self.places.insert(key, place);
-    }
-
-    /// The place of an entry that is over near the hand, else of the one there that
-    /// is nearest to that.
-    fn place_to_free(&mut self, now: Timestamp, to: &Inner) -> usize {
-        let mut least = self.hand;
-        for _ in 0..LOOKED_AT.min(self.entries.len()) {
-            let place = self.hand;
-            self.hand = (place + 1) % self.entries.len();
-            let weight = |place: usize| {
-                let standing = &self.entries[place].standing;
-                let points = standing.points_at(now, to.half_life);
-                (standing.suspicious_until.max(now), points)
-            };
-            if self.entries[place].standing.is_over(now, to.half_life) {
-                return place;
-            }
-            if weight(place) < weight(least) {
-                least = place;
-            }
-        }
-        least
+    /// From when on forgetting it loses nothing that matters: half a point.
+    fn over_at(&self, half_life: f64) -> Timestamp {
+        let lives = (self.points * 2.0).log2().max(0.0);
+        let rest = Duration::try_from_secs_f64(lives * half_life).unwrap_or(Duration::MAX);
+        self.at.after(rest).max(self.suspicious_until)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maxscale_core::clock::Clock;
 use maxscale_core::keys::{KeyRing, Secret};
 use maxscale_core::limit::{
-    Limits, LocalLimits, OverrideError, Policy, Rate, RedisLimits, Reputation,
+    Limits, LocalLimits, OverrideError, Policy, Rate, RedisLimits, Reputation, Source,
 };
 use maxscale_core::redis::{Command, Redis};
 use maxscale_tests::{RedisServer, eventually};
@@ -153,6 +153,31 @@ async fn while_redis_is_down_overrides_hold_and_none_is_taken_and_a_lost_one_is_
     })
     .await;
     heard(&there, "bob", 7).await;
+}
+
+/// What this process has leased of the old rule it does not spend any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn override_of_what_is_leased_holds_at_once() {
+    let server = RedisServer::start().await;
+    let here = process(&server).await;
+    let policy = Policy::new("often", Rate::per_second(10_000).unwrap()).unwrap();
+    let mut asked = 0;
+    eventually(SOON, async || {
+        asked += 1;
+        here.check(&policy, "ada").await.source() == Source::Lease
+    })
+    .await;
+    let few = Rate::new(60, HOUR).unwrap().burst(3).unwrap();
+    here.override_rule("ada", &policy, few, HOUR).await.unwrap();
+    let mut admitted = 0;
+    for _ in 0..100 {
+        admitted += usize::from(here.check(&policy, "ada").await.is_allowed());
+    }
+    assert!((2..=3).contains(&admitted), "{admitted} after {asked}");
+    here.end_override("ada", &policy).await.unwrap();
+    // What it counted is three minutes of the slow rate, and a tenth of a second of
+    // this one.
+    eventually(SOON, async || here.check(&policy, "ada").await.is_allowed()).await;
 }
 
 /// Before it was read again by the process that set it.
