@@ -47,7 +47,8 @@ use memory::Memory;
 /// The account is its name as it was typed, normalised, whether there is such an
 /// account or not: the answer then does not tell. The client is an address, as
 /// [`ByClientIp`](super::ByClientIp) names it, or the id in a cookie that was MACed;
-/// never what a client may choose, since each new one begins with nothing tried.
+/// never what a client may choose, since each new one begins with nothing tried. Who
+/// shares an address with the owner shares his attempts; by cookies they are two.
 /// Both are stored as keyed hashes.
 ///
 /// While Redis is down, a process admits its share of these numbers, by what it saw

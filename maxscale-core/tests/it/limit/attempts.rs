@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use maxscale_core::limit::{Attempt, AttemptError, Attempts, Down, Limits, Log};
+use maxscale_core::limit::{
+    Attempt, AttemptError, Attempts, Concurrency, Down, Holders, Limits, Log, Source,
+};
 use maxscale_core::refusal::{Class, Classify as _};
-use maxscale_tests::{RedisServer, eventually};
+use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{HOUR, both, shared, through};
-use crate::redis::{SOON, TIMEOUT, config, connect};
+use crate::redis::{SOON, TIMEOUT, cluster_config, config, connect};
 
 /// On a machine that is busy.
 async fn patient(server: &RedisServer) -> Limits {
@@ -227,4 +229,28 @@ async fn while_redis_is_down_each_process_admits_its_share_or_nothing() {
         (wait > Duration::ZERO).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_and_places_are_counted_on_a_cluster() {
+    let cluster = RedisCluster::start().await;
+    let config = cluster_config(&cluster).timeout(SOON);
+    let limits = both(through(connect(config).await));
+    let attempts = Attempts::builder("login", &limits).build().unwrap();
+    let one = Concurrency::new(1).unwrap();
+    let holders = Holders::new("test", one, &limits).unwrap();
+    // Names that lie on all of its servers.
+    for n in 0..20 {
+        let (account, client) = (format!("account {n}"), format!("client {n}"));
+        let attempt = attempts.begin(&account, &client).await.unwrap();
+        assert_eq!(attempt.source(), Source::Store);
+        attempt.succeeded().await;
+        let attempt = attempts.begin(&account, &client).await.unwrap();
+        assert!(attempt.is_known());
+        assert_eq!(attempt.failed().await, Some(Attempts::DEFAULT_FIRST_WAIT));
+        let held = holders.acquire(&account).await.unwrap();
+        assert_eq!(held.source(), Source::Store);
+        assert!(holders.acquire(&account).await.is_err());
+        assert!(held.release().await);
+    }
 }
