@@ -255,6 +255,9 @@ mod tests {
         let top = limits.top_denied(usize::MAX);
         assert_eq!(top.len(), SHARDS * COUNTERS);
         assert_eq!((top[0].count, top[0].over), (19_999, 0));
+        // Each denial is counted once: who takes a counter over takes its count too.
+        let sum: u64 = top.iter().map(|it| it.count).sum();
+        assert_eq!(sum, 19_999 + 20 * 500);
         for other in &top[1..] {
             assert!(other.count - other.over <= 1, "{other:?}");
         }
