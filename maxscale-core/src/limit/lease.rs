@@ -68,8 +68,8 @@ pub(super) struct Lease {
     since: Instant,
     /// Nothing is asked for before.
     not_before: Instant,
-    /// Whether anything was wanted since the last look at it.
-    used: bool,
+    /// When anything was wanted last.
+    used: Instant,
     /// What the store had left, and when it had all.
     remaining: u32,
     full_at: Instant,
@@ -85,7 +85,7 @@ struct Grant {
 #[derive(Debug)]
 pub(super) struct Chunk {
     grant: Grant,
-    used: bool,
+    used: Instant,
     remaining: u32,
     full_at: Instant,
 }
@@ -126,6 +126,11 @@ impl Terms {
             .ok()
     }
 
+    /// For how long a lease that is given back was not used.
+    fn idle(&self) -> Duration {
+        self.ttl * 2 / 5
+    }
+
     fn ttl(mode: Mode) -> Option<Duration> {
         match mode {
             Mode::Auto => Some(TTL),
@@ -161,7 +166,7 @@ impl Lease {
             wanted: 0,
             since: now,
             not_before: now,
-            used: true,
+            used: now,
             remaining: 0,
             full_at: now,
         }
@@ -171,7 +176,7 @@ impl Lease {
     pub(super) fn spend(&mut self, terms: &Terms, cost: u32, now: Instant) -> Spent {
         self.expire(now);
         self.wanted += u64::from(cost);
-        self.used = true;
+        self.used = now;
         let enough = self.tokens() >= cost;
         if enough {
             let first = cost.min(self.first.tokens);
@@ -275,7 +280,7 @@ impl Lease {
                 tokens,
                 ..self.first
             },
-            used: true,
+            used: now,
             remaining: self.remaining.saturating_add(self.tokens()),
             full_at: self.full_at,
         })
@@ -291,13 +296,13 @@ impl Lease {
         there
     }
 
-    /// What nobody has wanted since it was called last, for the store to take back; a
-    /// lease that is over within `margin` is not given back any more.
-    pub(super) fn idle(&mut self, now: Instant, margin: Duration) -> u32 {
-        if std::mem::take(&mut self.used) {
-            return 0;
+    /// What nobody has wanted for a while, for the store to take back; a lease that is
+    /// over within `margin` is not given back any more.
+    pub(super) fn idle(&mut self, terms: &Terms, now: Instant, margin: Duration) -> u32 {
+        match now < self.used + terms.idle() {
+            true => 0,
+            false => self.take_all(now, margin),
         }
-        self.take_all(now, margin)
     }
 
     /// All tokens that the store could still take back.
@@ -331,7 +336,7 @@ impl Chunk {
             return None;
         }
         self.grant.tokens -= cost;
-        self.used = true;
+        self.used = now;
         let mut status = Status::new(0, Some(0), 0);
         status.remaining = self.remaining.saturating_add(self.grant.tokens);
         status.reset = self.full_at.saturating_duration_since(now);
@@ -339,8 +344,8 @@ impl Chunk {
     }
 
     /// As [`Lease::idle`].
-    pub(super) fn idle(&mut self, now: Instant, margin: Duration) -> u32 {
-        match std::mem::take(&mut self.used) {
+    pub(super) fn idle(&mut self, terms: &Terms, now: Instant, margin: Duration) -> u32 {
+        match now < self.used + terms.idle() {
             true => 0,
             false => self.take(now, margin),
         }

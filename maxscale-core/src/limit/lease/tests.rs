@@ -243,9 +243,10 @@ fn tokens_end_with_their_lease_and_idle_ones_are_given_back_before() {
     assert_eq!(lease.spend(&terms, 20, later(500)).status, None);
 
     lease.answered(&terms, later(600), Some((50, Status::new(700, Some(0), 0))));
-    assert_eq!(lease.idle(later(700), margin), 0, "it was used");
-    assert_eq!(lease.idle(later(900), margin), 50);
-    assert_eq!(lease.idle(later(900), margin), 0);
+    assert!(lease.spend(&terms, 1, later(650)).status.is_some());
+    assert_eq!(lease.idle(&terms, later(849), margin), 0, "it was used");
+    assert_eq!(lease.idle(&terms, later(850), margin), 49);
+    assert_eq!(lease.idle(&terms, later(850), margin), 0);
 
     lease.answered(
         &terms,

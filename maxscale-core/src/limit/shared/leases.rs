@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limit::lease::{Lease, Spent, Terms};
+use crate::limit::lease::{Chunk, Lease, Spent, Terms};
 use crate::limit::table::{Entry, Table};
 use crate::limit::{LocalLimits, Policy, Status};
 use stripes::Stripes;
@@ -105,7 +105,7 @@ impl Leases {
         };
         let gone = shard.add(entry, self.micros(now));
         let unspent =
-            gone.and_then(|mut gone| gone.unspent_by(|lease| lease.take_all(now, MARGIN)));
+            gone.and_then(|mut gone| gone.unspent_by(|lease, _| lease.take_all(now, MARGIN)));
         Outcome { spent, unspent }
     }
 
@@ -154,27 +154,28 @@ impl Leases {
         }
     }
 
-    /// What nobody has wanted since it was called last.
+    /// What nobody has wanted for a while.
     pub(super) fn idle(&self) -> Vec<Unspent> {
-        let mut idle = self.stripes.all(|chunk, now| chunk.idle(now, MARGIN));
-        idle.extend(self.all(|lease, now| lease.idle(now, MARGIN)));
-        idle
+        let idle = |chunk: &mut Chunk, terms: &Terms, now| chunk.idle(terms, now, MARGIN);
+        let mut all = self.stripes.all(idle);
+        all.extend(self.all(|lease, terms, now| lease.idle(terms, now, MARGIN)));
+        all
     }
 
     /// All that could be given back.
     pub(super) fn take_all(&self) -> Vec<Unspent> {
-        let mut all = self.stripes.all(|chunk, now| chunk.take(now, MARGIN));
-        all.extend(self.all(|lease, now| lease.take_all(now, MARGIN)));
+        let mut all = self.stripes.all(|chunk, _, now| chunk.take(now, MARGIN));
+        all.extend(self.all(|lease, _, now| lease.take_all(now, MARGIN)));
         all
     }
 
-    fn all(&self, of: impl Fn(&mut Lease, Instant) -> u32) -> Vec<Unspent> {
+    fn all(&self, of: impl Fn(&mut Lease, &Terms, Instant) -> u32) -> Vec<Unspent> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
             for entry in shard.entries_mut() {
-                all.extend(entry.state.unspent_by(|lease| of(lease, now)));
+                all.extend(entry.state.unspent_by(|lease, terms| of(lease, terms, now)));
             }
         }
         all
@@ -243,8 +244,8 @@ impl<L> Held<L> {
         same && *self.principal == *principal
     }
 
-    fn unspent_by(&mut self, take: impl FnOnce(&mut L) -> u32) -> Option<Unspent> {
-        let tokens = take(&mut self.lease);
+    fn unspent_by(&mut self, take: impl FnOnce(&mut L, &Terms) -> u32) -> Option<Unspent> {
+        let tokens = take(&mut self.lease, self.policy.lease()?);
         (tokens > 0).then(|| Unspent {
             principal: self.principal.clone(),
             policy: self.policy.clone(),

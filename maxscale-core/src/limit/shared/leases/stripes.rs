@@ -88,7 +88,7 @@ impl Stripes {
         let old = self.place(key).replace(Part { key, held });
         old.and_then(|mut old| {
             old.held
-                .unspent_by(|chunk| chunk.take(Instant::now(), MARGIN))
+                .unspent_by(|chunk, _| chunk.take(Instant::now(), MARGIN))
         })
     }
 
@@ -102,7 +102,7 @@ impl Stripes {
     }
 
     /// What `of` takes of each.
-    pub(super) fn all(&self, of: impl Fn(&mut Chunk, Instant) -> u32) -> Vec<Unspent> {
+    pub(super) fn all(&self, of: impl Fn(&mut Chunk, &Terms, Instant) -> u32) -> Vec<Unspent> {
         if !self.any.swap(false, Ordering::Relaxed) {
             return Vec::new();
         }
@@ -111,7 +111,7 @@ impl Stripes {
             let mut place = place.lock();
             let now = Instant::now();
             if let Some(part) = place.as_mut() {
-                all.extend(part.held.unspent_by(|chunk| of(chunk, now)));
+                all.extend(part.held.unspent_by(|chunk, terms| of(chunk, terms, now)));
             }
             place.take_if(|part| part.held.lease.is_over(now));
             any |= place.is_some();
