@@ -102,6 +102,8 @@ pub trait LimitStore: Send + Sync {
 pub enum Edit {
     /// Nothing was taken, nothing is blocked.
     Reset,
-    /// Everything is denied for so long, whatever the rule.
+    /// Everything is denied for so long, whatever the rule. It is kept with what was
+    /// counted: of a quota or a log, another window (of another tier, or by an
+    /// override) is not blocked with it.
     Block(Duration),
 }

@@ -48,6 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             ByClientIp::new(),
             limits.clone(),
         ));
+    let leases = limits.clone();
     let routes = routes::routes(Talk { limits, policy });
     let http = TcpListener::bind(settings.http).await?;
     let grpc = TcpListener::bind(settings.grpc).await?;
@@ -60,7 +61,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let grpc = Server::builder("grpc", grpc, stack.service(Routes::new(Quotes)));
     let serving = Serving::builder()
         .server(http.build()?)
-        .server(grpc.build()?);
+        .server(grpc.build()?)
+        .on_hand_back("leases", async move { leases.hand_back().await });
 
     let stop = Stop::new();
     stop.on_signals()?;

@@ -194,7 +194,7 @@ where
             };
         };
         let charges = self.rule.charges(request.fact());
-        let spent = match self.limits.begin(&key, &charges) {
+        let begun = match self.limits.begin(&key, &charges) {
             Ok(decision) => {
                 return match decision.denied_by() {
                     Some(by) => {
@@ -204,14 +204,14 @@ where
                     None => LimitFuture::limited(self.inner.call(request), decision),
                 };
             }
-            Err(spent) => spent,
+            Err(begun) => begun,
         };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
         let limits = self.limits.clone();
         LimitFuture::deciding(async move {
-            let decision = limits.end(&key, &charges, spent).await;
+            let decision = limits.end(&key, &charges, begun).await;
             if let Some(by) = decision.denied_by() {
                 let refusal = limited(&decision, by);
                 return Ok(S::Response::refuse(refusal, &Asker::of(&request)));

@@ -63,9 +63,12 @@ pub(super) struct Lease {
     asking: bool,
     /// The store had hardly any: until then no more are asked for than it gets.
     edge_until: Instant,
-    /// What was wanted since then.
+    /// What was wanted since then, and by how many requests.
     wanted: u64,
+    requests: u32,
     since: Instant,
+    /// When it began: what was asked for before is not for it.
+    born: Instant,
     /// Nothing is asked for before.
     not_before: Instant,
     /// When anything was wanted last.
@@ -164,7 +167,9 @@ impl Lease {
             asking: false,
             edge_until: now,
             wanted: 0,
+            requests: 0,
             since: now,
+            born: now,
             not_before: now,
             used: now,
             remaining: 0,
@@ -176,6 +181,7 @@ impl Lease {
     pub(super) fn spend(&mut self, terms: &Terms, cost: u32, now: Instant) -> Spent {
         self.expire(now);
         self.wanted += u64::from(cost);
+        self.requests = self.requests.saturating_add(1);
         self.used = now;
         let enough = self.tokens() >= cost;
         if enough {
@@ -184,6 +190,9 @@ impl Lease {
             self.second.tokens -= cost - first;
         }
         let low = self.tokens() <= self.asked / 2;
+        // The store is asked for a dear request now, and tells how long it has to wait:
+        // nothing may be taken beside it.
+        let low = low && (enough || cost == 1);
         let ask = low && !self.asking && now >= self.not_before;
         Spent {
             status: enough.then(|| self.status(now)),
@@ -202,13 +211,13 @@ impl Lease {
     /// request takes anyway.
     fn ask(&mut self, terms: &Terms, now: Instant) -> Option<u32> {
         // One request says nothing of others.
-        if self.wanted < 2 {
+        if self.requests < 2 {
             return None;
         }
         let half = terms.ttl.as_micros() / 2;
         let elapsed = now.saturating_duration_since(self.since).as_micros();
         let wanted = u128::from(self.wanted) * half / elapsed.max(half / 16).max(1);
-        (self.wanted, self.since) = (0, now);
+        (self.wanted, self.requests, self.since) = (0, 0, now);
         let most = match now < self.edge_until {
             true => terms.batch,
             false => self.asked.saturating_mul(2),
@@ -224,9 +233,9 @@ impl Lease {
         Some(self.asked)
     }
 
-    /// Whether an answer is due.
-    pub(super) const fn is_asking(&self) -> bool {
-        self.asking
+    /// Whether it waits for the answer to what was asked for at `sent`.
+    pub(super) fn waits_for(&self, sent: Instant) -> bool {
+        self.asking && sent >= self.born
     }
 
     /// The answer to what was asked for at `sent`; none if the store gave none.
@@ -286,14 +295,19 @@ impl Lease {
         })
     }
 
-    /// Puts back what a request had spent and did not use.
-    pub(super) fn put_back(&mut self, tokens: u32, now: Instant) -> bool {
+    /// Puts back what a request had spent and did not use, as if it had not been there.
+    /// False if there is no lease for it, or more would be held than could be given
+    /// back.
+    pub(super) fn put_back(&mut self, terms: &Terms, tokens: u32, now: Instant) -> bool {
         self.expire(now);
-        let there = now < self.first.until;
-        if there {
-            self.first.tokens = self.first.tokens.saturating_add(tokens);
+        let fits = self.tokens().saturating_add(tokens) <= terms.most;
+        if !fits || self.first.until <= now {
+            return false;
         }
-        there
+        self.first.tokens += tokens;
+        self.wanted = self.wanted.saturating_sub(tokens.into());
+        self.requests = self.requests.saturating_sub(1);
+        true
     }
 
     /// What nobody has wanted for a while, for the store to take back; a lease that is

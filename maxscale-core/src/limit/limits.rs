@@ -1,4 +1,3 @@
-#[cfg(feature = "redis")]
 use std::borrow::Cow;
 use std::sync::Arc;
 #[cfg(feature = "redis")]
@@ -38,6 +37,14 @@ pub struct Charge {
     pub policy: Policy,
     /// How many tokens: more than the rule ever has are denied for ever.
     pub cost: u32,
+}
+
+/// A decision for which the store has to be asked.
+pub(super) struct Begun {
+    /// The charges by other rules, where there are such for this principal.
+    ruled: Option<Vec<Charge>>,
+    /// What was spent already, by place.
+    spent: Vec<Option<Standing>>,
 }
 
 /// How long who is denied because the store is down is told to wait.
@@ -106,21 +113,26 @@ impl Limits {
     pub async fn check_each(&self, principal: &str, charges: &[Charge]) -> Decision {
         match self.begin(principal, charges) {
             Ok(decision) => decision,
-            Err(spent) => self.end(principal, charges, spent).await,
+            Err(begun) => self.end(principal, charges, begun).await,
         }
     }
 
-    /// Decides without waiting where nobody has to be asked. Else gives what
-    /// [`end`](Self::end) has to know: what was spent already, by place.
-    pub(super) fn begin(
-        &self,
-        principal: &str,
-        charges: &[Charge],
-    ) -> Result<Decision, Vec<Option<Standing>>> {
-        let charges = &*self.ruled(principal, charges);
-        let decision = self.begun(principal, charges)?;
-        self.count(principal, &decision);
-        Ok(decision)
+    /// Decides without waiting where nobody has to be asked, else begins.
+    pub(super) fn begin(&self, principal: &str, charges: &[Charge]) -> Result<Decision, Begun> {
+        let ruled = self.ruled(principal, charges);
+        match self.begun(principal, &ruled) {
+            Ok(decision) => {
+                self.count(principal, &decision);
+                Ok(decision)
+            }
+            Err(spent) => Err(Begun {
+                ruled: match ruled {
+                    Cow::Borrowed(_) => None,
+                    Cow::Owned(ruled) => Some(ruled),
+                },
+                spent,
+            }),
+        }
     }
 
     fn begun(
@@ -143,20 +155,15 @@ impl Limits {
 
     /// Ends what [`begin`](Self::begin) has begun: policies of which nothing was spent
     /// are asked for together, and if they deny, what was spent is put back.
-    pub(super) async fn end(
-        &self,
-        principal: &str,
-        charges: &[Charge],
-        spent: Vec<Option<Standing>>,
-    ) -> Decision {
-        let charges = &*self.ruled(principal, charges);
+    pub(super) async fn end(&self, principal: &str, charges: &[Charge], begun: Begun) -> Decision {
+        let charges = begun.ruled.as_deref().unwrap_or(charges);
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
-            let decision = self.ask(shared, principal, charges, spent).await;
+            let decision = self.ask(shared, principal, charges, begun.spent).await;
             self.count(principal, &decision);
             return decision;
         }
-        debug_assert!(spent.is_empty(), "without a store nobody is asked");
+        debug_assert!(begun.spent.is_empty(), "without a store nobody is asked");
         Decision::new(self.locally(principal, charges), Source::Store)
     }
 

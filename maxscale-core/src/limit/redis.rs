@@ -89,7 +89,8 @@ impl RedisLimits {
         let mut back = BACK.call().key(key.as_str()).key(format!("{key}:back"));
         back = match now {
             Some(now) => back.arg(now),
-            None => back.arg(""),
+            // Later the tokens count as spent.
+            None => back.arg("").timeout(BACK_WITHIN),
         };
         let [_, interval, tolerance, _] = terms.rate.numbers();
         let [_, most, width, _] = allowance.numbers();
@@ -165,6 +166,9 @@ impl LimitStore for RedisLimits {
         Ok(())
     }
 }
+
+/// How long giving tokens back may take.
+pub(super) const BACK_WITHIN: Duration = Duration::from_millis(100);
 
 /// A hundred years, which a double holds to the microsecond.
 const LONGEST_BLOCK: i64 = 100 * 366 * 24 * 3_600 * 1_000_000;

@@ -23,7 +23,7 @@ use crate::redis::RedisError;
 use denials::Denials;
 use flights::Flights;
 use instances::Instances;
-use leases::{Leases, Outcome, Unspent};
+use leases::{Leases, MARGIN, Outcome, Unspent};
 
 /// How long the log says nothing more of a server that refuses to count.
 const QUIET: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// How often it is looked for leases that nobody uses.
 const SWEEP: Duration = Duration::from_millis(200);
 
-/// How many keys are given back at once in the end.
+/// How many keys are given back at once.
 const AT_ONCE: usize = 256;
 
 pub(super) struct Shared {
@@ -73,6 +73,13 @@ impl Shared {
             && let Some(standing) = self.spend(principal, only)
         {
             return Ok(Decision::one(standing, Source::Lease));
+        }
+        // Who denies anyway is known before anything is spent.
+        let never_leased = |charge: &&Charge| charge.policy.lease().is_none();
+        if charges.len() > 1
+            && let Some(standings) = self.denied(principal, charges.iter().filter(never_leased))
+        {
+            return Ok(Decision::new(standings, Source::DenyCache));
         }
         let spent: Vec<_> = match charges {
             [_] => vec![None],
@@ -156,7 +163,11 @@ impl Shared {
 
     /// Gives back what is leased and not spent.
     pub(super) async fn hand_back(&self) {
-        let unspent = self.leases.take_all();
+        self.take_all_back(self.leases.take_all()).await;
+    }
+
+    /// No more at once than leave room for requests.
+    async fn take_all_back(&self, unspent: Vec<Unspent>) {
         futures_util::stream::iter(&unspent)
             .for_each_concurrent(AT_ONCE, |unspent| self.take_back(unspent))
             .await;
@@ -180,7 +191,11 @@ impl Shared {
         let granted = granted.as_deref().and_then(<[_]>::first);
         let answer = granted.and_then(|it| Some((it.count, *it.statuses.first()?)));
         let arrived = self.leases.answered(&wanted, terms, sent, answer);
-        if !arrived && let Some((tokens, _)) = answer {
+        let in_time = Instant::now() + MARGIN < sent + terms.ttl;
+        if !arrived
+            && in_time
+            && let Some((tokens, _)) = answer
+        {
             self.take_back(&Unspent { tokens, ..wanted }).await;
         }
     }
@@ -286,10 +301,7 @@ async fn sweep(shared: Weak<Shared>) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        for unspent in shared.leases.idle() {
-            let shared = shared.clone();
-            tokio::spawn(async move { shared.take_back(&unspent).await });
-        }
+        shared.take_all_back(shared.leases.idle()).await;
     }
 }
 

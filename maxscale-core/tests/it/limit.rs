@@ -22,10 +22,15 @@ use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::time::Instant;
 
 use crate::redis::log::Log;
-use crate::redis::{SOON, TIMEOUT, cluster_config, connect, open};
+use crate::redis::{SOON, TIMEOUT, cluster_config, connect, open, patient};
 
 async fn shared(server: &RedisServer) -> RedisLimits {
     through(open(server).await)
+}
+
+/// For tests of anything but outages, on a machine that is busy.
+async fn patiently(server: &RedisServer) -> RedisLimits {
+    through(patient(server).await)
 }
 
 fn through(redis: Redis) -> RedisLimits {
@@ -56,7 +61,7 @@ async fn local_limits_keep_every_promise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_limits_keep_every_promise() {
     let server = RedisServer::start().await;
-    conformance::check(&shared(&server).await, &shared(&server).await).await;
+    conformance::check(&patiently(&server).await, &patiently(&server).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +141,7 @@ impl LimitStore for Through {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_with_redis_keep_every_promise() {
     let server = RedisServer::start().await;
-    let limits = async || Through(both(shared(&server).await));
+    let limits = async || Through(both(patiently(&server).await));
     let (here, there) = (limits().await, limits().await);
     conformance::check(&here, &there).await;
 }
@@ -225,7 +230,7 @@ async fn commands(redis: &Redis) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_a_principal_at_once_are_few_commands_and_each_is_told_its_own() {
     let server = RedisServer::start().await;
-    let (redis, limits) = (open(&server).await, both(shared(&server).await));
+    let (redis, limits) = (open(&server).await, both(patiently(&server).await));
     let rate = Rate::new(300, HOUR).unwrap().burst(300).unwrap();
     let policy = Policy::new("test", rate).unwrap();
     limits.check(&policy, "warm").await;
@@ -249,7 +254,7 @@ async fn requests_of_a_principal_at_once_are_few_commands_and_each_is_told_its_o
 #[tokio::test(flavor = "multi_thread")]
 async fn request_that_is_given_up_keeps_nobody_waiting() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = both(patiently(&server).await);
     let policy = ten_an_hour();
     for round in 0..50 {
         let key = format!("round {round}");
@@ -270,7 +275,7 @@ async fn request_that_is_given_up_keeps_nobody_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_that_is_polled_no_more_keeps_nobody_waiting() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = both(patiently(&server).await);
     let policy = ten_an_hour();
     let mut first = Box::pin(limits.check(&policy, "one"));
     assert!(futures_util::poll!(&mut first).is_pending());
@@ -283,7 +288,7 @@ async fn request_that_is_polled_no_more_keeps_nobody_waiting() {
 async fn denied_principal_is_denied_without_a_command_until_its_wait_is_over() {
     let server = RedisServer::start().await;
     let metrics = Metrics::new();
-    let (redis, limits) = (open(&server).await, both(shared(&server).await));
+    let (redis, limits) = (open(&server).await, both(patiently(&server).await));
     let policy = Policy::new("test", Rate::new(2, Duration::from_secs(1)).unwrap()).unwrap();
     let policy = policy.measured(&metrics.meter("test"));
     assert!(limits.check(&policy, "one").await.is_allowed());
@@ -327,7 +332,7 @@ async fn denied_principal_is_denied_without_a_command_until_its_wait_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_one_principal_denies_what_others_took_is_given_back() {
     let server = RedisServer::start().await;
-    let limits = both(shared(&server).await);
+    let limits = both(patiently(&server).await);
     let close = Policy::new("close", Few::new(1, HOUR).unwrap()).unwrap();
     let wide = Policy::new("wide", Quota::new(10, HOUR).unwrap()).unwrap();
     let (close, wide) = ([Charge::from(close)], [Charge::new(wide, 2)]);

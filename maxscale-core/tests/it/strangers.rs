@@ -148,7 +148,7 @@ mod connected {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::redis::{SOON, open};
+    use crate::redis::{SOON, patient};
 
     /// The keys of limits; beside them is who counts.
     async fn keys(redis: &Redis) -> usize {
@@ -160,7 +160,7 @@ mod connected {
     #[tokio::test(flavor = "multi_thread")]
     async fn client_on_a_connection_is_one_key_in_redis_whatever_it_says() {
         let server = RedisServer::start().await;
-        let redis = open(&server).await;
+        let redis = patient(&server).await;
         let ring = KeyRing::new(1, Secret::new([7; 32])).unwrap();
         let shared = RedisLimits::new(redis.clone(), "test:", ring);
         let limits = Limits::shared(shared, LocalLimits::new(Clock::system()));

@@ -106,7 +106,7 @@ impl Denials {
             if shard.len() >= MOST && !shard.contains_key(&key) {
                 shard.retain(|_, old| old.until > sent);
             }
-            if shard.len() < MOST {
+            if shard.len() < MOST || shard.contains_key(&key) {
                 shard.insert(key, denial);
             }
         }

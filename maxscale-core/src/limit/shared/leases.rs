@@ -9,14 +9,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::limit::lease::{Chunk, Lease, Spent, Terms};
+use crate::limit::redis::BACK_WITHIN;
 use crate::limit::table::{Entry, Table};
 use crate::limit::{LocalLimits, Policy, Status};
 use stripes::Stripes;
 
 const SHARDS: usize = 64;
 
-/// How long before its end a lease is not given back any more: that takes time too.
-pub(super) const MARGIN: Duration = Duration::from_millis(50);
+/// How long before its end a lease is not given back any more.
+pub(super) const MARGIN: Duration = BACK_WITHIN;
 
 /// At most [`LocalLimits::DEFAULT_CAPACITY`] keys are held.
 pub(super) struct Leases {
@@ -84,10 +85,13 @@ impl Leases {
         }
         let mut shard = self.shard(key);
         if let Some(Entry { state: held, .. }) = shard.get_mut(of_hash(key)) {
+            let mut unspent = None;
             if !held.is_of(principal, policy, terms) {
+                unspent = held.unspent_by(|lease, _| lease.take_all(now, MARGIN));
                 *held = Held::new(principal, policy, now);
             }
-            let mut outcome = Outcome::spent(held.lease.spend(terms, cost, now));
+            let spent = held.lease.spend(terms, cost, now);
+            let mut outcome = Outcome { spent, unspent };
             if held.lease.is_hot()
                 && self.stripes.has_place(key, now)
                 && let Some(chunk) = held.lease.chunk(now)
@@ -124,7 +128,9 @@ impl Leases {
                 state: held,
                 over_at,
                 ..
-            }) if held.is_of(&asked.principal, &asked.policy, terms) && held.lease.is_asking() => {
+            }) if held.is_of(&asked.principal, &asked.policy, terms)
+                && held.lease.waits_for(sent) =>
+            {
                 held.lease.answered(terms, sent, answer);
                 *over_at = self.micros(sent + terms.ttl);
                 true
@@ -142,14 +148,16 @@ impl Leases {
         let Some((Entry { state: held, .. }, terms)) = entry.zip(policy.lease()) else {
             return false;
         };
-        held.is_of(principal, policy, terms) && held.lease.put_back(tokens, Instant::now())
+        held.is_of(principal, policy, terms) && (held.lease).put_back(terms, tokens, Instant::now())
     }
 
     /// Throws away what is held of a key.
     pub(super) fn forget(&self, principal: &str, policy: &Policy) {
         let key = self.key(principal, policy);
+        // Under the lock nobody gives a thread a part of it.
+        let mut shard = self.shard(key);
         self.stripes.forget(key);
-        if let Some(entry) = self.shard(key).get_mut(of_hash(key)) {
+        if let Some(entry) = shard.get_mut(of_hash(key)) {
             entry.state = Held::new(principal, policy, Instant::now());
         }
     }

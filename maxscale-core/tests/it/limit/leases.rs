@@ -75,7 +75,9 @@ async fn busy_key_asks_once_for_many_requests_and_gives_back_what_it_did_not_use
 async fn idle_lease_is_given_back_by_itself() {
     let server = RedisServer::start().await;
     let limits = both(through(patient(&server).await));
-    let policy = leased(10_000);
+    let rate = *leased(10_000).rule();
+    let policy = Policy::new("leased", rate).unwrap();
+    let policy = policy.leased(Duration::from_secs(4)).unwrap();
     let mut asked = warm(&limits, &policy, "one").await;
     for _ in 0..200 {
         asked += 1;
@@ -113,7 +115,7 @@ async fn word_of_an_operator_and_another_rule_end_a_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_that_another_policy_denies_spends_nothing_of_a_lease() {
     let server = RedisServer::start().await;
-    let limits = both(through(patient(&server).await));
+    let (redis, limits) = (open(&server).await, both(through(patient(&server).await)));
     let (wide, close) = (leased(10_000), Quota::new(3, HOUR).unwrap());
     let close = Policy::new("close", close).unwrap();
     let mut asked = warm(&limits, &wide, "one").await;
@@ -124,6 +126,13 @@ async fn request_that_another_policy_denies_spends_nothing_of_a_lease() {
         assert!(n >= 3 || decision.standings().len() == 2);
         asked += u32::from(n < 3);
     }
+    // Nor is what is asked in vain a need for more.
+    let before = commands(&redis).await;
+    for _ in 0..1_000 {
+        assert!(!limits.check_each("one", &charges).await.is_allowed());
+    }
+    let sent = commands(&redis).await - before;
+    assert!(sent < 20, "{sent}");
     // The same where the policies are of different principals.
     for _ in 0..20 {
         let all = [("one", &charges[..1]), ("one", &charges[1..])];

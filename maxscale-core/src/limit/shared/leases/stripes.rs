@@ -84,8 +84,12 @@ impl Stripes {
     }
 
     pub(super) fn put(&self, key: u64, held: Held<Chunk>) -> Option<Unspent> {
+        let mut place = self.place(key);
+        let old = place.replace(Part { key, held });
+        // Before the place is free, or who takes all could pass by it and say that there
+        // is nothing.
         self.any.store(true, Ordering::Relaxed);
-        let old = self.place(key).replace(Part { key, held });
+        drop(place);
         old.and_then(|mut old| {
             old.held
                 .unspent_by(|chunk, _| chunk.take(Instant::now(), MARGIN))
@@ -116,7 +120,7 @@ impl Stripes {
             place.take_if(|part| part.held.lease.is_over(now));
             any |= place.is_some();
         }
-        // What was put there meanwhile has said so itself.
+        // What was put there meanwhile, in a place that was seen before, has said so.
         if any {
             self.any.store(true, Ordering::Relaxed);
         }
