@@ -62,7 +62,7 @@ async fn flexible(
     };
     // Every request asks the server.
     let policy = if keys == 1 { hot()? } else { wide()? }.strict();
-    let keys = names(keys);
+    let keys = names(name, keys);
     let mut rounds = plan.compare();
     while !rounds.are_enough() {
         let (redis, limits) = ours(&url).await?;

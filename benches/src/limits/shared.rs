@@ -87,8 +87,9 @@ fn narrow(name: &str) -> Result<Policy, BoxError> {
 
 const NARROW_NUMBERS: Numbers = Numbers(3_600_000_000, 3_600_000_000);
 
-pub(super) fn names(count: u32) -> Arc<[String]> {
-    (0..count).map(|n| format!("account-{n}")).collect()
+/// Keys of a bar's own: what one has used up is not asked for by another.
+pub(super) fn names(bar: &str, count: u32) -> Arc<[String]> {
+    (0..count).map(|n| format!("{bar}-account-{n}")).collect()
 }
 
 /// `count` calls, by so many tasks at once.
@@ -196,7 +197,7 @@ impl Question {
             name,
             target,
             tasks: TASKS,
-            keys: names(keys),
+            keys: names(name, keys),
             order: (0..keys).collect(),
             policy,
             numbers: MANY_NUMBERS,
@@ -264,7 +265,7 @@ async fn four_policies(
     for name in ["a", "b", "c", "d"] {
         charges.push(Charge::from(Policy::new(name, rate)?.strict()));
     }
-    let (charges, keys): (Arc<[Charge]>, _) = (charges.into(), names(KEYS));
+    let (charges, keys): (Arc<[Charge]>, _) = (charges.into(), names(name, KEYS));
     let mut rounds = plan.compare();
     while !rounds.are_enough() {
         let sides = Sides::open(server).await?;
