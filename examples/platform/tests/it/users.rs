@@ -332,17 +332,21 @@ pub(crate) async fn assert_measured(start: Instant, books: &[Book]) {
 pub(crate) async fn assert_whole(base: &str, books: &[Book]) -> usize {
     let mut count = 0;
     for email in books.iter().flat_map(|book| &book.unsure) {
+        let mut tried: Option<Instant> = None;
         eventually(END, async || {
             let client = Client::new(base);
-            let body = json!({ "email": email, "password": PASSWORD });
-            let login = client.post("/v1/login", &body).await;
-            if login.status == 200 {
-                return Ok(());
+            // Few guesses may fail, and who is not there yet is a wrong guess.
+            if tried.is_none_or(|at| at.elapsed() > END / 4) {
+                tried = Some(Instant::now());
+                let body = json!({ "email": email, "password": PASSWORD });
+                if client.post("/v1/login", &body).await.status == 200 {
+                    return Ok(());
+                }
             }
             let body = json!({ "email": email, "password": PASSWORD, "name": "Ada" });
             let answer = client.post("/v1/signup", &body).await;
             // Reserved by the one that was cut off, until its lease runs out.
-            (answer.status == 201).then_some(()).ok_or((login, answer))
+            (answer.status == 201).then_some(()).ok_or(answer)
         })
         .await;
         count += 1;
