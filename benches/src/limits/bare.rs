@@ -6,7 +6,10 @@ use fred::prelude::{Builder, Client, ClientLike as _, Config, Value};
 use fred::types::{ClusterHash, CustomCommand};
 use maxscale_core::BoxError;
 
-const TAKE: &str = include_str!("../../../maxscale-core/src/limit/redis/take.lua");
+const TAKE: &str = concat!(
+    include_str!("../../../maxscale-core/src/limit/redis/now.lua"),
+    include_str!("../../../maxscale-core/src/limit/redis/take.lua"),
+);
 
 /// A rate's interval and tolerance, in microseconds.
 #[derive(Clone, Copy)]

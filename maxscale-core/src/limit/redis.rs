@@ -13,9 +13,15 @@ use crate::keys::{KeyRing, Tag};
 use crate::redis::{Command, Redis, RedisError, Reply, Script, ScriptCall};
 pub(super) use hold::Places;
 
-static TAKE: Script = Script::by_deadline(include_str!("redis/take.lua"));
+static TAKE: Script = Script::by_deadline(concat!(
+    include_str!("redis/now.lua"),
+    include_str!("redis/take.lua")
+));
 static HEARTBEAT: Script = Script::new(include_str!("redis/heartbeat.lua"));
-static BACK: Script = Script::by_deadline(include_str!("redis/back.lua"));
+static BACK: Script = Script::by_deadline(concat!(
+    include_str!("redis/now.lua"),
+    include_str!("redis/back.lua")
+));
 static BLOCK: Script = Script::new(include_str!("redis/block.lua"));
 
 /// Counts in Redis, for all processes that use the same server and prefix.

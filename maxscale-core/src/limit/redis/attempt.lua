@@ -9,15 +9,8 @@
 --   fail: nothing. Replies the wait until the next.
 --   succeed, back: the moment, and whether the client was known. Replies 0.
 --
--- Written down: f<failures>:<until>:<moments>. Times are as in take.lua.
-local call = redis.call
+-- Written down: f<failures>:<until>:<moments>. Times are those of now.lua.
 local DOUBLINGS = 40
-
-local now = tonumber(ARGV[1])
-if not now then
-  local time = call('TIME')
-  now = (time[1] - 1735689600) * 1000000 + time[2]
-end
 
 local function whole(value)
   return string.format('%.0f', value)

@@ -4,7 +4,10 @@ use super::{RedisLimits, hex};
 use crate::limit::attempts::{Reserved, Terms, Verdict, Whose};
 use crate::redis::{RedisError, Reply, Script, ScriptCall};
 
-static ATTEMPT: Script = Script::by_deadline(include_str!("attempt.lua"));
+static ATTEMPT: Script = Script::by_deadline(concat!(
+    include_str!("now.lua"),
+    include_str!("attempt.lua")
+));
 
 /// What is asked of the script.
 #[derive(Clone, Copy, Debug)]

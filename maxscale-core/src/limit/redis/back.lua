@@ -4,13 +4,6 @@
 -- KEYS: the rate's, the quota's. ARGV: the time (empty: the server's), the rate's
 -- interval and tolerance, the quota's limit and width, and the tokens. Replies how
 -- many were taken. What is written, and how: take.lua.
-local call = redis.call
-
-local now = tonumber(ARGV[1])
-if not now then
-  local time = call('TIME')
-  now = (time[1] - 1735689600) * 1000000 + time[2]
-end
 
 local function store(key, text, until_then)
   if until_then > now then

@@ -5,18 +5,12 @@
 -- it for another lease, one that has none gets it if there is room.
 -- Replies the time until the next lease runs out, and for each holder 1 or 0.
 --
--- Times are as in take.lua.
-local call = redis.call
+-- Times are those of now.lua.
 
 local function whole(value)
   return string.format('%.0f', value)
 end
 
-local now = tonumber(ARGV[1])
-if not now then
-  local time = call('TIME')
-  now = (time[1] - 1735689600) * 1000000 + time[2]
-end
 local most, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
 local key = KEYS[1]
 local changed = false

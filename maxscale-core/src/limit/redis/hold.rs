@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::RedisLimits;
 use crate::redis::{Command, RedisError, Reply, Script};
 
-static HOLD: Script = Script::by_deadline(include_str!("hold.lua"));
+static HOLD: Script =
+    Script::by_deadline(concat!(include_str!("now.lua"), include_str!("hold.lua")));
 
 /// Whose places are asked for.
 #[derive(Clone, Copy, Debug)]

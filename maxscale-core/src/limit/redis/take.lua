@@ -7,18 +7,11 @@
 -- Replies for each run the count that was granted, and for each key what is left,
 -- the wait (-1: for ever) and the time until all is there again.
 --
--- Times are microseconds since 2025-01-01, so that doubles hold them exactly.
+-- Times are those of now.lua.
 -- Written down: 12 or, with a debt, d12 (rate), q<slice>:<counts> (quota),
 -- l<moments> (log), b12 (blocked until).
 local RATE, QUOTA = 1, 2
 local MOST = 4294967295
-local call = redis.call
-
-local now = tonumber(ARGV[1])
-if not now then
-  local time = call('TIME')
-  now = (time[1] - 1735689600) * 1000000 + time[2]
-end
 
 -- The most frequent call by far, one run of one rate, without what the rest needs.
 -- It has its place here for its speed alone: what follows decides the same.
