@@ -5,6 +5,8 @@ use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
 use opentelemetry::trace::{self, SpanContext, TraceContextExt as _, TraceFlags, TraceState};
 
 /// Names the trace that a request belongs to. `Display` gives 32 lower-case hex
@@ -25,6 +27,9 @@ pub struct TraceContext {
     sampled: bool,
     state: Option<Arc<str>>,
 }
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The longest `traceparent` that is looked at; version 00 has 55 bytes.
 const MAX_PARENT: usize = 256;
@@ -166,6 +171,35 @@ impl TraceContext {
         self.state.as_deref()
     }
 
+    /// Puts both headers into a request to others, in place of what was there: of HTTP,
+    /// or of gRPC by `MetadataMap::into_headers`.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers.remove(TRACESTATE);
+        // Both are printable ASCII by the way they are made.
+        if let Ok(parent) = HeaderValue::from_str(&self.traceparent()) {
+            headers.insert(TRACEPARENT, parent);
+        }
+        if let Some(Ok(state)) = self.tracestate().map(HeaderValue::from_str) {
+            headers.insert(TRACESTATE, state);
+        }
+    }
+
+    /// Reads both headers; none if `traceparent` is absent, sent twice or malformed.
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        let context = match (values.next(), values.next()) {
+            (Some(value), None) => Self::parse(value.to_str().ok()?)?,
+            _ => return None,
+        };
+        // It may come in several lines, which are one list.
+        let states = headers.get_all(TRACESTATE).iter();
+        let states: Option<Vec<_>> = states.map(|state| state.to_str().ok()).collect();
+        Some(match states {
+            Some(states) if !states.is_empty() => context.state(&states.join(",")),
+            _ => context,
+        })
+    }
+
     pub(crate) fn of(context: &SpanContext) -> Option<Self> {
         let trace = u128::from_be_bytes(context.trace_id().to_bytes());
         let span = u64::from_be_bytes(context.span_id().to_bytes());
@@ -277,6 +311,27 @@ mod tests {
         for state in ["", "line\nbreak", &"a".repeat(MAX_STATE + 1)] {
             assert_eq!(context.clone().state(state).tracestate(), None);
         }
+    }
+
+    #[test]
+    fn headers_to_others_say_where_the_caller_is_and_nothing_of_before() {
+        let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let context = TraceContext::parse(sent).unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(TraceContext::read(&headers), None);
+        headers.append("traceparent", HeaderValue::from_static("old"));
+        headers.append("tracestate", HeaderValue::from_static("old=1"));
+        headers.append("tracestate", HeaderValue::from_static("older=1"));
+        context.write(&mut headers);
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers["traceparent"], sent);
+        assert_eq!(TraceContext::read(&headers), Some(context.clone()));
+        let context = context.state("vendor=a,other=b");
+        context.write(&mut headers);
+        assert_eq!(headers["tracestate"], "vendor=a,other=b");
+        assert_eq!(TraceContext::read(&headers), Some(context));
+        headers.append("traceparent", HeaderValue::from_static(sent));
+        assert_eq!(TraceContext::read(&headers), None, "sent twice");
     }
 
     #[test]

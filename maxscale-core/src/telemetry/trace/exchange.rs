@@ -215,28 +215,12 @@ impl Shared {
     /// A caller that is trusted goes on with its own trace; one that is not begins
     /// a new one, from which a link leads to what it said.
     fn origin(&self, headers: &HeaderMap, extensions: &http::Extensions, random: u128) -> Origin {
-        match sent(headers) {
+        match TraceContext::read(headers) {
             Some(parent) if (self.trust)(extensions) => Origin::within(parent, random),
             Some(other) => Origin::new(self.sampler, random).linked(other),
             None => Origin::new(self.sampler, random),
         }
     }
-}
-
-/// The context that the caller names, unless that is absent, sent twice or malformed.
-fn sent(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut values = headers.get_all("traceparent").iter();
-    let context = match (values.next(), values.next()) {
-        (Some(value), None) => TraceContext::parse(value.to_str().ok()?)?,
-        _ => return None,
-    };
-    // It may come in several lines, which are one list.
-    let states = headers.get_all("tracestate").iter();
-    let states: Option<Vec<_>> = states.map(|state| state.to_str().ok()).collect();
-    Some(match states {
-        Some(states) if !states.is_empty() => context.state(&states.join(",")),
-        _ => context,
-    })
 }
 
 fn request_id(headers: &HeaderMap) -> Option<RequestId> {
