@@ -261,6 +261,33 @@ fn tokens_end_with_their_lease_and_idle_ones_are_given_back_before() {
 }
 
 #[test]
+fn what_is_put_back_was_never_wanted() {
+    let (terms, begun) = (terms(1_000, 800), Instant::now());
+    let mut lease = Lease::new(begun);
+    lease.answered(&terms, begun, Some((90, Status::new(700, Some(0), 0))));
+    for request in 0..1_000 {
+        let now = begun + Duration::from_micros(100) * request;
+        let spent = lease.spend(&terms, 1, now);
+        assert!(spent.status.is_some() && spent.ask.is_none(), "{request}");
+        assert!(lease.put_back(&terms, 1, now));
+    }
+    // More than may be held, or to a lease that is over.
+    assert!(!lease.put_back(&terms, 11, begun));
+    assert!(!lease.put_back(&terms, 1, begun + terms.ttl));
+}
+
+#[test]
+fn dear_request_that_finds_no_tokens_takes_none_from_what_it_has_to_wait_for() {
+    let (terms, begun) = (terms(1_000, 800), Instant::now());
+    let mut lease = Lease::new(begun);
+    for request in 0..10 {
+        let now = begun + Duration::from_millis(10) * request;
+        let spent = lease.spend(&terms, 12, now);
+        assert_eq!((spent.status, spent.ask), (None, None));
+    }
+}
+
+#[test]
 fn store_that_does_not_answer_is_not_asked_for_each_request() {
     let (terms, begun) = (terms(1_000, 800), Instant::now());
     let mut lease = Lease::new(begun);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use maxscale_core::limit::{Charge, Edit, Limits, Policy, Quota, Rate, Source};
 use maxscale_tests::{RedisServer, eventually};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{HOUR, both, commands, through};
@@ -39,6 +40,15 @@ async fn left(limits: &Limits, policy: &Policy, key: &str) -> u32 {
     peeked.standings()[0].status.remaining
 }
 
+/// What is spent comes to be what was asked for, no more and no less.
+async fn come_to(asked: u32, spent: impl AsyncFn() -> u32) {
+    eventually(SOON, async || match spent().await {
+        spent if spent == asked => Ok(()),
+        spent => Err((spent, asked)),
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_key_asks_once_for_many_requests_and_gives_back_what_it_did_not_use() {
     let server = RedisServer::start().await;
@@ -59,16 +69,46 @@ async fn busy_key_asks_once_for_many_requests_and_gives_back_what_it_did_not_use
     assert!(sent < i64::from(asked) / 20, "{sent} for {asked}");
 
     // None is lost, and none comes back that was spent.
-    eventually(SOON, async || {
+    come_to(asked, async || {
         limits.hand_back().await;
-        let spent = 1_000_000 - left(&limits, &policy, "busy").await;
-        if spent == asked {
-            Ok(())
-        } else {
-            Err((spent, asked))
-        }
+        1_000_000 - left(&limits, &policy, "busy").await
     })
     .await;
+}
+
+/// Each thread holds a part of what there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_that_share_a_hot_key_lose_none_of_its_tokens_and_end_at_an_operators_word() {
+    let server = RedisServer::start().await;
+    let limits = both(through(patient(&server).await));
+    let policy = leased(10_000_000);
+    let busy = async || {
+        let mut threads = JoinSet::new();
+        for _ in 0..4 {
+            let (limits, policy) = (limits.clone(), policy.clone());
+            threads.spawn(async move {
+                let mut admitted = 0;
+                for _ in 0..30_000 {
+                    let decision = limits.check(&policy, "hot").await;
+                    admitted += u32::from(decision.is_allowed());
+                    tokio::task::consume_budget().await;
+                }
+                admitted
+            });
+        }
+        threads.join_all().await.into_iter().sum::<u32>()
+    };
+    let admitted = busy().await;
+    assert_eq!(admitted, 120_000);
+    come_to(admitted, async || {
+        limits.hand_back().await;
+        10_000_000 - left(&limits, &policy, "hot").await
+    })
+    .await;
+    // Hot again, in all threads.
+    busy().await;
+    assert!(limits.edit("hot", &policy, Edit::Block(HOUR)).await);
+    assert_eq!(busy().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,15 +123,7 @@ async fn idle_lease_is_given_back_by_itself() {
         asked += 1;
         limits.check(&policy, "one").await;
     }
-    eventually(SOON, async || {
-        let spent = 10_000 - left(&limits, &policy, "one").await;
-        if spent == asked {
-            Ok(())
-        } else {
-            Err((spent, asked))
-        }
-    })
-    .await;
+    come_to(asked, async || 10_000 - left(&limits, &policy, "one").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,14 +170,9 @@ async fn request_that_another_policy_denies_spends_nothing_of_a_lease() {
         let all = [("one", &charges[..1]), ("one", &charges[1..])];
         assert!(!limits.check_all(&all).await.is_allowed());
     }
-    eventually(SOON, async || {
+    come_to(asked, async || {
         limits.hand_back().await;
-        let spent = 10_000 - left(&limits, &wide, "one").await;
-        if spent == asked {
-            Ok(())
-        } else {
-            Err((spent, asked))
-        }
+        10_000 - left(&limits, &wide, "one").await
     })
     .await;
 }
