@@ -40,6 +40,13 @@ pub struct Cache<V> {
 
 type Answer<V, E> = Result<Option<Arc<V>>, CacheError<E>>;
 
+/// Where a flight looks first.
+#[derive(Clone, Copy)]
+enum Source {
+    Tiers,
+    Load,
+}
+
 /// One value on its way into the tiers.
 struct Fetch<V> {
     shared: Arc<Shared>,
@@ -145,20 +152,31 @@ where
         if let Some(value) = self.near(&key) {
             return Ok(Some(value));
         }
-        let shared = self.hub.shared();
-        let key: Arc<str> = key.into();
-        let answer = match shared.flights.board(&key, || shared.l1.stamp(&key)) {
-            Seat::Join(answer) => {
-                shared.counters.coalesced.add(1);
-                answer
-            }
-            Seat::Lead(pilot, answer) => {
-                let fetch = self.fetch(key, |_| pilot.stamp);
-                tokio::spawn(fetch.fly(pilot, load).in_current_span());
-                answer
-            }
-        };
-        wait_for(answer).await
+        self.fly(key.into(), Source::Tiers, load).await
+    }
+
+    /// The value of `id`, loaded anew though a tier may have one, which is then
+    /// replaced.
+    ///
+    /// Until the new value is there the old one is served, also if the load fails or
+    /// finds none. Like [`get_or_load`](Self::get_or_load) it joins a load that is
+    /// under way, runs in a task of its own, and never puts in what was loaded
+    /// before an invalidation.
+    ///
+    /// # Errors
+    ///
+    /// See [`CacheError`]. An L2 that is down is none.
+    pub async fn refresh<F, Fut, E>(
+        &self,
+        id: &str,
+        load: F,
+    ) -> Result<Option<Arc<V>>, CacheError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        self.fly(self.key(id).into(), Source::Load, load).await
     }
 
     /// Makes sure that nobody is served what `id` was until now.
@@ -169,6 +187,27 @@ where
     /// processes; if it does not confirm that, it is asked again until it does.
     pub async fn invalidate(&self, id: &str) -> Invalidated {
         self.hub.shared().invalidate(&self.kind, id).await
+    }
+
+    async fn fly<F, Fut, E>(&self, key: Arc<str>, from: Source, load: F) -> Answer<V, E>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let shared = self.hub.shared();
+        let answer = match shared.flights.board(&key, || shared.l1.stamp(&key)) {
+            Seat::Join(answer) => {
+                shared.counters.coalesced.add(1);
+                answer
+            }
+            Seat::Lead(pilot, answer) => {
+                let fetch = self.fetch(key, |_| pilot.stamp);
+                tokio::spawn(fetch.fly(pilot, from, load).in_current_span());
+                answer
+            }
+        };
+        wait_for(answer).await
     }
 
     fn key(&self, id: &str) -> String {
@@ -234,29 +273,29 @@ impl<V> Fetch<V>
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    async fn fly<F, Fut, E>(self, pilot: Pilot<Answer<V, E>>, load: F)
+    async fn fly<F, Fut, E>(self, pilot: Pilot<Answer<V, E>>, from: Source, load: F)
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Option<V>, E>>,
     {
-        let answer = self.run(load).await;
+        let answer = self.run(from, load).await;
         pilot.land(answer);
     }
 
-    async fn run<F, Fut, E>(&self, load: F) -> Answer<V, E>
+    async fn run<F, Fut, E>(&self, from: Source, load: F) -> Answer<V, E>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Option<V>, E>>,
     {
-        // The flight before this one may have landed since the caller looked.
-        if let Some(value) = self.shared.l1.get(&self.key)
-            && let Ok(value) = value.downcast()
-        {
-            return Ok(Some(value));
-        }
-        let fence = match self.look_far().await {
-            Ok(value) => return Ok(Some(value)),
-            Err(fence) => fence,
+        let fence = match from {
+            Source::Tiers => match self.look().await {
+                Ok(value) => return Ok(Some(value)),
+                Err(fence) => fence,
+            },
+            Source::Load => match self.shared.far.read(&self.key).await {
+                FarRead::Hit(_, fence) | FarRead::Miss(fence) => Some(fence),
+                FarRead::Off => None,
+            },
         };
         let begun = Instant::now();
         let Some(value) = self.load(load).await? else {
@@ -265,6 +304,17 @@ where
         let value = Arc::new(value);
         self.keep(&value, fence, begun).await;
         Ok(Some(value))
+    }
+
+    /// The value from a tier, or the fence to fill under if L2 may be used.
+    async fn look(&self) -> Result<Arc<V>, Option<Fence>> {
+        // The flight before this one may have landed since the caller looked.
+        if let Some(value) = self.shared.l1.get(&self.key)
+            && let Ok(value) = value.downcast()
+        {
+            return Ok(value);
+        }
+        self.look_far().await
     }
 
     /// The value from L2, or the fence to fill under if L2 may be used.

@@ -266,3 +266,43 @@ async fn l1_stays_within_its_budget() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn refresh_replaces_a_value_and_serves_the_old_one_until_then() {
+    let cache = Hub::builder().build().cache::<u64>(LONG);
+    let load = |value| move || async move { Ok::<_, Infallible>(value) };
+    cache.get_or_load("k", load(Some(1))).await.unwrap();
+    let (go, gate) = oneshot::channel::<()>();
+    let (started, start) = oneshot::channel::<()>();
+    let newer = {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            let load = || async move {
+                started.send(()).unwrap();
+                gate.await.unwrap();
+                Ok::<_, Infallible>(Some(2))
+            };
+            *cache.refresh("k", load).await.unwrap().unwrap()
+        })
+    };
+    start.await.unwrap();
+    assert_eq!(*cache.get("k").await.unwrap(), 1);
+    go.send(()).unwrap();
+    assert_eq!(newer.await.unwrap(), 2);
+    assert_eq!(*cache.get("k").await.unwrap(), 2);
+
+    assert!(cache.refresh("k", load(None)).await.unwrap().is_none());
+    assert_eq!(*cache.get("k").await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn refresh_that_an_invalidation_overtook_is_not_kept() {
+    let cache = Hub::builder().build().cache::<u64>(LONG);
+    let inside = cache.clone();
+    let load = move || async move {
+        let _ = inside.invalidate("k").await;
+        Ok::<_, Infallible>(Some(1))
+    };
+    assert_eq!(*cache.refresh("k", load).await.unwrap().unwrap(), 1);
+    assert!(cache.get("k").await.is_none());
+}
