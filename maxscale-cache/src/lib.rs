@@ -40,6 +40,8 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod remote;
 
 mod cache;

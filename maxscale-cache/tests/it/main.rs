@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod far;
+mod http;
 mod load;
 mod redis;
 mod source;

@@ -1,0 +1,134 @@
+//! What all clones of a cache and of its layers have, and how they answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use maxscale_core::Chain;
+use maxscale_core::clock::Clock;
+use tokio::time::sleep;
+use tracing::Instrument as _;
+
+use super::body::HttpBody;
+use super::conditional::Conditions;
+use super::judge::Rules;
+use super::purge::{DynPurge, Purged};
+use super::status::{Outcome, Teller};
+use super::store::Store;
+use super::stored::Stored;
+use super::target::Target;
+use crate::Invalidated;
+
+/// How often a CDN is told, and the first pause between.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(250);
+
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) rules: Rules,
+    pub(super) body_limit: usize,
+    pub(super) clock: Clock,
+    pub(super) teller: Teller,
+    pub(super) purge: Option<Arc<dyn DynPurge>>,
+}
+
+/// What of a request decides how a stored response is sent.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) head: bool,
+    pub(super) conditions: Conditions,
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        Self {
+            head: *method == Method::HEAD,
+            conditions: Conditions::of(headers),
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Answers with a stored response, or says that the client has it.
+    pub(super) fn respond<R>(
+        &self,
+        stored: &Stored,
+        client: &Client,
+        outcome: Outcome,
+    ) -> Response<HttpBody<R>> {
+        let known = stored.status == StatusCode::OK && client.conditions.hold(&stored.headers);
+        let body = match known || client.head || stored.body.is_empty() {
+            true => None,
+            false => Some(stored.body.clone()),
+        };
+        let mut response = Response::new(HttpBody::whole(body));
+        let headers = response.headers_mut();
+        if known {
+            *headers = of_a_304(&stored.headers);
+        } else {
+            headers.clone_from(&stored.headers);
+        }
+        if client.head && !known {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
+        }
+        headers.insert(AGE, HeaderValue::from(stored.age(self.clock.now())));
+        self.teller.tell(headers, outcome);
+        *response.status_mut() = match known {
+            true => StatusCode::NOT_MODIFIED,
+            false => stored.status,
+        };
+        response
+    }
+
+    /// Forgets a resource, and has the CDN forget it.
+    pub(super) async fn invalidate(&self, target: &Target) -> Invalidated {
+        if let Some(cdn) = self.purge.clone() {
+            let what = Purged::Url(target.url());
+            let purge = async move {
+                let mut pause = PAUSE;
+                for _ in 0..ATTEMPTS {
+                    match cdn.purge(what.clone()).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::warn!(error = %Chain(&error), "the CDN was not told to forget");
+                        }
+                    }
+                    sleep(pause).await;
+                    pause *= 4;
+                }
+            };
+            tokio::spawn(purge.in_current_span());
+        }
+        self.store.invalidate(&target.id()).await
+    }
+
+    pub(super) fn respond_stale<R>(
+        &self,
+        stored: &Stored,
+        client: &Client,
+    ) -> Response<HttpBody<R>> {
+        let by = stored
+            .age(self.clock.now())
+            .saturating_sub(stored.life.fresh);
+        self.respond(stored, client, Outcome::Stale { by })
+    }
+}
+
+/// What a 304 tells: nothing that describes a body it has not.
+fn of_a_304(headers: &HeaderMap) -> HeaderMap {
+    let describes = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("content-")
+            && !["content-location", "content-security-policy"].contains(&name)
+    };
+    let mut told = headers.clone();
+    for name in headers.keys().filter(|name| describes(name)) {
+        told.remove(name);
+    }
+    told
+}
