@@ -166,6 +166,18 @@ impl Redis {
         self.fleet().is_down()
     }
 
+    /// Whether all keys are in one place, so that a script may use any of them.
+    #[cfg(feature = "limit")]
+    pub(crate) fn is_one_place(&self) -> bool {
+        self.config().kind != config::Kind::Cluster
+    }
+
+    /// How long a command may take, where nothing else is said.
+    #[cfg(feature = "limit")]
+    pub(crate) fn patience(&self) -> Duration {
+        self.config().timeout
+    }
+
     /// Follows [`is_up`](Self::is_up).
     pub fn watch_up(&self) -> watch::Receiver<bool> {
         self.fleet().watch_up()

@@ -42,13 +42,15 @@ impl Bare {
             1.into(),
             key.into(),
             "".into(),
+            // One principal, one policy, one run: a rate; to admit one of cost one.
+            1.into(),
+            1.into(),
+            1.into(),
             1.into(),
             rate.0.into(),
             rate.1.into(),
             0.into(),
-            0.into(),
             1.into(),
-            0.into(),
             1.into(),
         ];
         let reply: Vec<i64> = self.client.custom(word("EVALSHA"), arguments).await?;

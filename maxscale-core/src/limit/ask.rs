@@ -1,6 +1,6 @@
 //! From charges to a call of a store, and from its answer to standings.
 
-use super::{Call, Charge, Entry, Granted, Run, Standing};
+use super::{Call, Charge, Entry, Granted, Run, Standing, Status};
 
 /// The runs of one request: those policies that deny, then each shadow by itself.
 pub(super) fn costs(charges: &[Charge]) -> Vec<Vec<u32>> {
@@ -61,34 +61,29 @@ pub(super) fn entry(charge: &Charge) -> Entry {
     }
 }
 
-/// How each charge's policy stands by the answers to its [`costs`], whose entries
-/// are in these places of the call.
+/// How each charge's policy stands by the answers to a call that was made of these
+/// charges alone.
 ///
 /// Of a request that was only asked about, those deny that would deny it.
-pub(super) fn standings(
-    charges: &[Charge],
-    places: impl Iterator<Item = usize>,
-    answers: &[Granted],
-) -> Option<Vec<Standing>> {
+pub(super) fn of_one(charges: &[Charge], answers: &[Granted]) -> Option<Vec<Standing>> {
     let (deny, shadows) = answers.split_first()?;
     let mut shadows = shadows.iter();
     let mut standings = Vec::with_capacity(charges.len());
-    for (charge, place) in charges.iter().zip(places) {
+    for (place, charge) in charges.iter().enumerate() {
         let answer = match charge.policy.is_shadow() {
             true => shadows.next()?,
             false => deny,
         };
         let status = *answer.statuses.get(place)?;
-        standings.push(Standing {
-            policy: charge.policy.clone(),
-            status,
-            allowed: charge.cost == 0 || answer.count > 0 || status.has_room(),
-        });
+        standings.push(standing(charge, status, answer.count > 0));
     }
     Some(standings)
 }
 
-/// As [`standings`], of a call that was made of these charges alone.
-pub(super) fn of_one(charges: &[Charge], answers: &[Granted]) -> Option<Vec<Standing>> {
-    standings(charges, 0..charges.len(), answers)
+pub(super) fn standing(charge: &Charge, status: Status, admitted: bool) -> Standing {
+    Standing {
+        policy: charge.policy.clone(),
+        status,
+        allowed: charge.cost == 0 || admitted || status.has_room(),
+    }
 }

@@ -1,16 +1,19 @@
 mod attempt;
 mod hold;
 mod marks;
+mod take;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::lease::Terms;
 use super::rule::Ground;
-use super::{Call, Edit, Granted, LimitStore, Rule, Run, Status};
-use crate::keys::{KeyRing, Tag};
-use crate::redis::{Command, Redis, RedisError, Reply, Script, ScriptCall};
+use super::{Call, Edit, Granted, LimitStore, Rule};
+use crate::keys::{KeyRing, Signer, Tag};
+use crate::redis::{Command, Redis, RedisError, Script};
 pub(super) use hold::Places;
 
 static TAKE: Script = Script::by_deadline(concat!(
@@ -27,7 +30,8 @@ static BLOCK: Script = Script::new(include_str!("redis/block.lua"));
 /// Counts in Redis, for all processes that use the same server and prefix.
 ///
 /// One script decides and counts all policies of a principal, by the server's
-/// clock; each key expires when nothing of it counts any more. Keys hold a keyed
+/// clock, and those of several principals at once where no cluster keeps their keys
+/// apart; each key expires when nothing of it counts any more. Keys hold a keyed
 /// hash, never the address or name that they count. In a cluster the keys of a
 /// principal lie in one slot.
 ///
@@ -39,6 +43,8 @@ pub struct RedisLimits {
     redis: Redis,
     prefix: Arc<str>,
     ring: Arc<KeyRing>,
+    /// For principals.
+    signer: Signer,
 }
 
 // === impl RedisLimits ===
@@ -51,31 +57,57 @@ impl RedisLimits {
         Self {
             redis,
             prefix: prefix.into(),
+            signer: ring.signer("limit key"),
             ring: Arc::new(ring),
         }
     }
 
-    async fn run_at(&self, call: &Call, now: Option<i64>) -> Result<Vec<Granted>, RedisError> {
-        let principal = self.principal(&call.principal);
+    /// Decides what is asked of several principals, each its own, by one command.
+    /// In a cluster they must lie together.
+    pub(super) async fn run_all(&self, calls: &[Call]) -> Result<Vec<Vec<Granted>>, RedisError> {
+        self.run_at(calls, None).await
+    }
+
+    async fn run_at(
+        &self,
+        calls: &[Call],
+        now: Option<i64>,
+    ) -> Result<Vec<Vec<Granted>>, RedisError> {
+        let groups = take::alike(calls);
         let mut take = TAKE.call();
-        for entry in &call.entries {
-            take = take.key(Self::key(&principal, &entry.policy, &entry.rule));
+        for key in self.keys(groups.iter().flatten().map(|place| &calls[*place])) {
+            take = take.key(key);
         }
         take = match now {
             Some(now) => take.arg(now),
             None => take.arg(""),
         };
-        for entry in &call.entries {
-            for number in entry.rule.numbers() {
-                take = take.arg(number);
-            }
-            take = take.arg(i64::from(entry.back));
-        }
-        for run in &call.runs {
-            take = run_of(take, run, call.entries.len());
+        for group in &groups {
+            let principals = i64::try_from(group.len()).unwrap_or(i64::MAX);
+            take = take::described(take.arg(principals), &calls[group[0]]);
         }
         let reply = self.redis.script(take).await?;
-        granted(reply, call).ok_or(RedisError::Reply { command: "EVALSHA" })
+        let answers = take::answers(reply, calls, &groups);
+        answers.ok_or(RedisError::Reply { command: "EVALSHA" })
+    }
+
+    /// All keys of these calls, in one piece of memory.
+    fn keys<'a>(&self, calls: impl Iterator<Item = &'a Call>) -> Vec<Bytes> {
+        let (mut text, mut ends) = (String::new(), Vec::new());
+        for call in calls {
+            let principal = self.principal(&call.principal);
+            for entry in &call.entries {
+                Self::write_key(&mut text, &principal, &entry.policy, &entry.rule);
+                ends.push(text.len());
+            }
+        }
+        let (mut text, mut start) = (Bytes::from(text), 0);
+        let keys = ends.into_iter().map(|end| {
+            let key = text.split_to(end - start);
+            start = end;
+            key
+        });
+        keys.collect()
     }
 
     /// Takes back what a process had leased under these terms and not spent; how many
@@ -108,6 +140,16 @@ impl RedisLimits {
         taken.ok_or(RedisError::Reply { command: "EVALSHA" })
     }
 
+    /// Whether principals lie together, whoever they are.
+    pub(super) fn is_one_place(&self) -> bool {
+        self.redis.is_one_place()
+    }
+
+    /// How long a call may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.redis.patience()
+    }
+
     /// Whether a call would fail without being sent.
     pub(super) fn is_down(&self) -> bool {
         self.redis.is_down()
@@ -133,16 +175,23 @@ impl RedisLimits {
 
     /// Stands for a principal wherever others may read.
     pub(super) fn tag(&self, principal: &str) -> u128 {
-        let (_, tag) = self.ring.sign("limit key", principal.as_bytes());
-        first_bits(&tag)
+        first_bits(&self.signer.sign(principal.as_bytes()))
     }
 
     fn key(principal: &str, policy: &str, rule: &Rule) -> String {
-        match rule.ground() {
-            Ground::Rate => format!("{principal}:{policy}"),
-            Ground::Quota { width, slices } => format!("{principal}:{policy}:q{width}:{slices}"),
-            Ground::Log { length } => format!("{principal}:{policy}:l{length}"),
-        }
+        let mut key = String::new();
+        Self::write_key(&mut key, principal, policy, rule);
+        key
+    }
+
+    fn write_key(to: &mut String, principal: &str, policy: &str, rule: &Rule) {
+        to.extend([principal, ":", policy]);
+        // Writing to a string does not fail.
+        let _ = match rule.ground() {
+            Ground::Rate => Ok(()),
+            Ground::Quota { width, slices } => write!(to, ":q{width}:{slices}"),
+            Ground::Log { length } => write!(to, ":l{length}"),
+        };
     }
 }
 
@@ -150,7 +199,9 @@ impl LimitStore for RedisLimits {
     type Error = RedisError;
 
     async fn run(&self, call: &Call) -> Result<Vec<Granted>, RedisError> {
-        self.run_at(call, None).await
+        let answers = self.run_all(std::slice::from_ref(call)).await?;
+        let answer = answers.into_iter().next();
+        answer.ok_or(RedisError::Reply { command: "EVALSHA" })
     }
 
     async fn edit(
@@ -178,32 +229,6 @@ pub(super) const BACK_WITHIN: Duration = Duration::from_millis(100);
 
 /// A hundred years, which a double holds to the microsecond.
 const LONGEST_BLOCK: i64 = 100 * 366 * 24 * 3_600 * 1_000_000;
-
-fn run_of<'a>(take: ScriptCall<'a>, run: &Run, keys: usize) -> ScriptCall<'a> {
-    let mut take = take.arg(i64::from(run.count)).arg(i64::from(run.force));
-    for place in 0..keys {
-        let cost = run.costs.get(place).copied().unwrap_or(0);
-        take = take.arg(i64::from(cost));
-    }
-    take
-}
-
-fn granted(reply: Reply, call: &Call) -> Option<Vec<Granted>> {
-    let numbers = reply.into_array()?;
-    let mut numbers = numbers.iter().map(Reply::as_int);
-    let mut next = || numbers.next().flatten();
-    let mut all = Vec::with_capacity(call.runs.len());
-    for _ in &call.runs {
-        let count = next()?.try_into().ok()?;
-        let mut statuses = Vec::with_capacity(call.entries.len());
-        for _ in &call.entries {
-            let (left, wait, reset) = (next()?.try_into().ok()?, next()?, next()?);
-            statuses.push(Status::new(left, (wait >= 0).then_some(wait), reset));
-        }
-        all.push(Granted { count, statuses });
-    }
-    Some(all)
-}
 
 impl fmt::Debug for RedisLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

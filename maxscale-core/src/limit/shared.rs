@@ -52,8 +52,8 @@ impl Shared {
         let shared = Arc::new(Self {
             instances: Instances::start(&redis),
             runtime: Handle::current(),
+            flights: Flights::new(redis.is_one_place(), redis.patience()),
             redis,
-            flights: Flights::new(),
             denials: Denials::new(),
             leases: Leases::new(),
             quiet_until: Mutex::default(),
@@ -228,7 +228,7 @@ impl Shared {
             return None;
         }
         let sent = Instant::now();
-        let mut standings = Flights::ask(self, principal, charges).await?;
+        let mut standings = Flights::ask(self, principal, charges, sent).await?;
         for standing in standings.iter_mut().filter(|it| !it.allowed) {
             // It is not asked again before, so nobody is told to come earlier.
             if let Some(terms) = standing.policy.lease() {
@@ -251,6 +251,10 @@ impl Shared {
 
     pub(super) async fn run(&self, call: &Call) -> Option<Vec<Granted>> {
         self.told(self.redis.run(call).await)
+    }
+
+    async fn run_all(&self, calls: &[Call]) -> Option<Vec<Vec<Granted>>> {
+        self.told(self.redis.run_all(calls).await)
     }
 
     pub(super) async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) -> bool {

@@ -5,6 +5,7 @@ mod attempts;
 mod faults;
 mod holders;
 mod leases;
+mod together;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -188,9 +189,13 @@ async fn log_tells_once_of_a_redis_that_counts_some_keys_and_others_not() {
     let Some(Reply::Bytes(bad)) = keys.iter().find(is_limit) else {
         panic!("one key: {keys:?}");
     };
-    // Nothing that the script ever writes.
-    let other = Command::new("SET").key(bad.clone()).arg("b?");
-    redis.command(other).await.unwrap();
+    // Nothing that the script could read.
+    for other in [
+        Command::new("DEL").key(bad.clone()),
+        Command::new("RPUSH").key(bad.clone()).arg("other"),
+    ] {
+        redis.command(other).await.unwrap();
+    }
 
     let told = log.lines().len();
     for _ in 0..20 {

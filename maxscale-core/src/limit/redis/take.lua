@@ -1,80 +1,166 @@
--- Decides requests of one principal by its policies, KEYS: each request all or
--- nothing, in their order. The arithmetic is that of rule/*.rs and call.rs.
+-- Decides requests of principals by their policies: each request all or nothing,
+-- and those of a principal in their order. The arithmetic is that of rule/*.rs and
+-- call.rs.
 --
--- ARGV: the time (empty: the server's); for each key its kind, three numbers, and
--- the tokens to put back; for each run of equal requests their count, whether to
--- charge by force (1), and the cost for each key.
--- Replies for each run the count that was granted, and for each key what is left,
--- the wait (-1: for ever) and the time until all is there again.
+-- KEYS: for each principal one for each of its policies.
+-- ARGV: the time (empty: the server's); then for principals who differ in their keys
+-- alone how many they are, how many policies and how many runs of equal requests
+-- each has; for each policy its kind and numbers; for each run its way (admit what
+-- fits, charge all, put back all), the count, and the cost for each policy.
+-- Replies for each principal, for each run but those that put back, the count that
+-- was granted and how each key stands then: of a rate the time until all is there
+-- again, of others what is left, the wait (-1: for ever) and that time; of what is
+-- blocked minus the time until it is not, without the rest for a rate, with it for
+-- others.
 --
 -- Times are those of now.lua.
 -- Written down: 12 or, with a debt, d12 (rate), q<slice>:<counts> (quota),
 -- l<moments> (log), b12 (blocked until).
 local RATE, QUOTA = 1, 2
-local MOST = 4294967295
+local ADMIT, BACK = 0, 2
+local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
--- The most frequent call by far, one run of one rate, without what the rest needs.
--- It has its place here for its speed alone: what follows decides the same.
-if #ARGV == 9 and ARGV[2] == '1' and ARGV[6] == '0' and ARGV[8] == '0' then
+-- Two short cuts have their place here for their speed alone: the rest decides the
+-- same. Numbers go to Redis as they are, which writes integers below 10^17 exactly.
+--
+-- One run of one rate of one principal, that can be read as a number, is the most
+-- frequent call where each principal is asked for alone.
+if #ARGV == 10 and #KEYS == 1 and ARGV[5] == '1' and ARGV[8] == '0' then
   local text = call('GET', KEYS[1])
-  local full = text and tonumber(text) or now
-  local interval, tolerance = tonumber(ARGV[3]), tonumber(ARGV[4])
-  local count, cost = tonumber(ARGV[7]), tonumber(ARGV[9])
-  local furthest = now + tolerance
-  if full <= furthest and cost > 0 and not (text and not tonumber(text)) then
-    full = math.max(full, now)
-    local step = interval * cost
-    local granted = math.min(count, math.floor(math.floor((furthest - full) / interval) / cost))
+  local full = not text and now or tonumber(text)
+  local interval, cost = tonumber(ARGV[6]), tonumber(ARGV[10])
+  local furthest = now + tonumber(ARGV[7])
+  if full and full <= furthest and cost > 0 then
+    full = max(full, now)
+    local granted = min(tonumber(ARGV[9]), floor(floor((furthest - full) / interval) / cost))
     if granted > 0 then
-      full = full + step * granted
-      call(
-        'SET', KEYS[1], string.format('%.0f', full),
-        'PX', string.format('%.0f', math.max(math.ceil((full - now) / 1000), 1))
-      )
+      full = full + interval * cost * granted
+      call('SET', KEYS[1], full, 'PX', ceil((full - now) / 1000))
     end
-    local wait = step > tolerance and -1 or math.max(full + step - furthest, 0)
-    return { granted, math.floor((furthest - full) / interval), wait, full - now }
+    return { granted, full - now }
   end
 end
 
-local at = 1
+local stored = #KEYS == 1 and { call('GET', KEYS[1]) } or call('MGET', unpack(KEYS))
+-- What was said, and where more is to be said.
+local reply, said = {}, 0
+
+-- One run of nothing but rates is the most frequent where many are asked for at once.
+-- False leaves it to the rest: a key is blocked, owes, or holds what cannot be.
+local fulls = {}
+local function rates(first, rules, run)
+  local granted = run.count
+  for i = 1, #rules do
+    local rule, text, cost, full = rules[i], stored[first + i], run[i], now
+    local furthest = now + rule.b
+    if text then
+      full = tonumber(text)
+      if not full or full > furthest then
+        return false
+      elseif full < now then
+        full = now
+      end
+    end
+    fulls[i] = full
+    if cost > 0 then
+      local fits = floor(floor((furthest - full) / rule.a) / cost)
+      granted = fits < granted and fits or granted
+    end
+  end
+  said = said + 1
+  reply[said] = granted
+  for i = 1, #rules do
+    local ahead, tokens = fulls[i] - now, granted * run[i]
+    if tokens > 0 then
+      ahead = ahead + rules[i].a * tokens
+      call('SET', KEYS[first + i], now + ahead, 'PX', ceil(ahead / 1000))
+    end
+    said = said + 1
+    reply[said] = ahead
+  end
+  return true
+end
+
+local at, first, others = 1, 0, {}
 local function number()
   at = at + 1
   return tonumber(ARGV[at])
+end
+
+while at < #ARGV do
+  local principals, policies, count = number(), number(), number()
+  local rules, runs, simple, numbers = {}, {}, count == 1, 1
+  for i = 1, policies do
+    local rule = { kind = number(), a = number(), b = number() }
+    if rule.kind == QUOTA then
+      rule.c = number()
+    end
+    rules[i] = rule
+    simple = simple and rule.kind == RATE
+    numbers = numbers + (rule.kind == RATE and 1 or 3)
+  end
+  local answers = 0
+  for i = 1, count do
+    local run = { way = number(), count = number() }
+    for j = 1, policies do
+      run[j] = number()
+    end
+    runs[i] = run
+    simple = simple and run.way == ADMIT
+    answers = answers + (run.way == BACK and 0 or numbers)
+  end
+  for _ = 1, principals do
+    if not (simple and rates(first, rules, runs[1])) then
+      others[#others + 1] = { first = first, said = said, rules = rules, runs = runs }
+      for i = said + 1, said + answers do
+        reply[i] = 0
+      end
+      said = said + answers
+    end
+    first = first + policies
+  end
+end
+if #others == 0 then
+  return reply
+end
+
+local MOST = 4294967295
+
+local function say(number)
+  said = said + 1
+  reply[said] = number
 end
 
 local function whole(value)
   return string.format('%.0f', value)
 end
 
+-- What is none of what is written down counts as nothing.
 local function see(key, text)
-  local mark, rest = false, ''
-  if text then
-    mark, rest = string.match(text, '^(%a?)(.*)$')
-  end
-  if mark == 'b' and tonumber(rest) > now then
-    key.blocked = tonumber(rest)
+  local mark, rest = string.match(text or '', '^([bdql]?)([%d:,]*)$')
+  local number = tonumber(rest)
+  if mark == 'b' and number and number > now then
+    key.blocked = number
   elseif key.kind == RATE then
     local full, debt = now, false
     if mark == '' or mark == 'd' then
-      full = tonumber(rest)
+      full = number or now
       debt = mark == 'd' and full > now + key.b
     end
     local furthest = now + key.b * (debt and 2 or 1)
     key.pulled = full > furthest
     key.debt = debt
-    key.full = math.min(math.max(full, now), furthest)
+    key.full = min(max(full, now), furthest)
   elseif key.kind == QUOTA then
-    key.slice = math.floor(now / key.b)
+    key.slice = floor(now / key.b)
     key.counts = {}
     for i = 1, key.c + 1 do
       key.counts[i] = 0
     end
-    if mark == 'q' then
-      local last, list = string.match(rest, '^(%d+):(.*)$')
-      local gone = math.max(key.slice - tonumber(last), 0)
+    local last, list = string.match(mark == 'q' and rest or '', '^(%d+):(.*)$')
+    if last then
+      local place = max(key.slice - tonumber(last), 0)
       key.pulled = tonumber(last) > key.slice
-      local place = gone
       for count in string.gmatch(list, '%d+') do
         place = place + 1
         if place <= key.c + 1 then
@@ -89,7 +175,7 @@ local function see(key, text)
       for moment in string.gmatch(rest, '%d+') do
         last = tonumber(moment)
         if last > now - key.b then
-          key.moments[#key.moments + 1] = math.min(last, now)
+          key.moments[#key.moments + 1] = min(last, now)
         end
       end
       key.pulled = last > now
@@ -109,23 +195,23 @@ local function room(key)
   if key.blocked then
     return 0
   elseif key.kind == RATE then
-    return math.max(math.floor((key.b - (key.full - now)) / key.a), 0)
+    return max(floor((key.b - (key.full - now)) / key.a), 0)
   elseif key.kind == QUOTA then
-    return math.max(key.a - sum(key), 0)
+    return max(key.a - sum(key), 0)
   end
-  return math.max(key.a - #key.moments, 0)
+  return max(key.a - #key.moments, 0)
 end
 
 local function add(key, tokens)
   if key.blocked then
     return
   elseif key.kind == RATE then
-    key.full = math.min(key.full + key.a * tokens, now + 2 * key.b)
+    key.full = min(key.full + key.a * tokens, now + 2 * key.b)
     key.debt = key.full > now + key.b
   elseif key.kind == QUOTA then
-    key.counts[1] = math.min(key.counts[1] + tokens, MOST)
+    key.counts[1] = min(key.counts[1] + tokens, MOST)
   else
-    for _ = 1, math.min(tokens, 2 * key.a - #key.moments) do
+    for _ = 1, min(tokens, 2 * key.a - #key.moments) do
       key.moments[#key.moments + 1] = now
     end
   end
@@ -135,16 +221,16 @@ local function give_back(key, tokens)
   if key.blocked then
     return
   elseif key.kind == RATE then
-    key.full = math.max(key.full - key.a * tokens, now)
+    key.full = max(key.full - key.a * tokens, now)
     key.debt = key.debt and key.full > now + key.b
   elseif key.kind == QUOTA then
     for i = #key.counts, 1, -1 do
-      local back = math.min(tokens, key.counts[i])
+      local back = min(tokens, key.counts[i])
       key.counts[i] = key.counts[i] - back
       tokens = tokens - back
     end
   else
-    for _ = 1, math.min(tokens, #key.moments) do
+    for _ = 1, min(tokens, #key.moments) do
       table.remove(key.moments, 1)
     end
   end
@@ -174,7 +260,7 @@ local function status(key, cost)
   if key.blocked then
     return 0, key.blocked - now, key.blocked - now
   elseif key.kind == RATE then
-    wait = math.max(key.full + key.a * cost - now - key.b, 0)
+    wait = max(key.full + key.a * cost - now - key.b, 0)
     if key.a * cost > key.b then
       wait = -1
     end
@@ -216,56 +302,83 @@ local function written(key)
   return 'l' .. table.concat(moments, ',')
 end
 
-local keys = {}
-local stored = call('MGET', unpack(KEYS))
-for i = 1, #KEYS do
-  local key = { kind = number(), a = number(), b = number(), c = number() }
-  local back = number()
-  see(key, stored[i])
-  if back > 0 then
-    give_back(key, back)
-    key.changed = true
+-- What remains is told by how far ahead a rate is.
+local function tell(key, cost)
+  local left, wait, reset = status(key, cost)
+  if key.kind == RATE then
+    say(key.blocked and -reset or reset)
+  else
+    say(left)
+    say(wait)
+    say(reset)
   end
-  keys[i] = key
 end
 
-local reply = {}
-while at < #ARGV do
-  local count, force, costs = number(), number() == 1, {}
-  local granted = count
+local function fitting(keys, run)
+  local count = run.count
   for i, key in ipairs(keys) do
-    costs[i] = number()
-    if not force and costs[i] > 0 then
-      granted = math.min(granted, math.floor(room(key) / costs[i]))
+    if run.way == ADMIT and run[i] > 0 then
+      count = min(count, floor(room(key) / run[i]))
     end
   end
-  reply[#reply + 1] = granted
+  return count
+end
+
+local function decide(keys, run)
+  local granted = fitting(keys, run)
+  say(granted)
   for i, key in ipairs(keys) do
-    if costs[i] > 0 then
+    local cost = run[i]
+    if cost > 0 then
       if granted > 0 then
-        add(key, costs[i] * granted)
+        add(key, cost * granted)
         key.changed = true
       end
       -- Denied requests write nothing, unless what was stored cannot be: then the
       -- wait that is told would never come true.
-      if granted < count and key.pulled and room(key) < costs[i] then
+      if granted < run.count and key.pulled and room(key) < cost then
         key.changed = true
       end
     end
-    local left, wait, reset = status(key, costs[i])
-    reply[#reply + 1] = left
-    reply[#reply + 1] = wait
-    reply[#reply + 1] = reset
+    tell(key, cost)
   end
 end
 
-for i, key in ipairs(keys) do
-  if key.changed then
-    local _, _, reset = status(key, 0)
-    if reset > 0 then
-      call('SET', KEYS[i], written(key), 'PX', whole(math.max(math.ceil(reset / 1000), 1)))
+local function put_back(keys, run)
+  for i, key in ipairs(keys) do
+    if run[i] > 0 then
+      give_back(key, run[i])
+      key.changed = true
+    end
+  end
+end
+
+local function store(name, key)
+  local _, _, reset = status(key, 0)
+  if reset > 0 then
+    call('SET', name, written(key), 'PX', whole(max(ceil(reset / 1000), 1)))
+  else
+    call('DEL', name)
+  end
+end
+
+for _, other in ipairs(others) do
+  local keys = {}
+  said = other.said
+  for i, rule in ipairs(other.rules) do
+    keys[i] = { kind = rule.kind, a = rule.a, b = rule.b, c = rule.c }
+    see(keys[i], stored[other.first + i])
+  end
+  for _, run in ipairs(other.runs) do
+    if run.way == BACK then
+      put_back(keys, run)
     else
-      call('DEL', KEYS[i])
+      decide(keys, run)
+    end
+  end
+  for i, key in ipairs(keys) do
+    if key.changed then
+      store(KEYS[other.first + i], key)
     end
   end
 end

@@ -6,7 +6,7 @@ use crate::limit::lease::Mode;
 use crate::limit::lease::tests::taken_back;
 use crate::limit::rule::Seen;
 use crate::limit::state::State;
-use crate::limit::{Entry, Log, Quota, Rate};
+use crate::limit::{Entry, Log, Quota, Rate, Run};
 use crate::redis::{Command, RedisConfig};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -44,6 +44,19 @@ impl Draw {
         }
     }
 
+    /// Of one policy or several, mostly of several kinds.
+    fn rules(&mut self) -> Vec<Rule> {
+        let (count, rates) = (1 + self.below(3), self.below(3) == 0);
+        let mut rules = Vec::new();
+        while rules.len() < usize::try_from(count).unwrap() {
+            let rule = self.rule();
+            if !rates || rule.ground() == Ground::Rate {
+                rules.push(rule);
+            }
+        }
+        rules
+    }
+
     /// A policy or two, mostly of the same rules as before.
     fn call(&mut self, rules: &[Rule], principal: &str) -> Call {
         let policies = ["a", "b", "c"].iter().zip(rules);
@@ -56,7 +69,8 @@ impl Draw {
             },
         });
         let entries: Vec<_> = entries.collect();
-        let runs = (0..1 + self.below(3)).map(|_| Run {
+        // One run is the most frequent.
+        let runs = (0..1 + self.below(6).saturating_sub(3)).map(|_| Run {
             count: u32::try_from(self.below(4)).unwrap(),
             costs: rules.iter().map(|_| self.cost()).collect(),
             force: self.below(25) == 0,
@@ -120,42 +134,119 @@ async fn script_and_model_agree_for_a_hundred_thousand_steps() {
     agree(100_000).await;
 }
 
+/// A principal, and what the model keeps of it.
+struct Whose {
+    name: String,
+    rules: Vec<Rule>,
+    states: Vec<Option<State>>,
+}
+
+impl Whose {
+    fn new(draw: &mut Draw, name: u64) -> Self {
+        Self {
+            name: name.to_string(),
+            rules: draw.rules(),
+            states: vec![None; 3],
+        }
+    }
+
+    /// Raised or lowered under keys in use, or of other kinds, which have keys of
+    /// their own.
+    fn change(&mut self, rules: Vec<Rule>) {
+        let grounds: Vec<_> = self.rules.iter().map(Rule::ground).collect();
+        self.rules = rules;
+        for (at, state) in self.states.iter_mut().enumerate() {
+            let same = self.rules.get(at).map(Rule::ground) == grounds.get(at).copied();
+            *state = state.take().filter(|_| same);
+        }
+    }
+
+    fn key(&self, limits: &RedisLimits, at: usize) -> String {
+        let policy = ["a", "b", "c"][at];
+        RedisLimits::key(&limits.principal(&self.name), policy, &self.rules[at])
+    }
+
+    /// The script's keys expire by the real clock, which is not the test's.
+    async fn put(&self, limits: &RedisLimits) {
+        for (at, (state, _)) in self.states.iter().zip(&self.rules).enumerate() {
+            let put = match state {
+                Some(state) => Command::new("SET")
+                    .key(self.key(limits, at))
+                    .arg(text(state)),
+                None => Command::new("DEL").key(self.key(limits, at)),
+            };
+            limits.redis.command(put).await.unwrap();
+        }
+    }
+
+    /// Decides by the model, and says what Redis has to keep: nothing, or a text.
+    fn decide(&mut self, call: &Call, now: i64) -> (Vec<Granted>, Vec<(usize, Option<String>)>) {
+        let states_of = self.states.iter().zip(&self.rules);
+        let mut seen: Vec<Seen> = states_of
+            .map(|(state, rule)| rule.see(state.as_ref(), now))
+            .collect();
+        let (ours, changed) = call.decide(&mut seen, now);
+        let mut kept = Vec::new();
+        for (at, seen) in seen.into_iter().enumerate().filter(|(at, _)| changed[*at]) {
+            let ours = written(seen.clone(), now);
+            self.states[at] = ours.is_some().then(|| seen.into_state());
+            kept.push((at, ours));
+        }
+        (ours, kept)
+    }
+}
+
+/// A call for each, some of which differ from the first in nothing but the principal.
+fn calls(draw: &mut Draw, asked: &mut [Whose]) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    for at in 0..asked.len() {
+        calls.push(if at > 0 && draw.below(2) == 0 {
+            let rules = asked[0].rules.clone();
+            asked[at].change(rules);
+            Call {
+                principal: asked[at].name.as_str().into(),
+                ..calls[0].clone()
+            }
+        } else {
+            draw.call(&asked[at].rules, &asked[at].name)
+        });
+    }
+    calls
+}
+
 async fn agree(steps: u32) {
     let server = RedisServer::start().await;
     let limits = limits(&server).await;
     let mut draw = Draw(42);
-    let mut rules: Vec<Rule> = (0..2).map(|_| draw.rule()).collect();
-    let mut states: Vec<Option<State>> = vec![None; 3];
-    let (mut now, mut principal) = (60_000_000_000_000, 0);
-    let (mut granted, mut denied, mut stored) = (0, 0, 0);
+    let mut all: Vec<Whose> = (0..4).map(|name| Whose::new(&mut draw, name)).collect();
+    let (mut now, mut names) = (60_000_000_000_000, 4);
+    let (mut granted, mut denied, mut stored, mut together) = (0, 0, 0, 0);
 
     for step in 0..steps {
-        match draw.below(50) {
-            0 => {
-                principal += 1;
-                states = vec![None; 3];
-            }
-            // Raised or lowered under a key in use, or of another kind, which has a
-            // key of its own.
-            1..=3 => {
-                let count = 1 + draw.below(3);
-                let grounds: Vec<_> = rules.iter().map(Rule::ground).collect();
-                rules = (0..count).map(|_| draw.rule()).collect();
-                for (at, state) in states.iter_mut().enumerate() {
-                    let same = rules.get(at).map(Rule::ground) == grounds.get(at).copied();
-                    *state = state.take().filter(|_| same);
+        // Mostly one is asked for, else several, of whom some differ in nothing else.
+        let count = [1, 1, 1, 2, 3, 4][usize::try_from(draw.below(6)).unwrap()];
+        let first = usize::try_from(draw.below(4)).unwrap();
+        all.rotate_left(first);
+        let asked = &mut all[..count];
+        for whose in &mut *asked {
+            match draw.below(50) {
+                0 => {
+                    *whose = Whose::new(&mut draw, names);
+                    names += 1;
                 }
+                1..=3 => whose.change(draw.rules()),
+                4 => {
+                    whose.states[0] = Some(State::Blocked {
+                        until: now + 1_000_000,
+                    });
+                }
+                _ => {}
             }
-            4 => {
-                states[0] = Some(State::Blocked {
-                    until: now + 1_000_000,
-                })
-            }
-            _ => {}
         }
         // Mostly about an interval on, at times far on, at times back.
-        let window = u64::try_from(rules[0].window().as_micros()).unwrap();
-        let by = window / u64::from(rules[0].per()) * 2;
+        let rule = asked[0].rules[0];
+        let window = u64::try_from(rule.window().as_micros()).unwrap();
+        let by = window / u64::from(rule.per()) * 2;
         let by = i64::try_from(draw.below(by + 1)).unwrap();
         now += match draw.below(20) {
             0 => i64::try_from(window).unwrap(),
@@ -164,45 +255,82 @@ async fn agree(steps: u32) {
             _ => by,
         };
 
-        let call = draw.call(&rules, &principal.to_string());
-        let key = |at: usize| {
-            let principal = limits.principal(&call.principal);
-            RedisLimits::key(&principal, &call.entries[at].policy, &rules[at])
-        };
-        // The script's keys expire by the real clock, which is not the test's.
-        for (at, (state, _)) in states.iter().zip(&rules).enumerate() {
-            let put = match state {
-                Some(state) => Command::new("SET").key(key(at)).arg(text(state)),
-                None => Command::new("DEL").key(key(at)),
-            };
-            limits.redis.command(put).await.unwrap();
+        let calls = calls(&mut draw, asked);
+        for whose in &*asked {
+            whose.put(&limits).await;
         }
-        let theirs = limits.run_at(&call, Some(now)).await.unwrap();
-        let states_of = states.iter().zip(&rules);
-        let mut seen: Vec<Seen> = states_of
-            .map(|(state, rule)| rule.see(state.as_ref(), now))
-            .collect();
-        let (ours, changed) = call.decide(&mut seen, now);
-        assert_eq!(theirs, ours, "step {step}: {call:?} {states:?} {now}");
-        for (at, seen) in seen.into_iter().enumerate().filter(|(at, _)| changed[*at]) {
-            let get = limits.redis.command(Command::new("GET").key(key(at))).await;
-            let there = get.unwrap().into_bytes();
-            let there = there.map(|bytes| String::from_utf8(bytes.into()).unwrap());
-            let ours = written(seen.clone(), now);
-            // What lasts no longer than a millisecond may be over.
-            if there.is_some() || ours.is_none() {
-                assert_eq!(there, ours, "step {step}: {call:?} {states:?} {now}");
-                stored += u32::from(there.is_some());
+        together += u32::from(take::alike(&calls).len() < count);
+
+        let theirs = limits.run_at(&calls, Some(now)).await.unwrap();
+        assert_eq!(theirs.len(), count);
+        for ((whose, call), theirs) in asked.iter_mut().zip(&calls).zip(theirs) {
+            let before = whose.states.clone();
+            let (ours, kept) = whose.decide(call, now);
+            assert_eq!(theirs, ours, "step {step}: {call:?} {before:?} {now}");
+            for (at, ours) in kept {
+                let get = Command::new("GET").key(whose.key(&limits, at));
+                let there = limits.redis.command(get).await.unwrap().into_bytes();
+                let there = there.map(|bytes| String::from_utf8(bytes.into()).unwrap());
+                // What lasts no longer than a millisecond may be over.
+                if there.is_some() || ours.is_none() {
+                    assert_eq!(there, ours, "step {step}: {call:?} {before:?} {now}");
+                    stored += u32::from(there.is_some());
+                }
             }
-            states[at] = ours.is_some().then(|| seen.into_state());
-        }
-        for (run, answer) in call.runs.iter().zip(&ours) {
-            granted += u32::from(answer.count > 0);
-            denied += u32::from(answer.count < run.count);
+            for (run, answer) in call.runs.iter().zip(&ours) {
+                granted += u32::from(answer.count > 0);
+                denied += u32::from(answer.count < run.count);
+            }
         }
     }
-    for (what, times) in [("granted", granted), ("denied", denied), ("stored", stored)] {
+    let counted = [
+        ("granted", granted),
+        ("denied", denied),
+        ("stored", stored),
+        ("together", together),
+    ];
+    for (what, times) in counted {
         assert!(times > steps / 10, "{what}: {times}");
+    }
+}
+
+#[tokio::test]
+async fn key_that_holds_what_nobody_wrote_counts_as_empty_and_hinders_no_other() {
+    let server = RedisServer::start().await;
+    let limits = limits(&server).await;
+    let rules: [Rule; 3] = [
+        Rate::per_minute(60).unwrap().into(),
+        Quota::new(10, HOUR).unwrap().into(),
+        Log::new(10, HOUR).unwrap().into(),
+    ];
+    for nonsense in [
+        "nonsense", "", "b", "d", "q", "q1", "q1,2", "l", "l,", "b1:2", "12:3",
+    ] {
+        for rule in rules {
+            let mut calls = Vec::new();
+            for name in ["one", "other"] {
+                let mut call = Draw(1).call(&[rule], name);
+                call.entries[0].back = 0;
+                call.runs = vec![Run {
+                    count: 1,
+                    costs: vec![1],
+                    force: false,
+                }];
+                calls.push(call);
+            }
+            let key = RedisLimits::key(&limits.principal("one"), "a", &rule);
+            let put = Command::new("SET").key(key).arg(nonsense);
+            limits.redis.command(put).await.unwrap();
+            let answers = limits.run_all(&calls).await.unwrap();
+            for answer in answers {
+                assert_eq!(answer[0].count, 1, "{nonsense} {rule:?}");
+            }
+            limits
+                .redis
+                .command(Command::new("FLUSHALL"))
+                .await
+                .unwrap();
+        }
     }
 }
 

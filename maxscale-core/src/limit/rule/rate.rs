@@ -139,6 +139,18 @@ impl Rate {
         }
     }
 
+    /// How a key stands whose whole burst is there again after `reset` microseconds.
+    #[cfg(feature = "redis")]
+    pub(in crate::limit) fn standing(&self, reset: i64, cost: u32) -> Status {
+        let seen = Seen {
+            rate: *self,
+            full: reset,
+            debt: false,
+            pulled: false,
+        };
+        seen.status(0, cost)
+    }
+
     /// As the script takes it.
     #[cfg(feature = "redis")]
     pub(in crate::limit) const fn numbers(&self) -> [i64; 4] {

@@ -1,70 +1,107 @@
-//! At most one command under way for each principal: what comes meanwhile goes
-//! together with the next one, in its order, each request decided by itself.
+//! Requests go together: those of all principals with the same command, where their
+//! keys are in one place, and those of a principal with at most one at a time, in
+//! their order, each decided by itself.
+//!
+//! ```text
+//!  request ─ party of its principal ─ gate ─ flight ─ one command for all aboard
+//!             (next one, while a party │
+//!              of it is under way)     └ few at a time: what comes meanwhile waits,
+//!                                        and goes together
+//! ```
 
-use std::collections::HashMap;
+mod party;
+
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tracing::{Instrument as _, Span};
+use tokio::task::yield_now;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Shared;
-use crate::limit::{Call, Charge, Entry, Granted, Run, Standing, ask};
+use crate::limit::{Charge, Standing};
+use party::{Departed, Party};
 
 const SHARDS: usize = 64;
 
-/// How many requests go with one command. A script works on them alone.
-const MOST: usize = 512;
+/// How many commands are under way at once. With more, requests wait less for the
+/// next one; with less, more of them go together.
+const AT_ONCE: usize = 4;
 
-/// Who waits, by principal; who is there has a command under way.
+/// How many keys go with one command, unless a single principal has more. A script
+/// works on them alone.
+const MOST_KEYS: usize = 128;
+
+/// Who waits, and what is under way.
 pub(super) struct Flights {
     hasher: RandomState,
-    shards: [Mutex<HashMap<Arc<str>, Vec<Waiter>>>; SHARDS],
+    lines: [Mutex<HashMap<Arc<str>, Line>>; SHARDS],
+    gate: Mutex<Gate>,
+    bounds: Bounds,
+    /// Who waited for so long is not sent any more.
+    patience: Duration,
 }
 
-struct Waiter {
-    charges: Vec<Charge>,
-    /// Where it asks: the command is a part of what the first passenger does.
-    span: Span,
-    answer: oneshot::Sender<Option<Vec<Standing>>>,
+/// Parties of a principal that wait, in their order. As long as it is kept, the
+/// principal is at the gate, or under way.
+#[derive(Default)]
+struct Line {
+    next: Option<Arc<Party>>,
+    /// Whom the first has no room for.
+    later: VecDeque<Arc<Party>>,
 }
 
-/// A command under way. Dropped, also before its end, it sends the next one.
+#[derive(Default)]
+struct Gate {
+    /// Principals of whom none is under way.
+    ready: VecDeque<Arc<str>>,
+    /// Flights that have not departed.
+    boarding: usize,
+    under_way: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    flights: usize,
+    /// Of each flight.
+    principals: usize,
+}
+
+/// A task that sends a command. Dropped, also before its end, it tells who is aboard
+/// that there is no decision, and lets others go.
 struct Flight {
     shared: Arc<Shared>,
-    principal: Arc<str>,
-}
-
-/// What goes with one command.
-#[derive(Default)]
-struct Load {
-    entries: Vec<Entry>,
-    runs: Vec<Run>,
-    passengers: Vec<Passenger>,
-}
-
-struct Passenger {
-    waiter: Waiter,
-    /// The entries of its charges.
-    places: Vec<usize>,
-    /// Its runs.
-    runs: Range<usize>,
-    /// How many requests of the first of them come before it.
-    before: u32,
+    aboard: Vec<Arc<Party>>,
+    departed: bool,
 }
 
 // === impl Flights ===
 
 impl Flights {
-    pub(super) fn new() -> Self {
+    /// With keys in one place, requests of all principals go together.
+    pub(super) fn new(one_place: bool, patience: Duration) -> Self {
+        let bounds = match one_place {
+            true => Bounds {
+                flights: AT_ONCE,
+                principals: MOST_KEYS,
+            },
+            false => Bounds {
+                flights: usize::MAX,
+                principals: 1,
+            },
+        };
         Self {
             hasher: RandomState::new(),
-            shards: std::array::from_fn(|_| Mutex::default()),
+            lines: std::array::from_fn(|_| Mutex::default()),
+            gate: Mutex::default(),
+            bounds,
+            patience,
         }
     }
 
-    /// Decides a request; none if the store does not.
+    /// Decides a request that is made `now`; none if the store does not.
     ///
     /// The command is sent by a task: whoever asks may be dropped, or be polled no
     /// more, and keeps nobody waiting.
@@ -72,195 +109,184 @@ impl Flights {
         shared: &Arc<Shared>,
         principal: &str,
         charges: &[Charge],
+        now: Instant,
     ) -> Option<Vec<Standing>> {
-        let (answer, answered) = oneshot::channel();
-        let waiter = Waiter {
-            charges: charges.to_vec(),
-            span: Span::current(),
-            answer,
-        };
-        if let Some(waiter) = shared.flights.board(principal, waiter) {
-            let flight = Flight {
-                shared: shared.clone(),
-                principal: principal.into(),
-            };
-            shared.runtime.spawn(flight.serve(vec![waiter]));
-        }
-        answered.await.ok().flatten()
+        let (party, seat) = shared.flights.join(shared, principal, charges, now);
+        party.landing(seat, charges).await
     }
 
-    /// Gives back whom no command is under way for: a command is, from now on.
-    fn board(&self, principal: &str, waiter: Waiter) -> Option<Waiter> {
+    /// A seat in the last party of the principal, or in a new one.
+    fn join(
+        &self,
+        shared: &Arc<Shared>,
+        principal: &str,
+        charges: &[Charge],
+        now: Instant,
+    ) -> (Arc<Party>, usize) {
         let mut shard = self.shard(principal);
-        match shard.get_mut(principal) {
-            Some(waiting) => waiting.push(waiter),
-            None => {
-                shard.insert(principal.into(), Vec::new());
-                return Some(waiter);
+        if let Some(line) = shard.get_mut(principal) {
+            let last = line.later.back().or(line.next.as_ref());
+            if let Some(party) = last
+                && let Some(seat) = party.seat(charges, now)
+            {
+                return (party.clone(), seat);
             }
+            let (party, seat) = Party::of(principal.into(), charges, now);
+            line.push(party.clone());
+            return (party, seat);
         }
-        None
-    }
-
-    /// Who goes next; with nobody there, no command is under way any more.
-    fn next(&self, principal: &str) -> Vec<Waiter> {
-        let mut shard = self.shard(principal);
-        let Some(waiting) = shard.get_mut(principal) else {
-            return Vec::new();
+        let principal: Arc<str> = principal.into();
+        let (party, seat) = Party::of(principal.clone(), charges, now);
+        let mut line = Line::default();
+        line.push(party.clone());
+        shard.insert(principal.clone(), line);
+        drop(shard);
+        let opens = {
+            let mut gate = self.gate();
+            gate.ready.push_back(principal);
+            gate.opens(self.bounds)
         };
-        if waiting.is_empty() {
-            shard.remove(principal);
-            return Vec::new();
+        if opens {
+            Flight::starts(shared);
         }
-        std::mem::take(waiting)
+        (party, seat)
     }
 
-    fn shard(&self, principal: &str) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Waiter>>> {
+    /// The party of a principal that goes next.
+    fn next(&self, principal: &str) -> Option<Arc<Party>> {
+        let mut shard = self.shard(principal);
+        let line = shard.get_mut(principal)?;
+        std::mem::replace(&mut line.next, line.later.pop_front())
+    }
+
+    /// A party of the principal has landed; whether another waits. With nobody
+    /// waiting the principal is forgotten.
+    fn lands(&self, principal: &Arc<str>) -> bool {
+        let mut shard = self.shard(principal);
+        let waits = shard.get(principal).is_some_and(|line| line.next.is_some());
+        if !waits {
+            shard.remove(principal);
+        }
+        waits
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        // Nothing panics while holding it.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, principal: &str) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
         let hash = self.hasher.hash_one(principal);
         #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-        let shard = &self.shards[(hash % SHARDS as u64) as usize];
+        let shard = &self.lines[(hash % SHARDS as u64) as usize];
         // Nothing panics while holding it.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn push(&mut self, party: Arc<Party>) {
+        match self.next {
+            None => self.next = Some(party),
+            Some(_) => self.later.push_back(party),
+        }
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    const fn departs(&mut self) {
+        self.boarding -= 1;
+        self.under_way += 1;
+    }
+
+    /// Whether one more flight is to be started, which then counts.
+    fn opens(&mut self, bounds: Bounds) -> bool {
+        let opens = self.boarding + self.under_way < bounds.flights
+            && self.ready.len() > self.boarding.saturating_mul(bounds.principals);
+        self.boarding += usize::from(opens);
+        opens
     }
 }
 
 // === impl Flight ===
 
 impl Flight {
-    async fn serve(self, waiting: Vec<Waiter>) {
-        let mut load = Load::default();
-        for waiter in waiting {
-            // Who has gone is not charged.
-            if waiter.answer.is_closed() {
-                continue;
-            }
-            if let Some(waiter) = load.add(waiter) {
-                std::mem::take(&mut load).go(&self).await;
-                // Alone there is room for everyone.
-                let _ = load.add(waiter);
+    fn starts(shared: &Arc<Shared>) {
+        let flight = Self {
+            shared: shared.clone(),
+            aboard: Vec::new(),
+            departed: false,
+        };
+        // A runtime that has ended drops it, and with it who waits.
+        shared.runtime.spawn(flight.serve());
+    }
+
+    async fn serve(mut self) {
+        // Who is about to ask comes along. It costs a moment where others have
+        // something to do, and hardly any where nobody has.
+        yield_now().await;
+        let departed = self.departs();
+        let Some(first) = departed.first() else {
+            return;
+        };
+        let span = first.span.clone();
+        let split = departed
+            .into_iter()
+            .map(|it| (it.call, (it.party, it.places)));
+        let (calls, parties): (Vec<_>, Vec<_>) = split.unzip();
+        let answers = self.shared.run_all(&calls).instrument(span).await;
+        let landed = parties.into_iter().zip(calls);
+        for (((party, places), call), answers) in landed.zip(answers.into_iter().flatten()) {
+            party.lands(call, answers, places);
+        }
+    }
+
+    /// Takes those aboard who are ready, and gives what is to be asked for them.
+    fn departs(&mut self) -> Vec<Departed> {
+        let flights = &self.shared.flights;
+        let bounds = flights.bounds;
+        let oldest = Instant::now().checked_sub(flights.patience);
+        flights.gate().departs();
+        self.departed = true;
+        let (mut all, mut keys) = (Vec::new(), 0);
+        while keys < MOST_KEYS && self.aboard.len() < bounds.principals {
+            let ready = flights.gate().ready.pop_front();
+            let Some(party) = ready.and_then(|principal| flights.next(&principal)) else {
+                break;
+            };
+            self.aboard.push(party.clone());
+            if let Some(departed) = party.departs(oldest) {
+                keys += departed.call.entries.len();
+                all.push(departed);
             }
         }
-        load.go(&self).await;
+        if flights.gate().opens(bounds) {
+            Self::starts(&self.shared);
+        }
+        all
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let waiting = self.shared.flights.next(&self.principal);
-        if waiting.is_empty() {
-            return;
+        if !self.departed {
+            // The runtime has ended: nobody else would take them along.
+            self.departs();
         }
-        let next = Self {
-            shared: self.shared.clone(),
-            principal: self.principal.clone(),
-        };
-        // A runtime that has ended drops it, and with it who waits.
-        self.shared.runtime.spawn(next.serve(waiting));
-    }
-}
-
-// === impl Load ===
-
-impl Load {
-    /// Gives back whom there is no room for: the load is full, or has another rule
-    /// of the same policy.
-    fn add(&mut self, waiter: Waiter) -> Option<Waiter> {
-        if self.passengers.len() >= MOST {
-            return Some(waiter);
-        }
-        let mut places = Vec::with_capacity(waiter.charges.len());
-        let known = self.entries.len();
-        for charge in &waiter.charges {
-            let entry = ask::entry(charge);
-            let same = |it: &Entry| it.policy == entry.policy;
-            match self.entries.iter().position(same) {
-                Some(place) if self.entries[place].rule == entry.rule || place >= known => {
-                    places.push(place);
-                }
-                Some(_) => {
-                    self.entries.truncate(known);
-                    return Some(waiter);
-                }
-                None => {
-                    places.push(self.entries.len());
-                    self.entries.push(entry);
-                }
+        let flights = &self.shared.flights;
+        for party in &self.aboard {
+            party.is_lost();
+            if flights.lands(&party.principal) {
+                flights.gate().ready.push_back(party.principal.clone());
             }
         }
-        let mut runs = ask::costs(&waiter.charges).into_iter().map(|costs| {
-            let mut by_entry = vec![0; self.entries.len()];
-            for (place, cost) in places.iter().zip(costs) {
-                by_entry[*place] = cost.saturating_add(by_entry[*place]);
-            }
-            Run {
-                count: 1,
-                costs: by_entry,
-                force: false,
-            }
-        });
-        let (first, shadows) = (runs.next(), runs.collect::<Vec<_>>());
-        let (alone, count) = (shadows.is_empty(), 1 + shadows.len());
-        let (mut run, mut before) = (self.runs.len(), 0);
-        match (self.runs.last_mut(), first) {
-            (Some(last), Some(first)) if alone && last.count > 0 && same_costs(last, &first) => {
-                (run, before) = (run - 1, last.count);
-                last.count += 1;
-            }
-            (_, first) => self.runs.extend(first),
+        flights.gate().under_way -= 1;
+        while flights.gate().opens(flights.bounds) {
+            Self::starts(&self.shared);
         }
-        self.runs.extend(shadows);
-        self.passengers.push(Passenger {
-            waiter,
-            places,
-            runs: run..run + count,
-            before,
-        });
-        None
-    }
-
-    async fn go(self, flight: &Flight) {
-        let Some(first) = self.passengers.first() else {
-            return;
-        };
-        let span = first.waiter.span.clone();
-        let call = Call {
-            principal: flight.principal.clone(),
-            entries: self.entries,
-            runs: self.runs,
-        };
-        let answers = flight.shared.run(&call).instrument(span).await;
-        for passenger in self.passengers {
-            let standings = answers
-                .as_ref()
-                .and_then(|answers| passenger.standings(&call, answers));
-            // Who has gone was charged nevertheless.
-            let _ = passenger.waiter.answer.send(standings);
-        }
-    }
-}
-
-/// Runs that come before the last policies were known are as if they cost nothing.
-fn same_costs(last: &Run, next: &Run) -> bool {
-    let cost = |run: &Run, at: usize| run.costs.get(at).copied().unwrap_or(0);
-    let most = last.costs.len().max(next.costs.len());
-    (0..most).all(|at| cost(last, at) == cost(next, at))
-}
-
-// === impl Passenger ===
-
-impl Passenger {
-    fn standings(&self, call: &Call, answers: &[Granted]) -> Option<Vec<Standing>> {
-        let charges = &self.waiter.charges;
-        let mut own = answers.get(self.runs.clone())?.to_vec();
-        let first = own.first_mut()?;
-        // Those that were admitted after it took from what it is told is left.
-        let after = first.count.saturating_sub(self.before + 1);
-        first.count = u32::from(first.count > self.before);
-        let costs = &call.runs.get(self.runs.start)?.costs;
-        for (status, cost) in first.statuses.iter_mut().zip(costs) {
-            let taken = after.saturating_mul(*cost);
-            status.remaining = status.remaining.saturating_add(taken);
-        }
-        ask::standings(charges, self.places.iter().copied(), &own)
     }
 }
