@@ -30,6 +30,7 @@ mod config;
 mod error;
 mod fitness;
 mod fleet;
+mod lineage;
 mod link;
 mod node;
 mod pace;
@@ -52,6 +53,7 @@ pub use command::Command;
 pub use config::{RedisConfig, RedisConfigError};
 pub use error::RedisError;
 pub use fitness::{Role, Unfit};
+pub use lineage::Lineage;
 pub use reply::{Arg, Reply};
 pub use script::{Script, ScriptCall};
 pub use subscription::{Event, Subscription};
@@ -60,6 +62,7 @@ pub use table::{RedisHandles, RedisTable};
 use crate::meter::span;
 
 use fleet::Fleet;
+use lineage::Witness;
 
 /// Sends commands to Redis. Cheap to clone; clones share their connections.
 ///
@@ -141,6 +144,36 @@ impl Redis {
     /// [by deadline](Script::by_deadline).
     pub async fn script(&self, call: ScriptCall<'_>) -> Result<Reply, RedisError> {
         call.run(self).await
+    }
+
+    /// As [`command`](Self::command), and tells which history of writes the
+    /// server has that answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`command`](Self::command).
+    pub async fn command_from(&self, mut command: Command) -> Result<(Reply, Lineage), RedisError> {
+        let witness = Witness::default();
+        command.witness = Some(witness.clone());
+        let reply = self.command(command).await?;
+        Ok((reply, witness.seen()))
+    }
+
+    /// As [`script`](Self::script), and tells which history of writes the
+    /// server has that ran it. The script gets the same as its last argument:
+    /// eight bytes, the highest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`script`](Self::script).
+    pub async fn script_from(
+        &self,
+        mut call: ScriptCall<'_>,
+    ) -> Result<(Reply, Lineage), RedisError> {
+        let witness = Witness::default();
+        call.witness = Some(witness.clone());
+        let reply = self.script(call).await?;
+        Ok((reply, witness.seen()))
     }
 
     /// Listens on a channel, over a connection of its own.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::Arg;
 use super::config::at_most_a_day;
+use super::lineage::Witness;
 
 /// One command, and how patiently it is sent.
 ///
@@ -22,6 +23,10 @@ pub struct Command {
     pub(super) by_deadline: bool,
     /// Whether it goes to a server that is still being given the key's slot.
     pub(super) asking: bool,
+    /// Who is told the lineage of the server that answers.
+    pub(super) witness: Option<Witness>,
+    /// Whether the node that gets it adds its lineage.
+    pub(super) tells_lineage: bool,
 }
 
 /// How long a call may take, and how often it is sent.
@@ -46,6 +51,8 @@ impl Command {
             effort: Effort::ONCE,
             by_deadline: false,
             asking: false,
+            witness: None,
+            tells_lineage: false,
         }
     }
 

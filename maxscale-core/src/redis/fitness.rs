@@ -1,5 +1,6 @@
 //! Whether a server is what it has to be, read from its INFO.
 
+use super::Lineage;
 use super::config::Kind;
 
 /// What a server is used for. Roles want different eviction and persistence,
@@ -62,6 +63,9 @@ pub(super) struct Info {
     clustered: bool,
     /// It reads its data, and until then answers hardly anything.
     pub(super) loading: bool,
+    /// Drawn anew whenever the server starts, and whenever it is promoted.
+    run: u64,
+    replication: u64,
 }
 
 /// What a server has to be.
@@ -106,10 +110,18 @@ impl Info {
                 "role" => info.replica = value != "master",
                 "loading" => info.loading = value == "1",
                 "cluster_enabled" => info.clustered = value == "1",
+                "run_id" => info.run = drawn(value),
+                "master_replid" => info.replication = drawn(value),
                 _ => {}
             }
         }
         info
+    }
+
+    /// Which history of writes the server has.
+    pub(super) const fn lineage(&self) -> Lineage {
+        // Rotated, so that two names that are alike do not cancel out.
+        Lineage::new(self.run.rotate_left(1) ^ self.replication)
     }
 
     /// What is wrong with the server, if anything is.
@@ -143,6 +155,12 @@ impl Info {
             role: role.name(),
         })
     }
+}
+
+/// The beginning of a random name in hex.
+fn drawn(name: &str) -> u64 {
+    let digits = name.get(..16).unwrap_or_default();
+    u64::from_str_radix(digits, 16).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::fitness::Info;
 use super::link::Link;
 use super::pace::{self, HEARTBEAT};
 use super::server_time::ServerTime;
-use super::{Arg, RedisError, Reply, Unfit};
+use super::{Arg, Lineage, RedisError, Reply, Unfit};
 use crate::Chain;
 use crate::control::Breaker;
 
@@ -46,6 +46,7 @@ pub(super) struct Node {
 struct Connected {
     link: Link,
     time: ServerTime,
+    lineage: Lineage,
     /// Connect again now.
     renew: Notify,
 }
@@ -146,6 +147,10 @@ impl Node {
             .map_err(|_| RedisError::Down)?;
         // It may have gone down while this command waited.
         let connected = self.connected()?;
+        if command.tells_lineage {
+            let lineage = connected.lineage.get().to_be_bytes();
+            command = command.arg(lineage.to_vec());
+        }
         if command.by_deadline {
             command = command.arg(Arg::Int(connected.time.at(end)));
         }
@@ -154,6 +159,9 @@ impl Node {
             connected: &connected,
             permit: Some(permit),
         };
+        if let Some(witness) = &command.witness {
+            witness.note(connected.lineage);
+        }
         let reply = connected.link.send(command, end).await;
         if !matches!(&reply, Err(error) if error.is_silence()) {
             flight.lands();
@@ -226,6 +234,7 @@ impl Node {
         Ok(Connected {
             link,
             time,
+            lineage: info.lineage(),
             renew: Notify::new(),
         })
     }

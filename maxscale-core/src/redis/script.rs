@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::command::{Command, Effort};
+use super::lineage::Witness;
 use super::{Arg, Redis, RedisError, Reply};
 
 /// Takes the deadline from the end of ARGV and does nothing after it. Redis
@@ -35,6 +36,7 @@ pub struct ScriptCall<'a> {
     keys: Vec<Arg>,
     args: Vec<Arg>,
     effort: Effort,
+    pub(super) witness: Option<Witness>,
 }
 
 // === impl Script ===
@@ -73,6 +75,7 @@ impl Script {
             keys: Vec::new(),
             args: Vec::new(),
             effort: Effort::ONCE,
+            witness: None,
         }
     }
 
@@ -165,6 +168,8 @@ impl ScriptCall<'_> {
         command = command.args(self.args.iter().cloned());
         command.effort = self.effort;
         command.by_deadline = self.script.by_deadline;
+        command.tells_lineage = self.witness.is_some();
+        command.witness = self.witness.clone();
         command
     }
 }

@@ -54,3 +54,27 @@ async fn script_without_a_deadline_may_run_late() {
     let did = after_a_pause(&Script::new(ADD)).await;
     assert_eq!(did, Reply::Bytes("50".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lineage_is_the_same_for_all_and_another_after_a_restart() {
+    let server = RedisServer::start().await;
+    let (one, other) = (patient(&server).await, patient(&server).await);
+    let told = Script::new("return ARGV[2]");
+    let lineage = async |redis: &Redis| {
+        let (reply, script) = redis.script_from(told.call().key("k").arg(1)).await.ok()?;
+        let (_, command) = redis
+            .command_from(Command::new("GET").key("k"))
+            .await
+            .ok()?;
+        let bytes = script.get().to_be_bytes().to_vec();
+        assert_eq!(reply, Reply::Bytes(bytes.into()));
+        assert_eq!(script, command);
+        Some(script)
+    };
+    let before = lineage(&one).await.unwrap();
+    assert_eq!(lineage(&other).await, Some(before));
+
+    server.restart().await;
+    let after = eventually(SOON, async || lineage(&one).await).await;
+    assert_ne!(after, before);
+}
