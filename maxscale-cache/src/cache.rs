@@ -1,99 +1,55 @@
 //! A cache of one type: read, load once, invalidate.
 
+mod fetch;
+mod many;
+mod spec;
+mod token;
+
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use maxscale_core::fact::Invalidation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use crate::error::CacheError;
-use crate::far::{FarRead, Filled};
 use crate::flight::{Pilot, Seat};
-use crate::hub::{Hub, Invalidated, Shared};
+use crate::hub::{Hub, Invalidated};
 use crate::key;
-use crate::l1::{Freshness, Stamp};
-use crate::remote::Fence;
+use crate::l1::{Entry, NearKey, Probe, Stamp, State};
+use crate::pending::{Order, Target};
+use crate::schemas::Schema;
+use crate::tags::{Held, Tag};
+use crate::ticks::micros;
 
-/// What a cache holds and for how long.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub struct CacheSpec {
-    pub(crate) kind: &'static str,
-    pub(crate) version: u32,
-    pub(crate) l1_ttl: Duration,
-    pub(crate) l2_ttl: Duration,
-}
+pub use spec::CacheSpec;
+pub use token::{Token, TokenError};
+
+use fetch::{Aim, Fetch, Look, value_of};
 
 /// Values of one type by id. Cheap to clone; see [`Hub::cache`].
 pub struct Cache<V> {
     hub: Hub,
-    /// The kind as keys write it.
-    kind: Arc<str>,
+    schema: Arc<Schema>,
+    /// The tag that all values of the kind have.
+    all: Arc<Tag>,
     spec: CacheSpec,
+    l1_ttl: u64,
     values: PhantomData<fn() -> V>,
 }
 
 type Answer<V, E> = Result<Option<Arc<V>>, CacheError<E>>;
 
-/// Where a flight looks first.
-#[derive(Clone, Copy)]
-enum Source {
-    Tiers,
-    Load,
-}
-
-/// One value on its way into the tiers.
-struct Fetch<V> {
-    shared: Arc<Shared>,
-    key: Arc<str>,
-    spec: CacheSpec,
-    /// Taken before the first look at L2 or the source.
-    stamp: Stamp,
-    values: PhantomData<fn() -> V>,
-}
-
-// === impl CacheSpec ===
-
-impl CacheSpec {
-    /// How long a process serves a value from its memory when nothing else is given.
-    pub const DEFAULT_L1_TTL: Duration = Duration::from_secs(1);
-    /// How long a value stays in L2 when nothing else is given.
-    pub const DEFAULT_L2_TTL: Duration = Duration::from_secs(60);
-
-    /// The values of type `kind` in the form numbered `version`.
-    ///
-    /// Raise the version whenever the encoded form changes: values of other
-    /// versions are then never read.
-    pub const fn new(kind: &'static str, version: u32) -> Self {
-        Self {
-            kind,
-            version,
-            l1_ttl: Self::DEFAULT_L1_TTL,
-            l2_ttl: Self::DEFAULT_L2_TTL,
-        }
-    }
-
-    /// Sets how long a process serves a value from its memory. This is how old
-    /// a value can be served by another process whose message got lost.
-    ///
-    /// Default: [`CacheSpec::DEFAULT_L1_TTL`].
-    pub const fn l1_ttl(mut self, ttl: Duration) -> Self {
-        self.l1_ttl = ttl;
-        self
-    }
-
-    /// Sets how long a value stays in L2.
-    ///
-    /// Default: [`CacheSpec::DEFAULT_L2_TTL`].
-    pub const fn l2_ttl(mut self, ttl: Duration) -> Self {
-        self.l2_ttl = ttl;
-        self
-    }
+/// What a caller wants to have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish<'a> {
+    tags: &'a [&'a str],
+    at_least: Option<Token>,
 }
 
 // === impl Cache ===
@@ -102,10 +58,20 @@ impl<V> Cache<V>
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    pub(crate) fn new(hub: Hub, kind: String, spec: CacheSpec) -> Self {
+    /// The most tags that a value can have.
+    pub const MAX_TAGS: usize = 16;
+
+    pub(crate) fn new(hub: Hub, spec: CacheSpec) -> Self {
+        let shared = hub.shared();
+        let kind = key::part(spec.kind);
+        let lives = spec.longest().saturating_add(shared.load_timeout);
+        let schema = shared.far.register(&kind, spec.version, lives);
+        let all = shared.tags.get(&key::of_all(&shared.far.prefix, &kind));
         Self {
+            l1_ttl: micros(spec.l1_ttl),
             hub,
-            kind: kind.into(),
+            schema,
+            all,
             spec,
             values: PhantomData,
         }
@@ -113,13 +79,24 @@ where
 
     /// The value of `id` if a tier has it. Loads nothing.
     pub async fn get(&self, id: &str) -> Option<Arc<V>> {
-        let key = self.key(id);
-        if let Some(value) = self.near(&key) {
-            return Some(value);
+        let part = key::part_of(id);
+        let probe = self.probe(&part);
+        let entry = self.near(&probe);
+        if let Some((entry, State::Fresh)) = &entry {
+            return self.serve(entry)?;
         }
-        let shared = self.hub.shared();
-        let fetch = self.fetch(key.into(), |key| shared.l1.stamp(key));
-        fetch.look_far().await.ok()
+        let fetch = self.fetch(&probe.to_key(), None, Wish::default());
+        let known = entry.as_ref().map(|(entry, _)| entry);
+        let old = match fetch.look_far(known).await {
+            Look::Fresh(entry) => return value_of(&entry)?,
+            Look::Stale(entry) => Some(entry),
+            Look::Nothing | Look::Off => {
+                entry.and_then(|(entry, state)| (state == State::Stale).then_some(entry))
+            }
+        };
+        let value = fetch.serve_while_revalidating(&old?)?;
+        self.hub.shared().counters.stale.add(1);
+        value
     }
 
     /// The value of `id`, loaded by `load` if no tier has it.
@@ -127,10 +104,13 @@ where
     /// At most one load per id runs in this process; callers that come
     /// meanwhile get its answer, and callers that give up do not cancel it: it
     /// runs in a task of its own. Only who comes after an invalidation of the
-    /// id never gets the answer of a load from before; a new one starts.
+    /// id never gets the answer of a load from before; a new one starts. Of
+    /// several processes that share L2, one loads, and the others wait for it
+    /// as long as it lives.
     ///
-    /// `None` means that there is no such value; it is not kept. Invalidate
-    /// after creating a value too: a load under way may have missed it.
+    /// `None` means that there is no such value; see
+    /// [`CacheSpec::absent_ttl`]. Invalidate after creating a value too: a load
+    /// under way may have missed it.
     ///
     /// A load that asks this cache for the same id waits for itself until the
     /// hub's limits end it with an error.
@@ -148,11 +128,7 @@ where
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        let key = self.key(id);
-        if let Some(value) = self.near(&key) {
-            return Ok(Some(value));
-        }
-        self.fly(key.into(), Source::Tiers, load).await
+        self.ask(id, Wish::default(), load).await
     }
 
     /// The value of `id`, loaded anew though a tier may have one, which is then
@@ -176,7 +152,54 @@ where
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        self.fly(self.key(id).into(), Source::Load, load).await
+        let part = key::part_of(id);
+        let near = self.probe(&part).to_key();
+        self.fly(&near, Aim::Anew, Wish::default(), load).await
+    }
+
+    /// As [`get_or_load`](Self::get_or_load); what is loaded is dropped when
+    /// one of `tags` is [invalidated](Self::invalidate_tag), too.
+    ///
+    /// With more than [`MAX_TAGS`](Self::MAX_TAGS) nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// See [`CacheError`].
+    pub async fn get_or_load_tagged<F, Fut, E>(
+        &self,
+        id: &str,
+        tags: &[&str],
+        load: F,
+    ) -> Result<Option<Arc<V>>, CacheError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let at_least = None;
+        self.ask(id, Wish { tags, at_least }, load).await
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), and never older than the change
+    /// that `token` is of, in whichever process that was made.
+    ///
+    /// # Errors
+    ///
+    /// See [`CacheError`].
+    pub async fn get_min_version<F, Fut, E>(
+        &self,
+        id: &str,
+        token: Token,
+        load: F,
+    ) -> Result<Option<Arc<V>>, CacheError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let at_least = Some(token);
+        let tags = &[];
+        self.ask(id, Wish { tags, at_least }, load).await
     }
 
     /// Makes sure that nobody is served what `id` was until now.
@@ -186,56 +209,290 @@ where
     /// also if the caller gives up waiting. L2 drops it and tells the other
     /// processes; if it does not confirm that, it is asked again until it does.
     pub async fn invalidate(&self, id: &str) -> Invalidated {
-        self.hub.shared().invalidate(&self.kind, id).await
+        let order = self.hub.shared().order(&self.schema.kind, id, false);
+        self.carry_out(order).await
     }
 
-    async fn fly<F, Fut, E>(&self, key: Arc<str>, from: Source, load: F) -> Answer<V, E>
+    /// As [`invalidate`](Self::invalidate), and gives a token by which any
+    /// process can [read](Self::get_min_version) what is at least as new.
+    pub async fn invalidate_with_token(&self, id: &str) -> (Invalidated, Token) {
+        let order = self.hub.shared().order(&self.schema.kind, id, false);
+        let done = self.hub.shared().change(order).await;
+        let done = done.as_deref();
+        (Invalidated::of(done), Token::of(done))
+    }
+
+    /// The record of an invalidation, to be carried by something else (a queue,
+    /// in the transaction that makes the change) and [applied](Hub::apply) there.
+    pub fn invalidation(&self, id: &str) -> Invalidation {
+        Invalidation {
+            kind: self.spec.kind.into(),
+            id: id.into(),
+        }
+    }
+
+    /// Asks for `id` to be loaded again. Until that is done, it may be served
+    /// as the cache serves what is not fresh
+    /// ([`CacheSpec::stale_while_revalidating`], [`CacheSpec::stale_if_error`]).
+    pub async fn mark_stale(&self, id: &str) -> Invalidated {
+        let order = self.hub.shared().order(&self.schema.kind, id, true);
+        self.carry_out(order).await
+    }
+
+    /// Drops all values that were loaded with `tag`, as
+    /// [`invalidate`](Self::invalidate) does one. No store is searched.
+    pub async fn invalidate_tag(&self, tag: &str) -> Invalidated {
+        let part = key::part(tag);
+        let kind = self.schema.kind.clone();
+        self.carry_out(Order {
+            name: key::of_tag(&self.hub.shared().far.prefix, &kind, &part).into(),
+            target: Target::Tag {
+                kind,
+                part: part.into(),
+            },
+            version: 0,
+        })
+        .await
+    }
+
+    /// Drops all values of this kind, as [`invalidate`](Self::invalidate) does
+    /// one. No store is searched.
+    pub async fn clear(&self) -> Invalidated {
+        let kind = self.schema.kind.clone();
+        self.carry_out(Order {
+            name: self.all.key.clone(),
+            target: Target::All { kind },
+            version: 0,
+        })
+        .await
+    }
+
+    /// Drops what `id` was, everywhere, and puts `value` in its place.
+    ///
+    /// Call it after the change is committed. Of two writers at once the last
+    /// one here wins, which need not be the last one there: where that can
+    /// happen, use [`put_if_newer`](Self::put_if_newer) or
+    /// [`invalidate`](Self::invalidate).
+    pub async fn put(&self, id: &str, value: V) -> Invalidated {
+        self.put_if(id, value, 0).await
+    }
+
+    /// As [`put`](Self::put), if the cache knows an older version of `id` and
+    /// none as new as `version`, which rises with each change, from 1 on.
+    ///
+    /// What it does not know, or does not know any more, it only drops; the
+    /// next read loads.
+    pub async fn put_if_newer(&self, id: &str, value: V, version: u64) -> Invalidated {
+        self.put_if(id, value, version.max(1)).await
+    }
+
+    async fn put_if(&self, id: &str, value: V, version: u64) -> Invalidated {
+        let shared = self.hub.shared();
+        let mut order = shared.order(&self.schema.kind, id, false);
+        if shared.far.pending.bars(&order.name) {
+            // Nobody knows what came before.
+            return self.carry_out(order).await;
+        }
+        order.version = version;
+        let mark = shared.begin(order);
+        // Whoever drops it from now on refuses this value.
+        let part = key::part_of(id);
+        let fetch = self.fetch(&self.probe(&part).to_key(), None, Wish::default());
+        let done = shared.far.send(mark).await;
+        if let Some(done) = &done
+            && let Some((_, bumped)) = done.iter().find(|(key, _)| **key == *fetch.key)
+            && (version == 0 || (1..version).contains(&bumped.before))
+        {
+            fetch.put(value, bumped.fence).await;
+        }
+        Invalidated::of(done.as_deref())
+    }
+
+    async fn carry_out(&self, order: Order) -> Invalidated {
+        Invalidated::of(self.hub.shared().change(order).await.as_deref())
+    }
+
+    async fn ask<F, Fut, E>(&self, id: &str, wish: Wish<'_>, load: F) -> Answer<V, E>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        let shared = self.hub.shared();
-        let answer = match shared.flights.board(&key, || shared.l1.stamp(&key)) {
-            Seat::Join(answer) => {
-                shared.counters.coalesced.add(1);
-                answer
+        let part = key::part_of(id);
+        let probe = self.probe(&part);
+        let found = self.near(&probe);
+        if let Some((entry, state)) = &found
+            && wish.at_least.is_none_or(|it| it.is_met_by(entry.fence))
+            && let Some(answer) = self.answer_near(entry, *state)
+        {
+            let is_early = *state == State::Fresh && self.is_early(entry);
+            if is_early || *state == State::Stale {
+                let aim = if is_early {
+                    Aim::NewerThan(entry.since)
+                } else {
+                    Aim::Any
+                };
+                self.load_behind(&probe.to_key(), aim, wish, load);
             }
+            return Ok(answer);
+        }
+        if wish.at_least.is_some() {
+            // Whatever is being loaded may have begun before the change.
+            self.hub.shared().l1.drop_key(&probe);
+        }
+        self.fly(&probe.to_key(), Aim::Any, wish, load).await
+    }
+
+    async fn fly<F, Fut, E>(
+        &self,
+        near: &NearKey,
+        aim: Aim,
+        wish: Wish<'_>,
+        load: F,
+    ) -> Answer<V, E>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let answer = match self.board(near, wish) {
+            Seat::Join(answer) => answer,
             Seat::Lead(pilot, answer) => {
-                let fetch = self.fetch(key, |_| pilot.stamp);
-                tokio::spawn(fetch.fly(pilot, from, load).in_current_span());
+                self.take_off(pilot, aim, wish, load);
                 answer
             }
         };
         wait_for(answer).await
     }
 
-    fn key(&self, id: &str) -> String {
-        let prefix = &self.hub.shared().prefix;
-        let mut key = String::with_capacity(prefix.len() + self.kind.len() + id.len() + 8);
-        key.push_str(prefix);
-        key.push(':');
-        key.push_str(&self.kind);
-        key.push(':');
-        key::push_part(&mut key, id);
-        key.push(':');
-        key.push_str(&self.spec.version.to_string());
-        key
+    /// Loads in the background, unless somebody does so already.
+    fn load_behind<F, Fut, E>(&self, near: &NearKey, aim: Aim, wish: Wish<'_>, load: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        if let Seat::Lead(pilot, _) = self.board::<E>(near, wish) {
+            self.take_off(pilot, aim, wish, load);
+        }
     }
 
-    fn near(&self, key: &str) -> Option<Arc<V>> {
+    fn board<E>(&self, near: &NearKey, wish: Wish<'_>) -> Seat<Answer<V, E>>
+    where
+        E: Send + Sync + 'static,
+    {
         let shared = self.hub.shared();
-        let value = shared.l1.get(key)?.downcast().ok()?;
-        shared.counters.l1_hits.add(1);
+        let start = || (shared.stamp(near), self.hold(wish.tags));
+        let seat = shared.flights.board(near, start);
+        if matches!(seat, Seat::Join(_)) {
+            shared.counters.coalesced.add(1);
+        }
+        seat
+    }
+
+    fn take_off<F, Fut, E>(
+        &self,
+        pilot: Pilot<Answer<V, E>>,
+        aim: Aim,
+        wish: Wish<'_>,
+        load: F,
+    ) where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let begun = Some((pilot.stamp, pilot.tags.clone()));
+        let mut fetch = self.fetch(pilot.near(), begun, wish);
+        fetch.aim = aim;
+        tokio::spawn(fetch.fly(pilot, load).in_current_span());
+    }
+
+    /// The kind's own tag and these, as they are now.
+    fn hold(&self, tags: &[&str]) -> Arc<[Held]> {
+        let shared = self.hub.shared();
+        let prefix = &shared.far.prefix;
+        let held = tags.iter().map(|tag| {
+            let key = key::of_tag(prefix, &self.schema.kind, &key::part_of(tag));
+            shared.tags.get(&key).hold()
+        });
+        std::iter::once(self.all.hold()).chain(held).collect()
+    }
+
+    fn probe<'a>(&self, part: &'a str) -> Probe<'a> {
+        self.hub.shared().probe(&self.schema, part)
+    }
+
+    /// What this process has, and what it is good for. What is good for
+    /// nothing is left out.
+    fn near(&self, probe: &Probe<'_>) -> Option<(Entry, State)> {
+        let shared = self.hub.shared();
+        let entry = shared.l1.get(probe)?;
+        let state = entry.state(&shared.trust(self.l1_ttl));
+        (state != State::Dead).then_some((entry, state))
+    }
+
+    /// The answer that an entry gives without further ado.
+    fn answer_near(&self, entry: &Entry, state: State) -> Option<Option<Arc<V>>> {
+        match state {
+            State::Fresh => self.serve(entry),
+            State::Stale => {
+                let window = micros(self.spec.while_revalidating);
+                let shared = self.hub.shared();
+                if !entry.serves_for(window, shared.ticks.now()) {
+                    return None;
+                }
+                let value = value_of(entry)?;
+                shared.counters.stale.add(1);
+                Some(value)
+            }
+            State::Suspect | State::Dead => None,
+        }
+    }
+
+    /// `None` if the entry is of another type.
+    fn serve(&self, entry: &Entry) -> Option<Option<Arc<V>>> {
+        let value = value_of(entry)?;
+        self.hub.shared().counters.l1_hits.add(1);
         Some(value)
     }
 
-    fn fetch(&self, key: Arc<str>, stamp: impl FnOnce(&str) -> Stamp) -> Fetch<V> {
+    /// Whether this read is the one that loads a value again before its end:
+    /// XFetch, with what the load took the last time.
+    fn is_early(&self, entry: &Entry) -> bool {
+        if !self.spec.early {
+            return false;
+        }
+        let left = entry
+            .fresh_until
+            .saturating_sub(self.hub.shared().ticks.now());
+        let cost = u64::from(entry.cost);
+        // Beyond that chance hardly ever decides so; the draw is spared.
+        left <= cost.saturating_mul(16) && {
+            let ahead = f64::from(entry.cost) * -draw().max(f64::MIN_POSITIVE).ln();
+            Duration::from_micros(left).as_secs_f64() * 1e6 <= ahead
+        }
+    }
+
+    fn fetch(
+        &self,
+        near: &NearKey,
+        begun: Option<(Stamp, Arc<[Held]>)>,
+        wish: Wish<'_>,
+    ) -> Fetch<V> {
+        let shared = self.hub.shared().clone();
+        let begun = begun.unwrap_or_else(|| (shared.stamp(near), self.hold(wish.tags)));
+        let schema = self.schema.clone();
+        let key = key::of_parts(&shared.far.prefix, &schema.kind, &near.part, schema.version);
         Fetch {
-            shared: self.hub.shared().clone(),
-            stamp: stamp(&key),
-            key,
+            shared,
+            schema,
             spec: self.spec,
+            near: near.clone(),
+            key: key.into(),
+            stamp: begun.0,
+            tags: begun.1,
+            at_least: wish.at_least,
+            aim: Aim::Any,
             values: PhantomData,
         }
     }
@@ -245,8 +502,10 @@ impl<V> Clone for Cache<V> {
     fn clone(&self) -> Self {
         Self {
             hub: self.hub.clone(),
-            kind: self.kind.clone(),
+            schema: self.schema.clone(),
+            all: self.all.clone(),
             spec: self.spec,
+            l1_ttl: self.l1_ttl,
             values: PhantomData,
         }
     }
@@ -267,124 +526,9 @@ async fn wait_for<V, E>(mut answer: watch::Receiver<Option<Answer<V, E>>>) -> An
     answer.clone().unwrap_or(Err(CacheError::Aborted))
 }
 
-// === impl Fetch ===
-
-impl<V> Fetch<V>
-where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
-{
-    async fn fly<F, Fut, E>(self, pilot: Pilot<Answer<V, E>>, from: Source, load: F)
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<Option<V>, E>>,
-    {
-        let answer = self.run(from, load).await;
-        pilot.land(answer);
-    }
-
-    async fn run<F, Fut, E>(&self, from: Source, load: F) -> Answer<V, E>
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<Option<V>, E>>,
-    {
-        let fence = match from {
-            Source::Tiers => match self.look().await {
-                Ok(value) => return Ok(Some(value)),
-                Err(fence) => fence,
-            },
-            Source::Load => match self.shared.far.read(&self.key).await {
-                FarRead::Hit(_, fence) | FarRead::Miss(fence) => Some(fence),
-                FarRead::Off => None,
-            },
-        };
-        let begun = Instant::now();
-        let Some(value) = self.load(load).await? else {
-            return Ok(None);
-        };
-        let value = Arc::new(value);
-        self.keep(&value, fence, begun).await;
-        Ok(Some(value))
-    }
-
-    /// The value from a tier, or the fence to fill under if L2 may be used.
-    async fn look(&self) -> Result<Arc<V>, Option<Fence>> {
-        // The flight before this one may have landed since the caller looked.
-        if let Some(value) = self.shared.l1.get(&self.key)
-            && let Ok(value) = value.downcast()
-        {
-            return Ok(value);
-        }
-        self.look_far().await
-    }
-
-    /// The value from L2, or the fence to fill under if L2 may be used.
-    async fn look_far(&self) -> Result<Arc<V>, Option<Fence>> {
-        let asked = Instant::now();
-        let (encoded, fence) = match self.shared.far.read(&self.key).await {
-            FarRead::Hit(encoded, fence) => (encoded, fence),
-            FarRead::Miss(fence) => return Err(Some(fence)),
-            FarRead::Off => return Err(None),
-        };
-        let Ok(value) = serde_json::from_slice(&encoded) else {
-            return Err(Some(fence));
-        };
-        let value = Arc::new(value);
-        self.shared.counters.l2_hits.add(1);
-        self.put_near(&value, encoded.len(), asked);
-        Ok(value)
-    }
-
-    async fn load<F, Fut, E>(&self, load: F) -> Result<Option<V>, CacheError<E>>
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<Option<V>, E>>,
-    {
-        let turn = timeout(self.shared.load_wait, self.shared.loads.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(CacheError::Overloaded);
-        };
-        self.shared.counters.loads.add(1);
-        match timeout(self.shared.load_timeout, load()).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(CacheError::Load(Arc::new(error))),
-            Err(_) => Err(CacheError::TimedOut),
-        }
-    }
-
-    /// Puts a loaded value into the tiers, as far as it is still known to be true.
-    async fn keep(&self, value: &Arc<V>, fence: Option<Fence>, begun: Instant) {
-        let encoded = match serde_json::to_vec(&**value) {
-            Ok(encoded) if encoded.len() <= Hub::MAX_VALUE => encoded,
-            _ => return self.shared.counters.rejected_by_size.add(1),
-        };
-        let filling = Instant::now();
-        let filled = match fence {
-            Some(fence) => {
-                let ttl = self.spec.l2_ttl;
-                self.shared.far.fill(&self.key, fence, &encoded, ttl).await
-            }
-            None => Filled::Unknown,
-        };
-        match filled {
-            // The store saw no drop up to the moment of the fill.
-            Filled::Stored => self.put_near(value, encoded.len(), filling),
-            // True when the load began, and perhaps no longer than that.
-            Filled::Unknown => self.put_near(value, encoded.len(), begun),
-            Filled::Refused => self.shared.counters.rejected_by_fence.add(1),
-        }
-    }
-
-    fn put_near(&self, value: &Arc<V>, size: usize, since: Instant) {
-        let fresh = Freshness {
-            since,
-            ttl: self.spec.l1_ttl,
-        };
-        let kept = self
-            .shared
-            .l1
-            .insert(&self.key, self.stamp, value.clone(), size, fresh);
-        if !kept {
-            self.shared.counters.rejected_by_fence.add(1);
-        }
-    }
+/// Any number from 0 up to 1.
+fn draw() -> f64 {
+    // Every `RandomState` differs from the one before and between processes.
+    let draw = RandomState::new().hash_one(0_u8) >> 32;
+    f64::from(u32::try_from(draw).unwrap_or(0)) / f64::from(u32::MAX)
 }

@@ -18,7 +18,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::remote::{Fence, Heard, Notice, Remote, RemoteError};
+use crate::remote::{Advert, Bump, Bumped, FENCE_TTL, Fence, Heard, Notice, Remote, RemoteError};
 
 const TTL: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(5);
@@ -43,6 +43,13 @@ pub async fn check(remote: impl Remote, prefix: &str) {
     bytes_come_back_as_they_were(&*remote, &key("bytes")).await;
     fills_under_one_fence_leave_one_whole_value(&remote, &key("fills")).await;
     racing_bumps_leave_no_older_value(&remote, &key("race")).await;
+    soft_bump_keeps_the_value_and_refuses_fills(&*remote, &key("soft")).await;
+    version_is_remembered_until_a_bump_without_one(&*remote, &key("version")).await;
+    claim_keeps_others_out_for_its_time(&*remote, &key("claim")).await;
+    claim_ends_with_a_fill_a_release_and_a_bump(&*remote, &key("claimed")).await;
+    racing_claims_give_one_turn(&remote, &key("turns")).await;
+    several_reads_answer_in_order(&*remote, &key("many")).await;
+    board_tells_what_all_use(&*remote, &key("board")).await;
     bump_is_told_to_all_who_listen(&*remote, &key("told"), &key("channel")).await;
 }
 
@@ -56,21 +63,21 @@ async fn fence_without_a_bump_stays(remote: &impl Remote, key: &str) {
     let fence = miss(remote, key).await;
     assert_eq!(miss(remote, key).await, fence, "a second reader's fence");
     assert!(fill(remote, key, fence, "1").await);
-    let (_, filled) = ok(remote.read(key)).await;
-    assert_eq!(filled, fence, "a fill moved the fence");
+    let found = ok(remote.read(key)).await.expect("it was filled");
+    assert_eq!(found.fence, fence, "a fill moved the fence");
     assert!(fill(remote, key, fence, "2").await, "second fill refused");
 }
 
 async fn bump_drops_the_value(remote: &impl Remote, key: &str) {
     let fence = miss(remote, key).await;
     assert!(fill(remote, key, fence, "1").await);
-    ok(remote.bump(key, QUIET)).await;
+    ok(remote.bump(key, Bump::new(QUIET))).await;
     assert_eq!(value(remote, key).await, None, "value after a bump");
 }
 
 async fn bump_between_read_and_fill_refuses_the_fill(remote: &impl Remote, key: &str) {
     let before = miss(remote, key).await;
-    ok(remote.bump(key, QUIET)).await;
+    ok(remote.bump(key, Bump::new(QUIET))).await;
     assert!(!fill(remote, key, before, "old").await, "old fill accepted");
     let after = miss(remote, key).await;
     assert!(fill(remote, key, after, "new").await);
@@ -79,10 +86,10 @@ async fn bump_between_read_and_fill_refuses_the_fill(remote: &impl Remote, key: 
 }
 
 async fn bump_of_an_unknown_key_refuses_fills_too(remote: &impl Remote, key: &str) {
-    ok(remote.bump(key, QUIET)).await;
+    ok(remote.bump(key, Bump::new(QUIET))).await;
     let first = miss(remote, key).await;
-    ok(remote.bump(key, QUIET)).await;
-    ok(remote.bump(key, QUIET)).await;
+    ok(remote.bump(key, Bump::new(QUIET))).await;
+    ok(remote.bump(key, Bump::new(QUIET))).await;
     assert!(!fill(remote, key, first, "old").await, "old fill accepted");
 }
 
@@ -91,6 +98,148 @@ async fn fence_never_given_is_refused(remote: &impl Remote, key: &str) {
     let forgotten = Fence::new(1);
     assert!(!fill(remote, key, forgotten, "x").await, "fence made up");
     assert_eq!(value(remote, key).await, None);
+}
+
+async fn soft_bump_keeps_the_value_and_refuses_fills(remote: &impl Remote, key: &str) {
+    let before = miss(remote, key).await;
+    assert!(fill(remote, key, before, "1").await);
+    let bumped = bump(remote, key, true, 0).await;
+    let found = ok(remote.read(key)).await.expect("the value stays");
+    assert_eq!(found.value, Some("1".into()), "value after a soft bump");
+    assert_eq!(found.fence, bumped.fence);
+    assert_ne!(found.fence, before, "a soft bump moves the fence");
+    assert!(!fill(remote, key, before, "old").await, "old fill accepted");
+    assert!(fill(remote, key, bumped.fence, "2").await);
+    assert_eq!(value(remote, key).await, Some("2".into()));
+    ok(remote.bump(key, Bump::new(QUIET))).await;
+    bump(remote, key, true, 0).await;
+    assert_eq!(value(remote, key).await, None, "there was none to keep");
+}
+
+async fn version_is_remembered_until_a_bump_without_one(remote: &impl Remote, key: &str) {
+    let high = u64::MAX - 1;
+    assert_eq!(bump(remote, key, false, 5).await.before, 0);
+    assert_eq!(bump(remote, key, false, 3).await.before, 5);
+    let bumped = bump(remote, key, false, high).await;
+    assert_eq!(bumped.before, 5);
+    assert!(fill(remote, key, bumped.fence, "1").await);
+    assert_eq!(bump(remote, key, false, 256).await.before, high);
+    assert_eq!(bump(remote, key, false, 0).await.before, high);
+    assert_eq!(bump(remote, key, false, 1).await.before, 0);
+}
+
+async fn claim_keeps_others_out_for_its_time(remote: &impl Remote, key: &str) {
+    let hold = Duration::from_millis(100);
+    let mine = ok(remote.claim(key, 1, hold, FENCE_TTL)).await;
+    assert!(mine.wait.is_zero() && mine.now > 0, "{mine:?}");
+    let again = ok(remote.claim(key, 1, hold, FENCE_TTL)).await;
+    assert!(again.wait.is_zero(), "one's own claim is renewed");
+    let other = ok(remote.claim(key, 2, hold, FENCE_TTL)).await;
+    assert_eq!(other.found.fence, mine.found.fence);
+    let looker = ok(remote.claim(key, 0, hold, FENCE_TTL)).await;
+    assert!(looker.wait.is_zero(), "who claims nothing waits for nobody");
+    let end = Instant::now() + LIMIT;
+    while !ok(remote.claim(key, 2, hold, FENCE_TTL))
+        .await
+        .wait
+        .is_zero()
+    {
+        assert!(Instant::now() < end, "a claim outlives its time");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn claim_ends_with_a_fill_a_release_and_a_bump(remote: &impl Remote, key: &str) {
+    let claim = async |owner| ok(remote.claim(key, owner, TTL, FENCE_TTL)).await;
+    let mine = claim(1).await;
+    assert!(!claim(2).await.wait.is_zero(), "claimed twice");
+    ok(remote.release(key, 2)).await;
+    assert!(!claim(2).await.wait.is_zero(), "somebody else released it");
+    ok(remote.release(key, 1)).await;
+    assert!(claim(2).await.wait.is_zero(), "claim after a release");
+
+    assert!(fill(remote, key, mine.found.fence, "1").await);
+    let after = claim(1).await;
+    assert!(after.wait.is_zero(), "claim after a fill");
+    assert_eq!(after.found.value, Some("1".into()));
+    bump(remote, key, false, 0).await;
+    assert!(claim(2).await.wait.is_zero(), "claim after a bump");
+}
+
+async fn racing_claims_give_one_turn<R: Remote>(remote: &Arc<R>, key: &str) {
+    let claims = (1..=20).map(|owner| {
+        let (remote, key) = (remote.clone(), key.to_owned());
+        tokio::spawn(async move { ok(remote.claim(&key, owner, TTL, FENCE_TTL)).await })
+    });
+    let mut turns = 0;
+    for claimed in join_all(claims).await {
+        let claimed = claimed.expect("the claim did not panic");
+        turns += u32::from(claimed.wait.is_zero());
+    }
+    assert_eq!(turns, 1, "claims that were given at once");
+}
+
+async fn several_reads_answer_in_order(remote: &impl Remote, key: &str) {
+    let keys: Vec<Arc<str>> = (0..20).map(|n| format!("{key}{n}").into()).collect();
+    for (n, key) in keys.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
+        let fence = miss(remote, key).await;
+        let value = Bytes::from(n.to_string());
+        assert!(ok(remote.fill(key, fence, value, TTL)).await);
+    }
+    let found = remote.read_many(&keys).await;
+    assert_eq!(found.len(), keys.len());
+    for (n, found) in found.into_iter().enumerate() {
+        let found = found.expect("the store answers during the suite");
+        let value = found.and_then(|found| found.value);
+        let expected = (n % 2 == 0).then(|| Bytes::from(n.to_string()));
+        assert_eq!(value, expected, "key {n}");
+    }
+}
+
+async fn board_tells_what_all_use(remote: &impl Remote, board: &str) {
+    let beat = async |origin: &str, seen, schemas: &[(&str, Duration)]| {
+        let schemas = schemas.iter().map(|(name, ttl)| ((*name).into(), *ttl));
+        let schemas: Vec<(Arc<str>, Duration)> = schemas.collect();
+        ok(remote.beat(Advert::new(board, origin, seen, &schemas, QUIET))).await
+    };
+    let names = |beat: &crate::remote::Beat| {
+        let mut names: Vec<_> = beat.schemas.iter().map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    };
+    let one = beat("one", 0, &[("a:1", TTL)]).await;
+    assert_eq!(names(&one), ["a:1"]);
+    assert_eq!(
+        one.schemas[0].1,
+        Duration::ZERO,
+        "nobody has to learn of it"
+    );
+    let two = beat(
+        "two",
+        0,
+        &[("a:2", TTL), ("b:1", Duration::from_millis(30))],
+    )
+    .await;
+    assert_eq!(names(&two), ["a:1", "a:2", "b:1"]);
+    assert_eq!(two.era, one.era);
+    assert!(two.now >= one.now);
+    // What one has not seen, or might still not know of, two has to wait for.
+    let wait = |beat: &crate::remote::Beat| {
+        let found = beat.schemas.iter().find(|(name, _)| name == "a:2");
+        found.map(|(_, wait)| *wait)
+    };
+    let waits = wait(&two).expect("two uses it") <= two.valid_for;
+    assert!(waits, "a wait is no longer than a view is valid");
+    let one = beat("one", one.now, &[("a:1", TTL)]).await;
+    beat("one", one.now, &[("a:1", TTL)]).await;
+    let two = beat("two", two.now, &[("a:2", TTL)]).await;
+    assert_eq!(wait(&two), Some(Duration::ZERO), "everybody has seen it");
+    // `b:1` ends with its values, `a:1` outlives its process.
+    let end = Instant::now() + LIMIT;
+    while names(&beat("two", two.now, &[("a:2", TTL)]).await) != ["a:1", "a:2"] {
+        assert!(Instant::now() < end, "a schema outlives its values");
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn value_ends_with_its_ttl(remote: &impl Remote, key: &str) {
@@ -138,8 +287,9 @@ async fn racing_bumps_leave_no_older_value<R: Remote>(remote: &Arc<R>, key: &str
         let (remote, register, key) = (remote.clone(), register.clone(), key.to_owned());
         tokio::spawn(async move {
             while register.load(Ordering::SeqCst) < 300 {
-                let (found, fence) = ok(remote.read(&key)).await;
-                if found.is_some() {
+                let found = ok(remote.claim(&key, 0, TTL, FENCE_TTL)).await.found;
+                let fence = found.fence;
+                if found.value.is_some() {
                     tokio::task::yield_now().await;
                     continue;
                 }
@@ -153,7 +303,7 @@ async fn racing_bumps_leave_no_older_value<R: Remote>(remote: &Arc<R>, key: &str
     let fillers: Vec<_> = fillers.collect();
     for now in 1..=300_u64 {
         register.store(now, Ordering::SeqCst);
-        ok(remote.bump(key, QUIET)).await;
+        ok(remote.bump(key, Bump::new(QUIET))).await;
         for _ in 0..3 {
             let Some(bytes) = value(&**remote, key).await else {
                 continue;
@@ -176,7 +326,7 @@ async fn bump_is_told_to_all_who_listen(remote: &impl Remote, key: &str, channel
         // Listening may begin a moment after the call, so the bump is repeated.
         let heard = async {
             loop {
-                ok(remote.bump(key, Notice::new(channel, "hello"))).await;
+                ok(remote.bump(key, Bump::new(Notice::new(channel, "hello")))).await;
                 let wait = Duration::from_millis(20);
                 while let Ok(Some(heard)) = timeout(wait, listener.next()).await {
                     if heard == told {
@@ -194,13 +344,22 @@ async fn bump_is_told_to_all_who_listen(remote: &impl Remote, key: &str, channel
 }
 
 async fn miss(remote: &impl Remote, key: &str) -> Fence {
-    let (value, fence) = ok(remote.read(key)).await;
-    assert_eq!(value, None, "a value under {key}");
-    fence
+    let found = ok(remote.claim(key, 0, TTL, FENCE_TTL)).await.found;
+    assert_eq!(found.value, None, "a value under {key}");
+    found.fence
 }
 
 async fn value(remote: &impl Remote, key: &str) -> Option<Bytes> {
-    ok(remote.read(key)).await.0
+    ok(remote.read(key)).await?.value
+}
+
+async fn bump(remote: &impl Remote, key: &str, keeps_value: bool, version: u64) -> Bumped {
+    let bump = Bump {
+        keeps_value,
+        version,
+        ..Bump::new(QUIET)
+    };
+    ok(remote.bump(key, bump)).await
 }
 
 async fn fill(remote: &impl Remote, key: &str, fence: Fence, value: &'static str) -> bool {

@@ -1,44 +1,94 @@
 //! L2 as the hub uses it: nothing fails because of it.
 //!
-//! A read that cannot be answered is a miss; a key with an unconfirmed
+//! A read that cannot be answered is a miss; what has an unconfirmed
 //! invalidation is not asked for at all.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use maxscale_core::Chain;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::envelope;
-use crate::pending::{Mark, Pending};
-use crate::remote::{DynRemote, Fence, Notice, RemoteError};
+use crate::envelope::Envelope;
+use crate::hub::Hub;
+use crate::key;
+use crate::message::{Message, News, Subject};
+use crate::pending::{Mark, Order, Pending, Target};
+use crate::remote::{
+    Advert, Bump, Bumped, DynRemote, FENCE_TTL, Fence, Found, Notice, RemoteError,
+};
+use crate::schemas::{Schema, Schemas};
 use crate::stats::Counters;
+use crate::tags::Held;
+use crate::ticks::{Ticks, micros};
 
 /// Invalidations sent at once while catching up.
 const FLUSH_WIDTH: usize = 32;
 
+/// How long the fence of a tag is kept beyond the longest life of a value.
+const TAG_MARGIN: Duration = Duration::from_secs(3_600);
+
+/// The longest time that the fence of a tag is believed without asking again.
+/// It is far below the time for which the store keeps it.
+const TAG_BELIEVED: Duration = Duration::from_secs(600);
+
 pub(crate) struct Far {
     pub(crate) remote: Box<dyn DynRemote>,
     pub(crate) pending: Pending,
+    pub(crate) schemas: Schemas,
+    pub(crate) prefix: String,
     pub(crate) channel: String,
-    pub(crate) timeout: Duration,
-    /// How long an old value may live in L2, in milliseconds.
+    board: String,
+    timeout: Duration,
+    /// Whether nobody else can use the store.
+    pub(crate) alone: bool,
+    /// Tells this process from others; never 0.
+    pub(crate) origin: u64,
+    /// The last number given to a message.
+    seq: AtomicU64,
+    ticks: Ticks,
+    era: AtomicU64,
+    /// Whether the board was lost since somebody looked, and so was what L2 had.
+    pub(crate) emptied: AtomicBool,
+    /// What the store's clock is ahead of the ticks, at the least.
+    ahead: AtomicI64,
+    /// One asks, and the others wait for what it learns.
+    asking: tokio::sync::Mutex<()>,
+    /// How long an old value may live in L2, in microseconds.
     longest_ttl: AtomicU64,
     counters: Arc<Counters>,
 }
 
+/// Where and as whom a hub uses its L2.
+pub(crate) struct Place {
+    pub(crate) prefix: String,
+    pub(crate) timeout: Duration,
+    pub(crate) alone: bool,
+    pub(crate) origin: u64,
+    pub(crate) ticks: Ticks,
+}
+
 /// What L2 says about a key.
 pub(crate) enum FarRead {
-    /// An encoded value, and the fence it was stored under.
-    Hit(Bytes, Fence),
-    /// Nothing; a load may fill under this fence.
-    Miss(Fence),
+    /// What is stored, and the fence of the key now.
+    Hit(Box<Envelope>, Fence),
+    /// Nothing that is of use.
+    Miss,
     /// L2 is not to be used for the key.
     Off,
+}
+
+/// A claim on a key.
+pub(crate) struct Turn {
+    pub(crate) read: FarRead,
+    pub(crate) fence: Fence,
+    /// How long somebody else has yet to load it.
+    pub(crate) wait: Duration,
+    /// The store's clock.
+    pub(crate) now: u64,
 }
 
 /// What became of a fill.
@@ -58,52 +108,119 @@ impl Far {
     pub(crate) fn new(
         remote: Box<dyn DynRemote>,
         pending: Pending,
-        channel: String,
-        timeout: Duration,
+        place: Place,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             remote,
             pending,
-            channel,
-            timeout,
+            schemas: Schemas::default(),
+            channel: format!("{}:invalidations", place.prefix),
+            board: format!("{}:!board", place.prefix),
+            prefix: place.prefix,
+            timeout: place.timeout,
+            alone: place.alone,
+            origin: place.origin,
+            seq: AtomicU64::new(0),
+            ticks: place.ticks,
+            era: AtomicU64::new(u64::from(place.alone)),
+            emptied: AtomicBool::new(false),
+            ahead: AtomicI64::new(0),
+            asking: tokio::sync::Mutex::default(),
             longest_ttl: AtomicU64::new(0),
             counters,
         }
     }
 
-    /// Notes that values may live for `ttl` (plus what a load takes).
-    pub(crate) fn allow_ttl(&self, ttl: Duration) {
-        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        self.longest_ttl.fetch_max(millis, Ordering::SeqCst);
+    /// Notes a form whose values may live for `lives`, what a load takes included.
+    pub(crate) fn register(&self, kind: &str, version: u32, lives: Duration) -> Arc<Schema> {
+        self.longest_ttl.fetch_max(micros(lives), Ordering::SeqCst);
+        let schema = self.schemas.register(kind, version, lives);
+        if self.alone {
+            schema.use_alone();
+        }
+        schema
     }
 
-    pub(crate) async fn read(&self, key: &str) -> FarRead {
-        if self.pending.bars(key) {
+    /// A tick by the store's clock, a little late.
+    pub(crate) fn at(&self, tick: u64) -> u64 {
+        tick.saturating_add_signed(self.ahead.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn read(&self, key: &str, schema: &Schema) -> FarRead {
+        if !self.is_on(key, schema).await {
             return FarRead::Off;
         }
         match self.answer("read", self.remote.read(key)).await {
             None => FarRead::Off,
-            Some((None, fence)) => FarRead::Miss(fence),
-            Some((Some(sealed), fence)) => match envelope::open(key, &sealed) {
-                Some(value) => FarRead::Hit(sealed.slice_ref(value), fence),
-                None => FarRead::Miss(fence),
-            },
+            Some(None) => FarRead::Miss,
+            Some(Some(found)) => self.open(key, &found),
         }
+    }
+
+    /// As [`read`](Self::read), of several keys.
+    pub(crate) async fn read_many(&self, keys: &[Arc<str>], schema: &Schema) -> Vec<FarRead> {
+        let off = || keys.iter().map(|_| FarRead::Off).collect();
+        if !self.is_usable(schema).await {
+            return off();
+        }
+        let Ok(answers) = timeout(self.timeout, self.remote.read_many(keys)).await else {
+            self.counters.remote_errors.add(1);
+            return off();
+        };
+        let read = keys.iter().zip(answers);
+        read.map(|(key, answer)| {
+            if self.pending.bars(base(key)) {
+                return FarRead::Off;
+            }
+            match answer {
+                Ok(None) => FarRead::Miss,
+                Ok(Some(found)) => self.open(key, &found),
+                Err(error) => {
+                    self.failed("read", &error);
+                    FarRead::Off
+                }
+            }
+        })
+        .collect()
+    }
+
+    /// Asks for the right to load `key`. `None` if L2 is not to be used for it.
+    pub(crate) async fn claim(&self, key: &str, schema: &Schema, hold: Duration) -> Option<Turn> {
+        if !self.is_on(key, schema).await {
+            return None;
+        }
+        let claim = self.remote.claim(key, self.origin, hold, FENCE_TTL);
+        let claimed = self.answer("claim", claim).await?;
+        Some(Turn {
+            read: self.open(key, &claimed.found),
+            fence: claimed.found.fence,
+            wait: claimed.wait,
+            now: claimed.now,
+        })
+    }
+
+    /// Lets others load `key`.
+    pub(crate) async fn release(&self, key: &str) {
+        let release = self.remote.release(key, self.origin);
+        self.answer("release", release).await;
     }
 
     pub(crate) async fn fill(
         &self,
         key: &str,
         fence: Fence,
-        value: &[u8],
+        envelope: &Envelope,
         ttl: Duration,
     ) -> Filled {
-        if ttl < Duration::from_millis(1) || self.pending.bars(key) {
+        if ttl < Duration::from_millis(1) || self.pending.bars(base(key)) {
             return Filled::Unknown;
         }
-        let sealed = envelope::seal(key, value);
-        let fill = self.remote.fill(key, fence, sealed, ttl);
+        let fill = self.remote.fill(key, fence, envelope.seal(key), ttl);
         match self.answer("fill", fill).await {
             Some(true) => Filled::Stored,
             Some(false) => Filled::Refused,
@@ -111,21 +228,51 @@ impl Far {
         }
     }
 
-    /// Marks `key`; from now on this process does not use L2 for it.
-    pub(crate) fn mark(&self, key: Arc<str>, message: Arc<str>) -> Mark<'_> {
-        let off = Duration::from_millis(self.longest_ttl.load(Ordering::SeqCst));
-        self.pending.mark(key, message, off)
+    /// The fence of a tag since it was held; `None` if L2 does not tell.
+    pub(crate) async fn fence_of(&self, held: &Held, epoch: u64) -> Option<Fence> {
+        let key = &held.tag.key;
+        let asked = self.ticks.now();
+        if self.pending.bars(key) {
+            return None;
+        }
+        if let Some(fence) = held.fence(epoch, asked) {
+            return Some(fence);
+        }
+        let claim = self.remote.claim(key, 0, Duration::ZERO, self.tag_ttl());
+        let fence = self.answer("tag", claim).await?.found.fence;
+        held.learn(fence, epoch, asked.saturating_add(micros(TAG_BELIEVED)));
+        Some(fence)
     }
 
-    /// Sends a marked invalidation. True once L2 has confirmed it.
-    pub(crate) async fn send(&self, mark: Mark<'_>) -> bool {
-        let notice = Notice::new(&self.channel, &mark.message);
-        let bump = self.remote.bump(&mark.key, notice);
-        let confirmed = self.answer("bump", bump).await.is_some();
-        if confirmed {
-            mark.confirm();
+    /// Marks what `order` names; from now on this process does not use L2 for it.
+    pub(crate) fn mark(&self, order: Order) -> Mark<'_> {
+        let off = Duration::from_micros(self.longest_ttl.load(Ordering::SeqCst));
+        self.pending.mark(order, off)
+    }
+
+    /// Sends a marked invalidation. `Some` once L2 has confirmed it: what
+    /// became of each key.
+    pub(crate) async fn send(&self, mark: Mark<'_>) -> Option<Vec<(String, Bumped)>> {
+        let since = Instant::now();
+        let mut done: Vec<(String, Bumped)> = Vec::new();
+        loop {
+            if !self.alone && !self.schemas.is_known(since) {
+                self.beat("board").await?;
+            }
+            let keys = self.keys(&mark.order);
+            let is_done = |key: &String| done.iter().any(|(bumped, _)| bumped == key);
+            let missing: Vec<_> = keys.into_iter().filter(|key| !is_done(key)).collect();
+            // What was known when the bumps were sent must hold after them:
+            // else a version that came meanwhile may have kept the old value.
+            if missing.is_empty() && (self.alone || self.schemas.is_known(since)) {
+                mark.confirm();
+                return Some(done);
+            }
+            let bumps = missing.into_iter().map(|key| self.bump(key, &mark.order));
+            for bumped in join_all(bumps).await {
+                done.push(bumped?);
+            }
         }
-        confirmed
     }
 
     /// Sends what is due. True once nothing is.
@@ -134,7 +281,7 @@ impl Far {
         while !due.is_empty() {
             let rest = due.split_off(due.len().min(FLUSH_WIDTH));
             let sent = join_all(due.into_iter().map(|mark| self.send(mark))).await;
-            if sent.contains(&false) {
+            if sent.iter().any(Option::is_none) {
                 return false;
             }
             due = rest;
@@ -155,6 +302,113 @@ impl Far {
         }
     }
 
+    /// Shows this process to the others and learns of them. `None` if L2 did
+    /// not answer.
+    pub(crate) async fn beat(&self, step: &'static str) -> Option<()> {
+        let schemas = self.schemas.adverts();
+        let origin = format!("{:016x}", self.origin);
+        let message = Message {
+            origin: self.origin,
+            seq: self.seq.load(Ordering::SeqCst),
+            news: News::Beat {
+                sent: self.ticks.now(),
+            },
+        };
+        let message = message.write();
+        let notice = Notice::new(&self.channel, &message);
+        let advert = Advert::new(&self.board, &origin, self.schemas.seen(), &schemas, notice);
+        let asked = Instant::now();
+        let beat = self.answer(step, self.remote.beat(advert)).await?;
+        let now = self.ticks.now();
+        let ahead = i128::from(beat.now) - i128::from(now);
+        let ahead = i64::try_from(ahead).unwrap_or(0);
+        self.ahead.store(ahead, Ordering::SeqCst);
+        self.schemas.take_in(&beat, asked, now);
+        let before = self.era.swap(beat.era, Ordering::SeqCst);
+        if before != beat.era && before != 0 {
+            self.emptied.store(true, Ordering::SeqCst);
+        }
+        Some(())
+    }
+
+    /// Whether L2 may be used for a key.
+    async fn is_on(&self, key: &str, schema: &Schema) -> bool {
+        !self.pending.bars(base(key)) && self.is_usable(schema).await
+    }
+
+    async fn is_usable(&self, schema: &Schema) -> bool {
+        if let Some(usable) = schema.is_usable(self.ticks.now()) {
+            return usable;
+        }
+        // Who waits for another's question waits no longer than for its own.
+        let Ok(_only_one) = timeout(self.timeout, self.asking.lock()).await else {
+            return false;
+        };
+        if schema.is_usable(self.ticks.now()).is_none() {
+            self.beat("board").await;
+        }
+        schema.is_usable(self.ticks.now()) == Some(true)
+    }
+
+    fn open(&self, key: &str, found: &Found) -> FarRead {
+        let fence = found.fence;
+        let value = found.value.as_ref();
+        let envelope = value.and_then(|value| Envelope::open(key, value, Hub::MAX_VALUE));
+        match envelope {
+            // A fence of another lineage says nothing of this value.
+            Some(it) if it.era == self.era() && it.fence.lineage() == fence.lineage() => {
+                FarRead::Hit(Box::new(it), fence)
+            }
+            _ => FarRead::Miss,
+        }
+    }
+
+    /// The keys that an order is about, of all versions that there are.
+    fn keys(&self, order: &Order) -> Vec<String> {
+        match &order.target {
+            Target::Value { kind, part, .. } => {
+                let versions = self.schemas.versions(kind);
+                let key = |version| key::of_parts(&self.prefix, kind, part, version);
+                versions.into_iter().map(key).collect()
+            }
+            Target::Tag { .. } | Target::All { .. } => vec![order.name.to_string()],
+        }
+    }
+
+    async fn bump(&self, key: String, order: &Order) -> Option<(String, Bumped)> {
+        let (news, soft, ttl) = match &order.target {
+            Target::Value { kind, part, soft } => {
+                let subject = Subject { kind, part };
+                let news = if *soft {
+                    News::Stale(subject)
+                } else {
+                    News::Drop(subject)
+                };
+                (news, *soft, FENCE_TTL)
+            }
+            Target::Tag { kind, part } => {
+                (News::Tag(Subject { kind, part }), false, self.tag_ttl())
+            }
+            Target::All { kind } => (News::All(kind), false, self.tag_ttl()),
+        };
+        let message = Message {
+            origin: self.origin,
+            seq: self.seq.fetch_add(1, Ordering::SeqCst) + 1,
+            news,
+        };
+        let message = message.write();
+        let mut bump = Bump::new(Notice::new(&self.channel, &message));
+        bump.keeps_value = soft;
+        bump.version = order.version;
+        bump.ttl = ttl;
+        let bumped = self.answer("bump", self.remote.bump(&key, bump)).await?;
+        Some((key, bumped))
+    }
+
+    fn tag_ttl(&self) -> Duration {
+        Duration::from_micros(self.longest_ttl.load(Ordering::SeqCst)) + TAG_MARGIN
+    }
+
     async fn answer<T>(
         &self,
         step: &'static str,
@@ -164,10 +418,22 @@ impl Far {
         match answer.unwrap_or(Err(RemoteError::TimedOut)) {
             Ok(answer) => Some(answer),
             Err(error) => {
-                self.counters.remote_errors.add(1);
-                tracing::debug!(step, error = %Chain(&error), "L2 did not answer");
+                self.failed(step, &error);
                 None
             }
         }
     }
+
+    fn failed(&self, step: &'static str, error: &RemoteError) {
+        // Nobody waits for a heartbeat.
+        if step != "heartbeat" {
+            self.counters.remote_errors.add(1);
+        }
+        tracing::debug!(step, error = %Chain(error), "L2 did not answer");
+    }
+}
+
+/// A value's key without the version: what marks are named by.
+fn base(key: &str) -> &str {
+    key.rsplit_once(':').map_or(key, |(base, _)| base)
 }

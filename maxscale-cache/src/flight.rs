@@ -2,7 +2,7 @@
 //!
 //! The load runs in a task of its own, so a caller that gives up cancels
 //! nothing. A flight carries the [`Stamp`] of its start, and nobody boards one
-//! whose stamp is past: who arrives after an invalidation never gets the
+//! whose stamp, or one of whose tags, is past: who arrives after an invalidation never gets the
 //! answer of a load that began before it.
 
 use std::any::{Any, TypeId};
@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::l1::Stamp;
+use crate::l1::{NearKey, Stamp};
+use crate::tags::Held;
 
-type Name = (Arc<str>, TypeId);
+type Name = (NearKey, TypeId);
 
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<HashMap<Name, Listed>>);
@@ -33,12 +34,15 @@ pub(crate) struct Pilot<T> {
     flights: Arc<Flights>,
     name: Name,
     pub(crate) stamp: Stamp,
+    pub(crate) tags: Arc<[Held]>,
     number: Arc<()>,
     answer: watch::Sender<Option<T>>,
 }
 
 struct Listed {
     stamp: Stamp,
+    /// The tags that the value will have, as they were at the start.
+    tags: Arc<[Held]>,
     /// Tells this flight from one that replaced it.
     number: Arc<()>,
     /// A `watch::Receiver<Option<T>>`; the name's [`TypeId`] is `T`'s.
@@ -48,19 +52,20 @@ struct Listed {
 // === impl Flights ===
 
 impl Flights {
-    /// Boards the flight of `key`, if there is one as new as `stamp` says, or starts one.
+    /// Boards the flight of `key`, if there is one that nothing has overtaken, or starts one.
     pub(crate) fn board<T>(
         self: &Arc<Self>,
-        key: &Arc<str>,
-        stamp: impl FnOnce() -> Stamp,
+        key: &NearKey,
+        start: impl FnOnce() -> (Stamp, Arc<[Held]>),
     ) -> Seat<T>
     where
         T: Send + Sync + 'static,
     {
         let name = (key.clone(), TypeId::of::<T>());
         let mut listed = self.listed();
-        let stamp = stamp();
-        if let Some(flight) = listed.get(&name).filter(|f| f.stamp == stamp)
+        let (stamp, tags) = start();
+        let is_current = |it: &&Listed| it.stamp == stamp && it.tags.iter().all(Held::is_current);
+        if let Some(flight) = listed.get(&name).filter(is_current)
             && let Some(answer) = flight.answer.downcast_ref::<watch::Receiver<Option<T>>>()
         {
             return Seat::Join(answer.clone());
@@ -69,6 +74,7 @@ impl Flights {
         let number = Arc::new(());
         let flight = Listed {
             stamp,
+            tags: tags.clone(),
             number: number.clone(),
             answer: Box::new(answer.clone()),
         };
@@ -77,6 +83,7 @@ impl Flights {
             flights: self.clone(),
             name,
             stamp,
+            tags,
             number,
             answer: sender,
         };
@@ -99,11 +106,21 @@ impl fmt::Debug for Flights {
 // === impl Pilot ===
 
 impl<T> Pilot<T> {
+    pub(crate) const fn near(&self) -> &NearKey {
+        &self.name.0
+    }
+
     /// Gives everyone on board the answer.
     pub(crate) fn land(self, answer: T) {
         // Unlisted first: who boards after an answer was given would get an
         // answer from before its call.
         self.unlist();
+        self.answer.send_replace(Some(answer));
+    }
+
+    /// Gives those on board, and who boards from now on, an answer while the
+    /// flight goes on.
+    pub(crate) fn answer_early(&self, answer: T) {
         self.answer.send_replace(Some(answer));
     }
 

@@ -7,6 +7,7 @@
 //! written as `~` and the SHA-256 of the part in hex: `~` occurs nowhere else,
 //! and nobody can choose two ids with one hash.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
@@ -33,6 +34,14 @@ pub(crate) fn part(text: &str) -> String {
     out
 }
 
+/// As [`part`], without a copy of what is safe already.
+pub(crate) fn part_of(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_PART && text.bytes().all(is_safe) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(part(text))
+}
+
 /// The prefix as keys contain it: like a part, but `:` stays.
 pub(crate) fn prefix(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -50,15 +59,26 @@ pub(crate) fn of_parts(prefix: &str, kind: &str, id: &str, version: u32) -> Stri
     format!("{prefix}:{kind}:{id}:{version}")
 }
 
+/// The key of a tag's fence. `!` is in no kind.
+pub(crate) fn of_tag(prefix: &str, kind: &str, tag: &str) -> String {
+    format!("{prefix}:!tag:{kind}:{tag}")
+}
+
+/// The key of the fence of all values of a kind.
+pub(crate) fn of_all(prefix: &str, kind: &str) -> String {
+    format!("{prefix}:!all:{kind}")
+}
+
 fn push_byte(out: &mut String, byte: u8) {
-    match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'@' | b'-' => {
-            out.push(char::from(byte));
-        }
-        _ => {
-            let _ = write!(out, "%{byte:02X}");
-        }
+    if is_safe(byte) {
+        out.push(char::from(byte));
+    } else {
+        let _ = write!(out, "%{byte:02X}");
     }
+}
+
+const fn is_safe(byte: u8) -> bool {
+    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'@' | b'-')
 }
 
 fn push_hash(out: &mut String, part: &str) {

@@ -1,198 +1,266 @@
 //! Decoded values in this process, and the stamps that keep old ones out.
 //!
-//! Keys share 1,024 generation stamps. Whoever is about to fetch a value takes
+//! Keys share 4,096 generation stamps. Whoever is about to fetch a value takes
 //! the key's [`Stamp`] *first*; [`L1::insert`] refuses the value if the stamp
 //! moved meanwhile. Check and insert happen under the stamp's lock, and so do
 //! a drop's move and removal: no value fetched before a drop gets in after it.
 //! Two keys that share a stamp cost each other a refused insert now and then,
 //! which is a later miss and never an old value.
+//!
+//! When a drop may have been missed, the epoch moves, and every entry is
+//! suspect until L2 was asked whether its fence is still the one it was stored
+//! under.
 
-use std::any::Any;
+mod engine;
+mod entry;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use moka::sync::Cache;
-use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::expiry::{Expires, OwnTtl};
+pub(crate) use engine::{NearKey, Probe};
+pub(crate) use entry::{AnyValue, Entry, Kept, State, Trust};
 
-const STRIPES: usize = 1_024;
+use engine::Engine;
+
+const STRIPES: usize = 4_096;
 
 /// What an entry takes beside its key and value: moka's bucket, allocations and
 /// places in its queues. Without it, many small values would hold several times
 /// the memory that the capacity allows.
-const ENTRY_OVERHEAD: usize = 512;
-
-pub(crate) type AnyValue = Arc<dyn Any + Send + Sync>;
+pub(crate) const ENTRY_OVERHEAD: usize = 512;
 
 pub(crate) struct L1 {
-    entries: Cache<Arc<str>, Entry>,
+    values: Engine,
+    /// What is known not to exist, apart, so that whoever asks for made-up ids
+    /// pushes out no value.
+    absent: Engine,
     generations: Box<[Mutex<u64>]>,
-    /// Entries of an earlier epoch are not served.
     epoch: AtomicU64,
-    hasher: RandomState,
+    seed: u64,
 }
 
 /// The state of a key's stamp at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     generation: u64,
-    epoch: u64,
-}
-
-/// When a value was last known to be true, and how long it may be served from then.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Freshness {
-    pub(crate) since: Instant,
-    pub(crate) ttl: Duration,
-}
-
-#[derive(Clone)]
-struct Entry {
-    value: AnyValue,
-    epoch: u64,
-    ttl: Duration,
-    weight: u32,
+    pub(crate) epoch: u64,
 }
 
 // === impl L1 ===
 
 impl L1 {
-    pub(crate) fn new(budget: u64) -> Self {
+    /// Keeps about `budget` bytes of values, and `absent` ids without one.
+    pub(crate) fn new(budget: u64, absent: u64) -> Self {
         Self {
-            entries: Cache::builder()
-                .max_capacity(budget)
-                .weigher(|_, entry: &Entry| entry.weight)
-                .expire_after(OwnTtl)
-                .build(),
+            values: Engine::by_weight(budget),
+            absent: Engine::by_count(absent),
             generations: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
             epoch: AtomicU64::new(0),
-            hasher: RandomState::new(),
+            // Nobody who sends ids can tell which of them collide.
+            seed: RandomState::new().hash_one(0_u8),
         }
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<AnyValue> {
-        let entry = self.entries.get(key)?;
-        (entry.epoch == self.epoch.load(Ordering::SeqCst)).then_some(entry.value)
+    /// Names the value `part` of the cache numbered `cache`.
+    pub(crate) fn probe<'a>(&self, cache: u32, part: &'a str) -> Probe<'a> {
+        let seed = self.seed ^ u64::from(cache).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = xxh3_64_with_seed(part.as_bytes(), seed);
+        Probe { hash, cache, part }
+    }
+
+    pub(crate) fn get(&self, probe: &Probe<'_>) -> Option<Entry> {
+        self.values.get(probe).or_else(|| self.absent.get(probe))
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// The key's stamp; take it before fetching a value.
-    pub(crate) fn stamp(&self, key: &str) -> Stamp {
-        let generation = *self.generation(key);
-        let epoch = self.epoch.load(Ordering::SeqCst);
+    pub(crate) fn stamp(&self, hash: u64) -> Stamp {
+        let generation = *self.generation(hash);
+        let epoch = self.epoch();
         Stamp { generation, epoch }
     }
 
-    /// Keeps `value`, unless the key was dropped since `stamp` or the value is
-    /// past its time. `size` is the length of the value as encoded.
-    pub(crate) fn insert(
-        &self,
-        key: &Arc<str>,
-        stamp: Stamp,
-        value: AnyValue,
-        size: usize,
-        fresh: Freshness,
-    ) -> bool {
-        let ttl = fresh.ttl.saturating_sub(fresh.since.elapsed());
-        if ttl.is_zero() {
+    /// Keeps `entry`, unless the key was dropped since `stamp`.
+    pub(crate) fn insert(&self, key: &NearKey, stamp: Stamp, entry: Entry) -> bool {
+        let generation = self.generation(key.hash);
+        if *generation != stamp.generation || self.epoch() != stamp.epoch {
             return false;
         }
-        let weight = u32::try_from(ENTRY_OVERHEAD + key.len() + size).unwrap_or(u32::MAX);
-        let entry = Entry {
-            value,
-            epoch: stamp.epoch,
-            ttl,
-            weight,
+        let (into, other) = if entry.value.is_some() {
+            (&self.values, &self.absent)
+        } else {
+            (&self.absent, &self.values)
         };
-        let generation = self.generation(key);
-        if *generation != stamp.generation || self.epoch.load(Ordering::SeqCst) != stamp.epoch {
-            return false;
-        }
-        self.entries.insert(key.clone(), entry);
+        other.remove(&key.probe());
+        into.put(key.clone(), entry);
         true
     }
 
-    /// Forgets `key` and whatever is on its way in.
-    pub(crate) fn drop_key(&self, key: &str) {
-        let mut generation = self.generation(key);
+    /// Forgets a key and whatever is on its way in.
+    pub(crate) fn drop_key(&self, probe: &Probe<'_>) {
+        let mut generation = self.generation(probe.hash);
         *generation += 1;
-        self.entries.invalidate(key);
+        self.values.remove(probe);
+        self.absent.remove(probe);
     }
 
-    /// Forgets everything and whatever is on its way in.
-    pub(crate) fn drop_all(&self) {
-        // The epoch alone decides what is served; the rest frees memory.
+    /// Lets a value be served only while nobody has a newer one, and refuses
+    /// whatever is on its way in.
+    pub(crate) fn mark_stale(&self, probe: &Probe<'_>) {
+        let mut generation = self.generation(probe.hash);
+        *generation += 1;
+        self.absent.remove(probe);
+        if let Some(entry) = self.values.get(probe) {
+            entry.spoil();
+        }
+    }
+
+    /// Makes everything suspect, and refuses whatever is on its way in.
+    pub(crate) fn new_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        self.entries.invalidate_all();
     }
 
-    fn generation(&self, key: &str) -> MutexGuard<'_, u64> {
-        let hash = self.hasher.hash_one(key);
-        let stripe = usize::try_from(hash % STRIPES as u64).expect("below 1,024");
+    /// What the entries weigh together.
+    pub(crate) fn weight(&self) -> u64 {
+        self.values.weight()
+    }
+
+    fn generation(&self, hash: u64) -> MutexGuard<'_, u64> {
+        // Other bits than those by which the engine chooses its own buckets.
+        let stripe = usize::try_from((hash >> 20) % STRIPES as u64).expect("below 4,096");
         self.generations[stripe]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Entry ===
-
-impl Expires for Entry {
-    fn ttl(&self) -> Duration {
-        self.ttl
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
     use super::*;
 
-    fn keep(l1: &L1, key: &str, stamp: Stamp, value: u32) -> bool {
-        let fresh = Freshness {
-            since: Instant::now(),
-            ttl: Duration::from_secs(60),
-        };
-        l1.insert(&key.into(), stamp, Arc::new(value), 4, fresh)
+    const TRUST: Trust = Trust {
+        epoch: 0,
+        now: 10,
+        until: u64::MAX,
+        grace: 0,
+        l1_ttl: 1_000,
+    };
+
+    fn kept(value: u32) -> Entry {
+        Arc::new(Kept {
+            value: Some(Arc::new(value)),
+            fence: None,
+            since: 0,
+            tags: Box::default(),
+            cost: 0,
+            fresh_until: 500,
+            spoiled: AtomicBool::new(false),
+            stale_until: 800,
+            known: AtomicU64::new(1),
+            epoch: AtomicU64::new(0),
+            lives: Duration::from_secs(60),
+            weight: 600,
+        })
     }
 
-    fn read(l1: &L1, key: &str) -> Option<u32> {
-        l1.get(key).map(|v| *v.downcast::<u32>().unwrap())
+    fn key(l1: &L1, part: &str) -> NearKey {
+        l1.probe(1, part).to_key()
+    }
+
+    fn keep(l1: &L1, part: &str, stamp: Stamp, value: u32) -> bool {
+        l1.insert(&key(l1, part), stamp, kept(value))
+    }
+
+    fn stamp(l1: &L1, part: &str) -> Stamp {
+        l1.stamp(l1.probe(1, part).hash)
+    }
+
+    fn read(l1: &L1, part: &str) -> Option<u32> {
+        let entry = l1.get(&l1.probe(1, part))?;
+        let value = entry.value.clone()?.downcast::<u32>().unwrap();
+        Some(*value)
     }
 
     #[test]
     fn value_fetched_before_a_drop_is_refused_after_it() {
-        let l1 = L1::new(1 << 20);
-        let before = l1.stamp("k");
-        l1.drop_key("k");
+        let l1 = L1::new(1 << 20, 10);
+        let before = stamp(&l1, "k");
+        l1.drop_key(&l1.probe(1, "k"));
         assert!(!keep(&l1, "k", before, 1));
         assert_eq!(read(&l1, "k"), None);
 
-        assert!(keep(&l1, "k", l1.stamp("k"), 2));
+        assert!(keep(&l1, "k", stamp(&l1, "k"), 2));
         assert_eq!(read(&l1, "k"), Some(2));
     }
 
     #[test]
-    fn dropping_all_drops_what_is_in_and_what_is_on_its_way() {
-        let l1 = L1::new(1 << 20);
-        assert!(keep(&l1, "in", l1.stamp("in"), 1));
-        let before = l1.stamp("coming");
-        l1.drop_all();
+    fn new_epoch_makes_suspect_what_is_in_and_refuses_what_is_on_its_way() {
+        let l1 = L1::new(1 << 20, 10);
+        assert!(keep(&l1, "in", stamp(&l1, "in"), 1));
+        let before = stamp(&l1, "coming");
+        l1.new_epoch();
 
-        assert_eq!(read(&l1, "in"), None);
+        let entry = l1.get(&l1.probe(1, "in")).unwrap();
+        let trust = Trust { epoch: 1, ..TRUST };
+        assert_eq!(entry.state(&trust), State::Suspect);
         assert!(!keep(&l1, "coming", before, 1));
-        assert!(keep(&l1, "in", l1.stamp("in"), 2));
-        assert_eq!(read(&l1, "in"), Some(2));
+        assert!(keep(&l1, "coming", stamp(&l1, "coming"), 2));
+
+        entry.confirm(1, 10);
+        assert_eq!(entry.state(&trust), State::Fresh);
     }
 
     #[test]
-    fn value_older_than_its_time_is_refused() {
-        let l1 = L1::new(1 << 20);
-        let fresh = Freshness {
-            since: Instant::now(),
-            ttl: Duration::ZERO,
-        };
-        assert!(!l1.insert(&"k".into(), l1.stamp("k"), Arc::new(1_u32), 4, fresh));
+    fn value_marked_stale_stays_and_is_not_fresh() {
+        let l1 = L1::new(1 << 20, 10);
+        assert!(keep(&l1, "k", stamp(&l1, "k"), 1));
+        let before = stamp(&l1, "k");
+        l1.mark_stale(&l1.probe(1, "k"));
+        let entry = l1.get(&l1.probe(1, "k")).unwrap();
+        assert_eq!(entry.state(&TRUST), State::Stale);
+        assert!(!keep(&l1, "k", before, 2), "a load from before the mark");
+    }
+
+    #[test]
+    fn same_id_in_another_cache_is_another_value() {
+        let l1 = L1::new(1 << 20, 10);
+        assert!(keep(&l1, "k", stamp(&l1, "k"), 1));
+        assert!(l1.get(&l1.probe(2, "k")).is_none());
+    }
+
+    #[test]
+    fn ids_without_a_value_push_out_none_that_has_one() {
+        let l1 = L1::new(1 << 20, 10);
+        assert!(keep(&l1, "k", stamp(&l1, "k"), 1));
+        for n in 0..10_000 {
+            let part = n.to_string();
+            let absent = Kept {
+                value: None,
+                fence: None,
+                since: 0,
+                tags: Box::default(),
+                cost: 0,
+                fresh_until: 500,
+                spoiled: AtomicBool::new(false),
+                stale_until: 800,
+                known: AtomicU64::new(1),
+                epoch: AtomicU64::new(0),
+                lives: Duration::from_secs(60),
+                weight: 600,
+            };
+            assert!(l1.insert(&key(&l1, &part), stamp(&l1, &part), Arc::new(absent)));
+        }
+        assert_eq!(read(&l1, "k"), Some(1));
+        assert!(l1.absent.len() <= 10, "{}", l1.absent.len());
     }
 }

@@ -1,8 +1,8 @@
 //! Values near (L1) and far (L2), and how a dropped key is dropped everywhere.
 //!
 //! ```text
-//!  get_or_load ─ L1 ─ miss ─ one flight per key ─ L2 ─ miss ─ load ─ fill L2 ─ fill L1
-//!                 │                                            (both fenced)
+//!  get_or_load ─ L1 ─ miss ─ one flight per key ─ L2 ─ miss ─ claim ─ load ─ fill L2 ─ fill L1
+//!                 │                                                    (both fenced)
 //!  invalidate ────┴── this process at once ── L2 and its fence ── other processes
 //! ```
 //!
@@ -17,22 +17,26 @@
 //!   meanwhile, and whatever L2 does.
 //! - **In other processes**: as soon as L2 has confirmed
 //!   ([`Invalidated::Everywhere`]) L2 has no older value, and none gets in. Their
-//!   L1 is told by a message. If that gets lost, they serve what they have for
-//!   at most `l1_ttl` ([`CacheSpec::l1_ttl`], 1 s), counted from the moment the value was last
-//!   known to be true. A gap that the connection notices empties L1.
-//! - **While L2 is down**: reads go from L1 to the load, at most
-//!   [`Hub::DEFAULT_LOAD_LIMIT`] at once; nothing fails because of L2. An
-//!   invalidation that L2 did not confirm is kept in memory and sent until it
-//!   does; until then this process does not use L2 for that key. There is room
-//!   for 65,536 of them; one more turns L2 off for as long as old values live.
+//!   L1 is told by a message. If that gets lost, it is noticed by the next
+//!   heartbeats, and L2 is asked before anything of L1 is served: at most 1.5 s
+//!   after the change, also by a process that was frozen meanwhile. Whoever
+//!   needs the change at once takes the [`Token`] along
+//!   ([`Cache::get_min_version`]).
+//! - **While L2 is down**: reads go from L1, each value for at most a second,
+//!   to the load, at most [`Hub::DEFAULT_LOAD_LIMIT`] at once; nothing fails
+//!   because of L2. An invalidation that L2 did not confirm is kept in memory
+//!   and sent until it does; until then this process does not use L2 for that
+//!   key. There is room for 65,536 of them; one more turns L2 off for as long
+//!   as old values live.
 //! - **If this process dies meanwhile**, its unconfirmed invalidations die with
-//!   it: others may see the old value until its `l2_ttl` ([`CacheSpec::l2_ttl`], 60 s) and then
-//!   their `l1_ttl` ended. Carry the [`Invalidation`] in the transaction
-//!   that makes the change where that is too long, and [`Hub::apply`] it.
-//! - **An L2 that comes back empty** costs misses. One that comes back with
-//!   older data (a failover) may serve it for its TTL.
+//!   it: others may see the old value until its `l2_ttl`
+//!   ([`CacheSpec::l2_ttl`], 1 h) ended. Carry the [`Invalidation`] in the
+//!   transaction that makes the change where that is too long, and
+//!   [`Hub::apply`] it.
+//! - **An L2 that comes back** empty, with older data, or as another server (a
+//!   failover) costs misses; nothing from before is served.
 //! - **Two versions of a schema** in different processes: an invalidation
-//!   reaches the other version's L1 and not its values in L2.
+//!   reaches both, in all tiers.
 //!
 //! [`Invalidation`]: maxscale_core::fact::Invalidation
 
@@ -55,9 +59,13 @@ mod key;
 mod l1;
 mod message;
 mod pending;
+mod roll;
+mod schemas;
 mod stats;
+mod tags;
+mod ticks;
 
-pub use cache::{Cache, CacheSpec};
+pub use cache::{Cache, CacheSpec, Token, TokenError};
 pub use error::{CacheError, UnknownKind};
 pub use hub::{Hub, HubBuilder, Invalidated};
 pub use stats::Stats;

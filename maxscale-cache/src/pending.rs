@@ -14,6 +14,34 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// A change that all processes have to hear of, and L2 first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// What is marked meanwhile: a key in L2, that of a value without its version.
+    pub(crate) name: Arc<str>,
+    pub(crate) target: Target,
+    /// The caller's version of the value, 0 for none.
+    pub(crate) version: u64,
+}
+
+/// What changes. Kinds, ids and tags are written as in keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Value {
+        kind: Arc<str>,
+        part: Arc<str>,
+        /// Whether the old value may be served until there is a new one.
+        soft: bool,
+    },
+    Tag {
+        kind: Arc<str>,
+        part: Arc<str>,
+    },
+    All {
+        kind: Arc<str>,
+    },
+}
+
 #[derive(Debug)]
 pub(crate) struct Pending {
     limit: usize,
@@ -29,8 +57,7 @@ pub(crate) struct Pending {
 #[derive(Debug)]
 pub(crate) struct Mark<'a> {
     pending: &'a Pending,
-    pub(crate) key: Arc<str>,
-    pub(crate) message: Arc<str>,
+    pub(crate) order: Order,
     /// `None` if there was no room to remember it.
     seq: Option<u64>,
     confirmed: bool,
@@ -47,8 +74,26 @@ struct State {
 struct Entry {
     /// The latest invalidation of the key; confirming it covers the earlier ones.
     seq: u64,
-    message: Arc<str>,
+    order: Order,
     due: bool,
+}
+
+// === impl Order ===
+
+impl Order {
+    /// Takes in an earlier order of the same name that nobody confirmed.
+    fn cover(&mut self, earlier: &Self) {
+        // A change without a version may be of any.
+        self.version = match (self.version, earlier.version) {
+            (0, _) | (_, 0) => 0,
+            (one, other) => one.max(other),
+        };
+        if let (Target::Value { soft, .. }, Target::Value { soft: before, .. }) =
+            (&mut self.target, &earlier.target)
+        {
+            *soft &= before;
+        }
+    }
 }
 
 // === impl Pending ===
@@ -62,10 +107,10 @@ impl Pending {
         }
     }
 
-    /// Marks `key`. Without room for it, L2 is off for `off` from now.
-    pub(crate) fn mark(&self, key: Arc<str>, message: Arc<str>, off: Duration) -> Mark<'_> {
+    /// Marks what `order` names. Without room for it, L2 is off for `off` from now.
+    pub(crate) fn mark(&self, mut order: Order, off: Duration) -> Mark<'_> {
         let mut state = self.state();
-        let full = state.marks.len() >= self.limit && !state.marks.contains_key(&key);
+        let full = state.marks.len() >= self.limit && !state.marks.contains_key(&order.name);
         let seq = if full {
             let until = Instant::now() + off;
             state.off_until = Some(state.off_until.map_or(until, |old| old.max(until)));
@@ -73,25 +118,27 @@ impl Pending {
         } else {
             state.next_seq += 1;
             let seq = state.next_seq;
+            if let Some(earlier) = state.marks.get(&order.name) {
+                order.cover(&earlier.order);
+            }
             let entry = Entry {
                 seq,
-                message: message.clone(),
+                order: order.clone(),
                 due: false,
             };
-            state.marks.insert(key.clone(), entry);
+            state.marks.insert(order.name.clone(), entry);
             Some(seq)
         };
         Mark {
             pending: self,
-            key,
-            message,
+            order,
             seq,
             confirmed: false,
         }
     }
 
-    /// Whether L2 must not be used for `key` now.
-    pub(crate) fn bars(&self, key: &str) -> bool {
+    /// Whether L2 must not be used for what is marked as `name`.
+    pub(crate) fn bars(&self, name: &str) -> bool {
         let mut state = self.state();
         if let Some(until) = state.off_until {
             if Instant::now() < until {
@@ -99,19 +146,18 @@ impl Pending {
             }
             state.off_until = None;
         }
-        state.marks.contains_key(key)
+        state.marks.contains_key(name)
     }
 
     /// Takes all that is due; each becomes due again unless it is confirmed.
     pub(crate) fn take_due(&self) -> Vec<Mark<'_>> {
         let mut state = self.state();
         let due = state.marks.iter_mut().filter(|(_, entry)| entry.due);
-        due.map(|(key, entry)| {
+        due.map(|(_, entry)| {
             entry.due = false;
             Mark {
                 pending: self,
-                key: key.clone(),
-                message: entry.message.clone(),
+                order: entry.order.clone(),
                 seq: Some(entry.seq),
                 confirmed: false,
             }
@@ -142,11 +188,15 @@ impl Drop for Mark<'_> {
         let Some(seq) = self.seq else { return };
         let mut state = self.pending.state();
         // A later invalidation of the key has a mark of its own.
-        let Some(entry) = state.marks.get_mut(&self.key).filter(|e| e.seq == seq) else {
+        let Some(entry) = state
+            .marks
+            .get_mut(&self.order.name)
+            .filter(|e| e.seq == seq)
+        else {
             return;
         };
         if self.confirmed {
-            state.marks.remove(&self.key);
+            state.marks.remove(&self.order.name);
         } else {
             entry.due = true;
             self.pending.due.notify_one();
@@ -160,11 +210,34 @@ mod tests {
 
     const OFF: Duration = Duration::from_secs(60);
 
+    fn order(name: &str, soft: bool) -> Order {
+        Order {
+            name: name.into(),
+            target: Target::Value {
+                kind: "kind".into(),
+                part: name.into(),
+                soft,
+            },
+            version: 0,
+        }
+    }
+
+    fn hard(name: &str) -> Order {
+        order(name, false)
+    }
+
+    #[test]
+    fn mark_that_is_soft_does_not_soften_an_earlier_one() {
+        let pending = Pending::new(10);
+        drop(pending.mark(hard("k"), OFF));
+        assert_eq!(pending.mark(order("k", true), OFF).order, hard("k"));
+    }
+
     #[test]
     fn confirming_an_earlier_invalidation_leaves_the_later_one() {
         let pending = Pending::new(10);
-        let first = pending.mark("k".into(), "m".into(), OFF);
-        let second = pending.mark("k".into(), "m".into(), OFF);
+        let first = pending.mark(hard("k"), OFF);
+        let second = pending.mark(hard("k"), OFF);
         first.confirm();
         assert!(pending.bars("k"));
         second.confirm();
@@ -174,7 +247,7 @@ mod tests {
     #[test]
     fn invalidation_given_up_is_due_until_confirmed() {
         let pending = Pending::new(10);
-        drop(pending.mark("k".into(), "m".into(), OFF));
+        drop(pending.mark(hard("k"), OFF));
         drop(pending.take_due());
         let mut due = pending.take_due();
         assert_eq!(due.len(), 1);
@@ -187,8 +260,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn overflow_turns_everything_off_for_a_while() {
         let pending = Pending::new(1);
-        let kept = pending.mark("a".into(), "m".into(), OFF);
-        let lost = pending.mark("b".into(), "m".into(), OFF);
+        let kept = pending.mark(hard("a"), OFF);
+        let lost = pending.mark(hard("b"), OFF);
         kept.confirm();
         lost.confirm();
         assert!(pending.bars("b") && pending.bars("unrelated"));

@@ -28,12 +28,20 @@ const REMOTE_ERRORS: Metric = Metric::new(
 const MISSED: Metric = Metric::new(
     "maxscale.cache.bus.gaps",
     "{gap}",
-    "Times that L1 was emptied because an invalidation may have been missed.",
+    "Times that L1 became suspect because an invalidation may have been missed.",
 );
 pub(crate) const PENDING: Metric = Metric::new(
     "maxscale.cache.invalidations.pending",
     "{key}",
     "Keys whose invalidation L2 has not confirmed.",
+);
+
+pub(crate) const BYTES: Metric =
+    Metric::new("maxscale.cache.l1.size", "By", "What L1 holds, by weight.");
+const STALE: Metric = Metric::new(
+    "maxscale.cache.stale",
+    "{read}",
+    "Reads answered by a value that was not fresh any more.",
 );
 
 /// What a [`Hub`](crate::Hub) did since it was built.
@@ -54,7 +62,9 @@ pub struct Stats {
     pub rejected_by_size: u64,
     /// Calls to L2 that gave no answer.
     pub remote_errors: u64,
-    /// Times L1 was emptied because messages may have been missed.
+    /// Reads answered by a value that was not fresh any more.
+    pub stale: u64,
+    /// Times L1 became suspect because messages may have been missed.
     pub gaps: u64,
     /// Keys whose invalidation L2 has not confirmed yet.
     pub pending: u64,
@@ -69,6 +79,7 @@ pub(crate) struct Counters {
     pub(crate) rejected_by_fence: HotCounter,
     pub(crate) rejected_by_size: HotCounter,
     pub(crate) remote_errors: HotCounter,
+    pub(crate) stale: HotCounter,
     pub(crate) gaps: HotCounter,
 }
 
@@ -85,6 +96,7 @@ impl Counters {
             rejected_by_fence: count(REJECTED, &[("reason", "fence")]),
             rejected_by_size: count(REJECTED, &[("reason", "size")]),
             remote_errors: count(REMOTE_ERRORS, &[]),
+            stale: count(STALE, &[]),
             gaps: count(MISSED, &[]),
         }
     }
@@ -98,6 +110,7 @@ impl Counters {
             rejected_by_fence: self.rejected_by_fence.get(),
             rejected_by_size: self.rejected_by_size.get(),
             remote_errors: self.remote_errors.get(),
+            stale: self.stale.get(),
             gaps: self.gaps.get(),
             pending: u64::try_from(pending).unwrap_or(u64::MAX),
         }

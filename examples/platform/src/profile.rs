@@ -3,12 +3,16 @@
 //! It is loaded from the primary: an old value from a replica would stay in the cache.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_auth::{Accounts, AuthError, User};
 use maxscale_cache::{Cache, CacheError, CacheSpec, Hub, Invalidated};
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Classify};
 use serde::{Deserialize, Serialize};
+
+/// How old a profile is shown at most, whatever went wrong.
+const LIVES: Duration = Duration::from_secs(60);
 
 /// What a user shows of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +42,7 @@ pub struct ProfileError(CacheError<AuthError>);
 impl Profiles {
     /// Profiles of `accounts`, kept in `hub`.
     pub fn new(accounts: Accounts, hub: &Hub) -> Self {
-        let cache = hub.cache(CacheSpec::new("profile", 1));
+        let cache = hub.cache(CacheSpec::new("profile", 1).l2_ttl(LIVES));
         Self { accounts, cache }
     }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +9,12 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use moka::sync::Cache;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use crate::expiry::{Expires, OwnTtl};
 
-use super::{FENCE_TTL, Fence, Heard, Notice, Remote, RemoteError};
+use super::{Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, Notice};
+use super::{Remote, RemoteError};
 
 const STRIPES: usize = 64;
 const LISTENER_BACKLOG: usize = 4_096;
@@ -31,13 +34,19 @@ struct Inner {
     hasher: RandomState,
     next_fence: AtomicU64,
     notices: broadcast::Sender<(Arc<str>, Bytes)>,
+    /// Until when values of each schema may live, by board.
+    schemas: Mutex<HashMap<String, HashMap<Arc<str>, Instant>>>,
+    began: Instant,
 }
 
 #[derive(Clone)]
 struct Record {
     fence: Fence,
+    version: u64,
     value: Option<Bytes>,
-    ttl: Duration,
+    /// Who claimed it, and until when.
+    claim: Option<(u64, Instant)>,
+    ends: Instant,
 }
 
 // === impl LocalRemote ===
@@ -62,6 +71,8 @@ impl LocalRemote {
             hasher: RandomState::new(),
             next_fence: AtomicU64::new(1),
             notices: broadcast::Sender::new(LISTENER_BACKLOG),
+            schemas: Mutex::default(),
+            began: Instant::now(),
         }))
     }
 
@@ -73,16 +84,37 @@ impl LocalRemote {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put_fence(&self, key: &str) -> Fence {
-        let fence = Fence::new(self.0.next_fence.fetch_add(1, Ordering::Relaxed));
-        let record = Record {
-            fence,
-            value: None,
-            ttl: FENCE_TTL,
-        };
-        self.0.records.insert(key.into(), record);
-        fence
+    fn put(&self, key: &str, record: &Record) {
+        self.0.records.insert(key.into(), record.clone());
     }
+
+    /// A record that there never was, without a value.
+    fn empty(&self, version: u64, ttl: Duration) -> Record {
+        Record {
+            fence: Fence::new(self.0.next_fence.fetch_add(1, Ordering::Relaxed)),
+            version,
+            value: None,
+            claim: None,
+            ends: ending(ttl),
+        }
+    }
+
+    fn tell(&self, notice: Notice<'_>) {
+        let message = Bytes::copy_from_slice(notice.message.as_bytes());
+        // An error says that nobody listens.
+        let _ = self.0.notices.send((notice.channel.into(), message));
+    }
+
+    fn now(&self) -> u64 {
+        // From one on: zero means "never" to who reads it.
+        u64::try_from(self.0.began.elapsed().as_micros()).map_or(u64::MAX, |now| now + 1)
+    }
+}
+
+/// The moment in `ttl`, or one so far away that nobody will see it.
+fn ending(ttl: Duration) -> Instant {
+    const MOST: Duration = Duration::from_secs(10 * 365 * 86_400);
+    Instant::now() + ttl.min(MOST)
 }
 
 impl Default for LocalRemote {
@@ -100,12 +132,53 @@ impl std::fmt::Debug for LocalRemote {
 }
 
 impl Remote for LocalRemote {
-    async fn read(&self, key: &str) -> Result<(Option<Bytes>, Fence), RemoteError> {
+    async fn read(&self, key: &str) -> Result<Option<Found>, RemoteError> {
+        let record = self.0.records.get(key);
+        Ok(record.map(|record| Found::new(record.value, record.fence)))
+    }
+
+    async fn claim(
+        &self,
+        key: &str,
+        owner: u64,
+        hold: Duration,
+        ttl: Duration,
+    ) -> Result<Claimed, RemoteError> {
         let _step = self.lock(key);
-        Ok(match self.0.records.get(key) {
-            Some(record) => (record.value, record.fence),
-            None => (None, self.put_fence(key)),
-        })
+        let known = self.0.records.get(key);
+        let mut changed = known.is_none();
+        let mut record = known.unwrap_or_else(|| self.empty(0, ttl));
+        if record.value.is_none() && record.ends < ending(ttl) {
+            record.ends = ending(ttl);
+            changed = true;
+        }
+        let now = Instant::now();
+        let mut wait = Duration::ZERO;
+        if owner != 0 {
+            match record.claim {
+                Some((holder, till)) if holder != owner && till > now => wait = till - now,
+                _ => {
+                    record.claim = Some((owner, ending(hold)));
+                    changed = true;
+                }
+            }
+        }
+        if changed {
+            self.put(key, &record);
+        }
+        let found = Found::new(record.value, record.fence);
+        Ok(Claimed::new(found, wait, self.now()))
+    }
+
+    async fn release(&self, key: &str, owner: u64) -> Result<(), RemoteError> {
+        let _step = self.lock(key);
+        if let Some(mut record) = self.0.records.get(key)
+            && record.claim.is_some_and(|(holder, _)| holder == owner)
+        {
+            record.claim = None;
+            self.put(key, &record);
+        }
+        Ok(())
     }
 
     async fn fill(
@@ -116,25 +189,60 @@ impl Remote for LocalRemote {
         ttl: Duration,
     ) -> Result<bool, RemoteError> {
         let _step = self.lock(key);
-        let same = self.0.records.get(key).is_some_and(|r| r.fence == fence);
-        if same {
-            let record = Record {
-                fence,
-                value: Some(value),
-                ttl,
-            };
-            self.0.records.insert(key.into(), record);
-        }
-        Ok(same)
+        let Some(known) = self.0.records.get(key).filter(|it| it.fence == fence) else {
+            return Ok(false);
+        };
+        let record = Record {
+            value: Some(value),
+            claim: None,
+            ends: ending(ttl),
+            ..known
+        };
+        self.put(key, &record);
+        Ok(true)
     }
 
-    async fn bump(&self, key: &str, notice: Notice<'_>) -> Result<(), RemoteError> {
+    async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
         let _step = self.lock(key);
-        self.put_fence(key);
-        let message = Bytes::copy_from_slice(notice.message.as_bytes());
-        // An error says that nobody listens.
-        let _ = self.0.notices.send((notice.channel.into(), message));
-        Ok(())
+        let known = self.0.records.get(key);
+        let before = known.as_ref().map_or(0, |known| known.version);
+        // A change without a version may be of any, so none is known after it.
+        let version = match bump.version {
+            0 => 0,
+            version => version.max(before),
+        };
+        let mut record = self.empty(version, bump.ttl);
+        if bump.keeps_value
+            && let Some(known) = known.filter(|known| known.value.is_some())
+        {
+            record.value = known.value;
+            record.ends = known.ends;
+        }
+        self.put(key, &record);
+        self.tell(bump.notice);
+        Ok(Bumped::new(record.fence, before))
+    }
+
+    async fn beat(&self, advert: Advert<'_>) -> Result<Beat, RemoteError> {
+        let now = Instant::now();
+        let mut boards = self
+            .0
+            .schemas
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let board = boards.entry(advert.board.to_owned()).or_default();
+        board.retain(|_, till| *till > now);
+        for (name, lives) in advert.schemas {
+            let till = board.entry(name.clone()).or_insert(now);
+            *till = ending(*lives).max(*till);
+        }
+        let schemas = board.keys();
+        let schemas = schemas.map(|it| ((**it).to_owned(), Duration::ZERO));
+        // Nobody relies on it beyond the call, so nobody has to be waited for.
+        let beat = Beat::new(self.now(), 1, schemas.collect(), Duration::ZERO);
+        drop(boards);
+        self.tell(advert.notice);
+        Ok(beat)
     }
 
     fn listen(&self, channel: &str) -> BoxStream<'static, Heard> {
@@ -159,6 +267,6 @@ impl Remote for LocalRemote {
 
 impl Expires for Record {
     fn ttl(&self) -> Duration {
-        self.ttl
+        self.ends.saturating_duration_since(Instant::now())
     }
 }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use maxscale_cache::conformance;
-use maxscale_cache::remote::{Fence, Heard, LocalRemote, Notice, Remote, RemoteError};
+use maxscale_cache::remote::{
+    Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, LocalRemote, Remote, RemoteError,
+};
 use maxscale_cache::{Hub, HubBuilder, Invalidated};
 use maxscale_tests::eventually;
 use tokio::sync::{broadcast, oneshot};
@@ -62,9 +64,30 @@ impl Faulty {
 }
 
 impl Remote for Faulty {
-    async fn read(&self, key: &str) -> Result<(Option<Bytes>, Fence), RemoteError> {
+    async fn read(&self, key: &str) -> Result<Option<Found>, RemoteError> {
         self.fail().await?;
         self.0.remote.read(key).await
+    }
+
+    async fn claim(
+        &self,
+        key: &str,
+        owner: u64,
+        hold: Duration,
+        ttl: Duration,
+    ) -> Result<Claimed, RemoteError> {
+        self.fail().await?;
+        self.0.remote.claim(key, owner, hold, ttl).await
+    }
+
+    async fn release(&self, key: &str, owner: u64) -> Result<(), RemoteError> {
+        self.fail().await?;
+        self.0.remote.release(key, owner).await
+    }
+
+    async fn beat(&self, advert: Advert<'_>) -> Result<Beat, RemoteError> {
+        self.fail().await?;
+        self.0.remote.beat(advert).await
     }
 
     async fn fill(
@@ -78,12 +101,12 @@ impl Remote for Faulty {
         self.0.remote.fill(key, fence, value, ttl).await
     }
 
-    async fn bump(&self, key: &str, notice: Notice<'_>) -> Result<(), RemoteError> {
+    async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
         self.fail().await?;
         if self.0.loses_bumps.load(Ordering::SeqCst) {
             return Err(RemoteError::TimedOut);
         }
-        self.0.remote.bump(key, notice).await
+        self.0.remote.bump(key, bump).await
     }
 
     fn listen(&self, channel: &str) -> BoxStream<'static, Heard> {

@@ -61,11 +61,12 @@ async fn keeps_every_promise(url: &str) {
 async fn value_may_be_kept_for_longer_than_the_server_can_count() {
     let server = RedisServer::start().await;
     let remote = RedisRemote::new(connect(&server).await);
-    let (_, fence) = remote.read("k").await.unwrap();
+    let claimed = remote.claim("k", 0, LIMIT, LIMIT).await.unwrap();
+    let fence = claimed.found.fence;
     let filled = remote.fill("k", fence, "v".into(), Duration::MAX).await;
     assert!(filled.unwrap());
-    let (value, _) = remote.read("k").await.unwrap();
-    assert_eq!(value, Some("v".into()));
+    let found = remote.read("k").await.unwrap().unwrap();
+    assert_eq!(found.value, Some("v".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -180,7 +181,7 @@ async fn every_key_in_redis_has_the_agreed_name_and_a_ttl() {
     );
     let source = Source::default();
     source.read(&cache, "filled").await.unwrap();
-    cache.get("missed:{1}").await;
+    source.read(&cache, "missed:{1}").await.unwrap();
     let _ = cache.invalidate("dropped").await;
 
     let keys = command(&redis, "KEYS", &["*"]).await.into_array().unwrap();
@@ -195,9 +196,12 @@ async fn every_key_in_redis_has_the_agreed_name_and_a_ttl() {
     assert_eq!(
         names,
         [
+            "app:test:!all:number",
             "app:test:number:dropped:1",
             "app:test:number:filled:1",
-            "app:test:number:missed%3A%7B1%7D:1"
+            "app:test:number:missed%3A%7B1%7D:1",
+            "{app:test:!board}",
+            "{app:test:!board}:processes",
         ]
     );
 }
@@ -216,17 +220,18 @@ async fn damaged_and_foreign_values_in_redis_are_misses() {
     command(&redis, "COPY", &[a, b]).await;
     assert_eq!(cache.get("b").await, None);
 
-    let sealed = command(&redis, "HGET", &[a, "v"]).await.into_bytes();
+    let sealed = command(&redis, "GET", &[a]).await.into_bytes();
     let mut damaged = sealed.unwrap().to_vec();
     *damaged.last_mut().unwrap() ^= 1;
-    let damage = Command::new("HSET").key(a).arg("v").arg(damaged);
+    let damage = Command::new("SET").key(a).arg(damaged);
     redis.command(damage).await.unwrap();
     assert_eq!(cache.get("a").await, None);
     assert_eq!(source.read(&cache, "a").await.unwrap(), 5);
     assert_eq!(*cache.get("a").await.unwrap(), 5);
 
     // A key of another type.
-    command(&redis, "SET", &[b, "text"]).await;
+    command(&redis, "DEL", &[b]).await;
+    command(&redis, "HSET", &[b, "field", "text"]).await;
     assert_eq!(source.read(&cache, "b").await.unwrap(), 5);
     assert_eq!(cache.invalidate("b").await, Invalidated::Everywhere);
     assert_eq!(source.read(&cache, "b").await.unwrap(), 5);

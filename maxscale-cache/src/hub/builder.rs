@@ -1,0 +1,215 @@
+//! How a hub is set up and started.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use maxscale_core::meter::{self, Meter};
+use tokio::sync::{Notify, Semaphore};
+
+use super::{Hub, Shared, Tasks};
+use crate::far::{Far, Place};
+use crate::key;
+use crate::l1::L1;
+use crate::pending::Pending;
+use crate::remote::{DynRemote, LocalRemote, Remote};
+use crate::stats::{self, Counters};
+use crate::tags::Tags;
+use crate::ticks::Ticks;
+
+/// How often an unconfirmed invalidation is sent again.
+pub(super) const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// Unconfirmed invalidations remembered; more turn L2 off for a while.
+const PENDING_LIMIT: usize = 65_536;
+
+/// Builds a [`Hub`]; see [`Hub::builder`].
+#[must_use]
+pub struct HubBuilder {
+    /// `None`: one of the hub's own.
+    remote: Option<Box<dyn DynRemote>>,
+    prefix: String,
+    l1_budget: u64,
+    absent_quota: u64,
+    load_limit: NonZeroUsize,
+    load_wait: Duration,
+    load_timeout: Duration,
+    remote_timeout: Duration,
+    pending_limit: usize,
+    meter: Meter,
+}
+
+// === impl HubBuilder ===
+
+impl HubBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            remote: None,
+            prefix: Hub::DEFAULT_PREFIX.into(),
+            l1_budget: Hub::DEFAULT_L1_BUDGET,
+            absent_quota: Hub::DEFAULT_ABSENT_QUOTA,
+            load_limit: Hub::DEFAULT_LOAD_LIMIT,
+            load_wait: Hub::DEFAULT_LOAD_WAIT,
+            load_timeout: Hub::DEFAULT_LOAD_TIMEOUT,
+            remote_timeout: Hub::DEFAULT_REMOTE_TIMEOUT,
+            pending_limit: PENDING_LIMIT,
+            meter: meter::nowhere(),
+        }
+    }
+
+    /// Sets the L2.
+    ///
+    /// Default: a [`LocalRemote`] of this hub's own.
+    pub fn remote(mut self, remote: impl Remote) -> Self {
+        self.remote = Some(Box::new(remote));
+        self
+    }
+
+    /// Sets what keys in L2 and the channel's name begin with. Hubs that shall
+    /// share values need the same.
+    ///
+    /// Default: [`Hub::DEFAULT_PREFIX`].
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = key::prefix(prefix);
+        self
+    }
+
+    /// Sets how many bytes of values this process keeps, all caches together.
+    /// A value counts with its encoded length and 512 bytes.
+    ///
+    /// Default: [`Hub::DEFAULT_L1_BUDGET`].
+    pub const fn l1_budget(mut self, bytes: u64) -> Self {
+        self.l1_budget = bytes;
+        self
+    }
+
+    /// Sets of how many ids this process knows that there is no value, all
+    /// caches together (see [`CacheSpec::absent_ttl`](crate::CacheSpec::absent_ttl)).
+    ///
+    /// Default: [`Hub::DEFAULT_ABSENT_QUOTA`].
+    pub const fn absent_quota(mut self, ids: u64) -> Self {
+        self.absent_quota = ids;
+        self
+    }
+
+    /// Sets how many loads run at once, all caches together.
+    ///
+    /// Default: [`Hub::DEFAULT_LOAD_LIMIT`].
+    pub const fn load_limit(mut self, loads: NonZeroUsize) -> Self {
+        self.load_limit = loads;
+        self
+    }
+
+    /// Sets how long a load waits for its turn before it is refused.
+    ///
+    /// Default: [`Hub::DEFAULT_LOAD_WAIT`].
+    pub const fn load_wait(mut self, wait: Duration) -> Self {
+        self.load_wait = wait;
+        self
+    }
+
+    /// Sets how long a load may take; then it is dropped.
+    ///
+    /// Default: [`Hub::DEFAULT_LOAD_TIMEOUT`].
+    pub const fn load_timeout(mut self, limit: Duration) -> Self {
+        self.load_timeout = limit;
+        self
+    }
+
+    /// Sets how long L2 may take to answer; then the hub goes on without.
+    ///
+    /// Default: [`Hub::DEFAULT_REMOTE_TIMEOUT`].
+    pub const fn remote_timeout(mut self, limit: Duration) -> Self {
+        self.remote_timeout = limit;
+        self
+    }
+
+    /// Sets how many unconfirmed invalidations are remembered. One more turns
+    /// L2 off, for this process, for as long as old values can live there.
+    ///
+    /// Default: 65,536.
+    pub const fn pending_limit(mut self, keys: usize) -> Self {
+        self.pending_limit = keys;
+        self
+    }
+
+    /// Sets where the hub counts.
+    ///
+    /// Default: nowhere; [`Hub::stats`] counts all the same.
+    pub fn meter(mut self, meter: &Meter) -> Self {
+        self.meter = meter.clone();
+        self
+    }
+
+    /// Starts the hub. An L2 that is down is no error.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Hub {
+        let counters = Arc::new(Counters::register(&self.meter));
+        let ticks = Ticks::start();
+        let alone = self.remote.is_none();
+        let place = Place {
+            prefix: self.prefix,
+            timeout: self.remote_timeout,
+            alone,
+            // Only has to differ between processes; std seeds it from the system.
+            origin: RandomState::new().build_hasher().finish().max(1),
+            ticks,
+        };
+        let remote = self
+            .remote
+            .unwrap_or_else(|| Box::new(LocalRemote::default()));
+        let pending = Pending::new(self.pending_limit);
+        let far = Far::new(remote, pending, place, counters.clone());
+        let shared = Arc::new(Shared {
+            l1: L1::new(self.l1_budget, self.absent_quota),
+            far,
+            flights: Arc::default(),
+            tags: Tags::default(),
+            loads: Semaphore::new(self.load_limit.get().min(Semaphore::MAX_PERMITS)),
+            load_wait: self.load_wait,
+            load_timeout: self.load_timeout,
+            counters,
+            ticks,
+            heard_until: AtomicU64::new(if alone { u64::MAX } else { 0 }),
+            roll: Mutex::default(),
+            hurry: Notify::new(),
+        });
+        let (pending, bytes) = (Arc::downgrade(&shared), Arc::downgrade(&shared));
+        meter::gauge(&self.meter, stats::PENDING, &[], move || {
+            let pending = pending.upgrade()?.far.pending.len();
+            Some(f64::from(u32::try_from(pending).unwrap_or(u32::MAX)))
+        });
+        meter::gauge(&self.meter, stats::BYTES, &[], move || {
+            let kibibytes = bytes.upgrade()?.l1.weight() / 1_024;
+            Some(f64::from(u32::try_from(kibibytes).unwrap_or(u32::MAX)) * 1_024.0)
+        });
+        let flusher = shared.clone();
+        let mut tasks = vec![tokio::spawn(async move {
+            flusher.far.keep_flushing(RETRY_EVERY, &flusher.hurry).await;
+        })];
+        if !alone {
+            let (listener, beater) = (shared.clone(), shared.clone());
+            tasks.push(tokio::spawn(async move { listener.keep_listening().await }));
+            tasks.push(tokio::spawn(async move { beater.keep_beating().await }));
+        }
+        Hub {
+            shared,
+            _tasks: Arc::new(Tasks(tasks)),
+        }
+    }
+}
+
+impl fmt::Debug for HubBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubBuilder")
+            .field("prefix", &self.prefix)
+            .field("l1_budget", &self.l1_budget)
+            .finish_non_exhaustive()
+    }
+}

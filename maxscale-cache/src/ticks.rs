@@ -1,0 +1,27 @@
+//! Moments as plain numbers, so that they fit into an atomic.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Counts microseconds from the moment it was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticks(Instant);
+
+// === impl Ticks ===
+
+impl Ticks {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Now; never 0, which means "never" to whoever keeps such a number.
+    pub(crate) fn now(self) -> u64 {
+        micros(self.0.elapsed()).saturating_add(1)
+    }
+}
+
+/// A span in the same unit.
+pub(crate) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
