@@ -1,0 +1,289 @@
+//! The stale-read checker: three processes of eight tasks each read and change
+//! the same values while messages get lost, processes freeze and Redis is
+//! emptied; then every read is held against every change.
+//!
+//! A version register in a Redis of its own stands for the database. A change
+//! raises it and then invalidates. What has to hold for a read that begins at
+//! some moment:
+//!
+//! - A: it has every change whose invalidation had returned in its process;
+//! - B: and in any other, 1.5 s before;
+//! - C: and the one whose token it was given, at once;
+//! - D: and what its task saw before, once that was invalidated.
+//!
+//! With a store whose fences do nothing the same check fails.
+
+mod log;
+mod node;
+mod unfenced;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use maxscale_core::redis::{Command, Redis, RedisConfig};
+use maxscale_tests::{Process, RedisCluster, RedisServer, eventually};
+use tokio::time::sleep;
+
+use crate::source::LIMIT;
+use log::{Log, Report};
+
+const NODES: usize = 3;
+
+/// How long after an invalidation another process may serve what was before.
+const BOUND: Duration = Duration::from_millis(1_500);
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// Reads of each process.
+    reads: u64,
+    /// How long it lasts at most.
+    longest: Duration,
+    keys: u64,
+    fenced: bool,
+    /// What goes wrong, again and again.
+    faults: &'static [Fault],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// Every connection that listens is closed.
+    Deaf,
+    /// Everything in the store is gone.
+    Flush,
+    /// A process stands still for longer than anything is believed.
+    Freeze,
+    /// A master of the cluster is killed, and comes back after its successor.
+    Failover,
+}
+
+const SMALL: Run = Run {
+    reads: 400_000,
+    longest: Duration::from_secs(3),
+    keys: 40,
+    fenced: true,
+    faults: &[Fault::Deaf, Fault::Flush],
+};
+
+/// The servers of a run.
+struct Servers {
+    truth: RedisServer,
+    store: Store,
+}
+
+enum Store {
+    Single(RedisServer),
+    Cluster(RedisCluster),
+}
+
+// === impl Store ===
+
+impl Store {
+    fn url(&self) -> String {
+        match self {
+            Self::Single(server) => server.url(),
+            Self::Cluster(cluster) => cluster.urls()[0].replace("redis://", "redis-cluster://"),
+        }
+    }
+
+    /// Sends a command to every server that answers.
+    async fn tell_all(&self, name: &'static str, args: &[&'static str]) {
+        let urls = match self {
+            Self::Single(server) => vec![server.url()],
+            Self::Cluster(cluster) => cluster.urls(),
+        };
+        for url in urls {
+            // A node of a cluster would be refused as a single server.
+            let of_cluster = url.replace("redis://", "redis-cluster://");
+            let redis = match self {
+                Self::Single(_) => open(&url),
+                Self::Cluster(_) => open(&of_cluster),
+            };
+            if redis.wait_ready(LIMIT).await {
+                let _ = redis
+                    .command(Command::new(name).args(args.iter().copied()))
+                    .await;
+            }
+        }
+    }
+}
+
+fn open(url: &str) -> Redis {
+    Redis::open(
+        RedisConfig::new(url)
+            .unwrap()
+            .timeout(Duration::from_secs(2)),
+    )
+}
+
+async fn check(run: Run, servers: &Servers) -> Report {
+    let folder = folder();
+    let truth = open(&servers.truth.url());
+    assert!(truth.wait_ready(LIMIT).await);
+    let nodes: Vec<_> = (0..NODES)
+        .map(|number| start(run, number, servers, &folder))
+        .collect();
+    for node in &nodes {
+        node.wait_for_line("ready", LIMIT).await;
+    }
+    truth
+        .command(Command::new("SET").key("go").arg(1))
+        .await
+        .unwrap();
+    let ended = async {
+        for node in &nodes {
+            node.wait_for_line("read ", run.longest + LIMIT).await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = go_wrong(run, servers, &nodes) => unreachable!("it goes on and on"),
+    }
+    let logs = (0..NODES).map(|number| Log::read(&file(&folder, number)));
+    let report = log::judge(&logs.collect::<Vec<_>>(), BOUND);
+    let _ = std::fs::remove_dir_all(&folder);
+    report
+}
+
+fn start(run: Run, number: usize, servers: &Servers, folder: &Path) -> Process {
+    Process::builder(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "checker::node::program_that_reads",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(node::TRUTH, servers.truth.url())
+        .env(node::STORE, servers.store.url())
+        .env(node::FILE, file(folder, number))
+        .env(
+            node::RUN,
+            format!(
+                "{number} {} {} {} {}",
+                run.reads,
+                run.longest.as_millis(),
+                run.keys,
+                run.fenced
+            ),
+        )
+        .start()
+}
+
+/// One fault after another, until it is dropped.
+async fn go_wrong(run: Run, servers: &Servers, nodes: &[Process]) {
+    for (round, fault) in (0..).zip(run.faults.iter().cycle()) {
+        sleep(Duration::from_millis(700)).await;
+        match fault {
+            Fault::Deaf => {
+                servers
+                    .store
+                    .tell_all("CLIENT", &["KILL", "TYPE", "pubsub"])
+                    .await;
+            }
+            Fault::Flush => servers.store.tell_all("FLUSHALL", &[]).await,
+            Fault::Freeze => {
+                let node = &nodes[round % NODES];
+                signal(node, "STOP");
+                sleep(BOUND + Duration::from_millis(500)).await;
+                signal(node, "CONT");
+            }
+            Fault::Failover => fail_over(&servers.store, round).await,
+        }
+    }
+    std::future::pending().await
+}
+
+async fn fail_over(store: &Store, round: usize) {
+    let Store::Cluster(cluster) = store else {
+        unreachable!("only a cluster fails over");
+    };
+    let key = round.to_string();
+    let master = eventually(LIMIT, async || cluster.master_of(&key).await).await;
+    master.kill().await;
+    cluster.wait_until_served(Duration::from_secs(30)).await;
+    sleep(Duration::from_secs(2)).await;
+    master.restart().await;
+}
+
+fn signal(node: &Process, name: &str) {
+    let group = format!("-{}", node.pid());
+    let sent = std::process::Command::new("kill")
+        .args([&format!("-{name}"), "--", &group])
+        .status();
+    assert!(sent.unwrap().success(), "SIG{name} was not sent");
+}
+
+fn folder() -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("maxscale-checker-{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn file(folder: &Path, number: usize) -> PathBuf {
+    folder.join(number.to_string())
+}
+
+async fn single() -> Servers {
+    Servers {
+        truth: RedisServer::start().await,
+        store: Store::Single(RedisServer::start().await),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_of_three_processes_is_older_than_it_may_be() {
+    let report = check(SMALL, &single().await).await;
+    println!("{report}");
+    assert_eq!(report.violations(), 0, "{report}");
+    // Else nothing was put to the test.
+    assert!(report.reads > 10_000 && report.changes > 100, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checker_finds_old_reads_where_fences_do_nothing() {
+    let run = Run {
+        fenced: false,
+        faults: &[],
+        ..SMALL
+    };
+    let report = check(run, &single().await).await;
+    println!("{report}");
+    assert!(report.violations() > 0, "{report}");
+}
+
+const FULL: Run = Run {
+    reads: 3_400_000,
+    longest: Duration::from_secs(150),
+    keys: 1_000,
+    fenced: true,
+    faults: &[Fault::Deaf, Fault::Flush, Fault::Freeze],
+};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "ten million reads take minutes; CONTRIBUTING.md has the command"]
+async fn none_of_ten_million_reads_is_older_than_it_may_be() {
+    let report = check(FULL, &single().await).await;
+    println!("{report}");
+    assert_eq!(report.violations(), 0, "{report}");
+    assert!(report.changes >= 100_000, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a cluster fails over again and again; CONTRIBUTING.md has the command"]
+async fn no_read_is_older_than_it_may_be_though_masters_die() {
+    let servers = Servers {
+        truth: RedisServer::start().await,
+        store: Store::Cluster(RedisCluster::start().await),
+    };
+    let run = Run {
+        longest: Duration::from_secs(60),
+        faults: &[Fault::Failover, Fault::Deaf, Fault::Freeze],
+        ..FULL
+    };
+    let report = check(run, &servers).await;
+    println!("{report}");
+    assert_eq!(report.violations(), 0, "{report}");
+}
