@@ -390,13 +390,8 @@ where
         seat
     }
 
-    fn take_off<F, Fut, E>(
-        &self,
-        pilot: Pilot<Answer<V, E>>,
-        aim: Aim,
-        wish: Wish<'_>,
-        load: F,
-    ) where
+    fn take_off<F, Fut, E>(&self, pilot: Pilot<Answer<V, E>>, aim: Aim, wish: Wish<'_>, load: F)
+    where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
         E: Send + Sync + 'static,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use maxscale_core::Chain;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::envelope::Envelope;
@@ -57,6 +58,8 @@ pub(crate) struct Far {
     ahead: AtomicI64,
     /// One asks, and the others wait for what it learns.
     asking: tokio::sync::Mutex<()>,
+    /// There is something new to tell the others.
+    pub(crate) registered: Notify,
     /// How long an old value may live in L2, in microseconds.
     longest_ttl: AtomicU64,
     counters: Arc<Counters>,
@@ -127,6 +130,7 @@ impl Far {
             emptied: AtomicBool::new(false),
             ahead: AtomicI64::new(0),
             asking: tokio::sync::Mutex::default(),
+            registered: Notify::new(),
             longest_ttl: AtomicU64::new(0),
             counters,
         }
@@ -139,6 +143,7 @@ impl Far {
         if self.alone {
             schema.use_alone();
         }
+        self.registered.notify_one();
         schema
     }
 
@@ -290,7 +295,7 @@ impl Far {
     }
 
     /// Keeps sending what is due, every `pause` or when `hurry` ends, until it is confirmed.
-    pub(crate) async fn keep_flushing(&self, pause: Duration, hurry: &tokio::sync::Notify) {
+    pub(crate) async fn keep_flushing(&self, pause: Duration, hurry: &Notify) {
         loop {
             self.pending.due.notified().await;
             while !self.flush().await {

@@ -145,7 +145,11 @@ impl Shared {
         let mut beats = interval(BEAT_EVERY);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            beats.tick().await;
+            tokio::select! {
+                _ = beats.tick() => {}
+                // The sooner the others know, the sooner it may be used.
+                () = self.far.registered.notified() => {}
+            }
             self.far.beat("heartbeat").await;
             if self.far.emptied.swap(false, Ordering::SeqCst) {
                 // The store was emptied, and whoever did it wants no old values.
