@@ -7,7 +7,6 @@ mod token;
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +39,7 @@ pub struct Cache<V> {
     all: Arc<Tag>,
     spec: CacheSpec,
     l1_ttl: u64,
-    values: PhantomData<fn() -> V>,
+    version_of: Option<fn(&V) -> u64>,
 }
 
 type Answer<V, E> = Result<Option<Arc<V>>, CacheError<E>>;
@@ -73,8 +72,17 @@ where
             schema,
             all,
             spec,
-            values: PhantomData,
+            version_of: None,
         }
+    }
+
+    /// The same cache, which knows the versions of its values: numbers that rise
+    /// with each change, from 1 on. [`put_if_newer`](Self::put_if_newer) compares
+    /// by them.
+    #[must_use]
+    pub fn versioned_by(mut self, version_of: fn(&V) -> u64) -> Self {
+        self.version_of = Some(version_of);
+        self
     }
 
     /// The value of `id` if a tier has it. Loads nothing.
@@ -250,7 +258,6 @@ where
                 kind,
                 part: part.into(),
             },
-            version: 0,
         })
         .await
     }
@@ -262,7 +269,6 @@ where
         self.carry_out(Order {
             name: self.all.key.clone(),
             target: Target::All { kind },
-            version: 0,
         })
         .await
     }
@@ -274,26 +280,23 @@ where
     /// happen, use [`put_if_newer`](Self::put_if_newer) or
     /// [`invalidate`](Self::invalidate).
     pub async fn put(&self, id: &str, value: V) -> Invalidated {
-        self.put_if(id, value, 0).await
+        self.put_if(id, value, None).await
     }
 
-    /// As [`put`](Self::put), if the cache knows an older version of `id` and
-    /// none as new as `version`, which rises with each change, from 1 on.
+    /// As [`put`](Self::put), if there is a value of an older version in L2. Else
+    /// the old one is only dropped, and the next read loads.
     ///
-    /// What it does not know, or does not know any more, it only drops; the
-    /// next read loads.
+    /// Safe against other writers, whichever way they tell of their changes: an
+    /// older value is there only if no newer one was told of. The cache has to
+    /// know the versions of what it loads
+    /// ([`versioned_by`](Self::versioned_by)).
     pub async fn put_if_newer(&self, id: &str, value: V, version: u64) -> Invalidated {
-        self.put_if(id, value, version.max(1)).await
+        self.put_if(id, value, Some(version)).await
     }
 
-    async fn put_if(&self, id: &str, value: V, version: u64) -> Invalidated {
+    async fn put_if(&self, id: &str, value: V, version: Option<u64>) -> Invalidated {
         let shared = self.hub.shared();
-        let mut order = shared.order(&self.schema.kind, id, false);
-        if shared.far.pending.bars(&order.name) {
-            // Nobody knows what came before.
-            return self.carry_out(order).await;
-        }
-        order.version = version;
+        let order = shared.order(&self.schema.kind, id, false);
         let mark = shared.begin(order);
         // Whoever drops it from now on refuses this value.
         let part = key::part_of(id);
@@ -301,9 +304,9 @@ where
         let done = shared.far.send(mark).await;
         if let Some(done) = &done
             && let Some((_, bumped)) = done.iter().find(|(key, _)| **key == *fetch.key)
-            && (version == 0 || (1..version).contains(&bumped.before))
+            && version.is_none_or(|version| (1..version).contains(&bumped.before))
         {
-            fetch.put(value, bumped.fence).await;
+            fetch.put(value, bumped.fence, version).await;
         }
         Invalidated::of(done.as_deref())
     }
@@ -488,7 +491,7 @@ where
             tags: begun.1,
             at_least: wish.at_least,
             aim: Aim::Any,
-            values: PhantomData,
+            version_of: self.version_of,
         }
     }
 }
@@ -501,7 +504,7 @@ impl<V> Clone for Cache<V> {
             all: self.all.clone(),
             spec: self.spec,
             l1_ttl: self.l1_ttl,
-            values: PhantomData,
+            version_of: self.version_of,
         }
     }
 }

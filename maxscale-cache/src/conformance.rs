@@ -44,7 +44,7 @@ pub async fn check(remote: impl Remote, prefix: &str) {
     fills_under_one_fence_leave_one_whole_value(&remote, &key("fills")).await;
     racing_bumps_leave_no_older_value(&remote, &key("race")).await;
     soft_bump_keeps_the_value_and_refuses_fills(&*remote, &key("soft")).await;
-    version_is_remembered_until_a_bump_without_one(&*remote, &key("version")).await;
+    bump_tells_the_version_of_what_was_there(&*remote, &key("version")).await;
     claim_keeps_others_out_for_its_time(&*remote, &key("claim")).await;
     claim_ends_with_a_fill_a_release_and_a_bump(&*remote, &key("claimed")).await;
     racing_claims_give_one_turn(&remote, &key("turns")).await;
@@ -103,7 +103,7 @@ async fn fence_never_given_is_refused(remote: &impl Remote, key: &str) {
 async fn soft_bump_keeps_the_value_and_refuses_fills(remote: &impl Remote, key: &str) {
     let before = miss(remote, key).await;
     assert!(fill(remote, key, before, "1").await);
-    let bumped = bump(remote, key, true, 0).await;
+    let bumped = bump(remote, key, true).await;
     let found = ok(remote.read(key)).await.expect("the value stays");
     assert_eq!(found.value, Some("1".into()), "value after a soft bump");
     assert_eq!(found.fence, bumped.fence);
@@ -112,20 +112,26 @@ async fn soft_bump_keeps_the_value_and_refuses_fills(remote: &impl Remote, key: 
     assert!(fill(remote, key, bumped.fence, "2").await);
     assert_eq!(value(remote, key).await, Some("2".into()));
     ok(remote.bump(key, Bump::new(QUIET))).await;
-    bump(remote, key, true, 0).await;
+    bump(remote, key, true).await;
     assert_eq!(value(remote, key).await, None, "there was none to keep");
 }
 
-async fn version_is_remembered_until_a_bump_without_one(remote: &impl Remote, key: &str) {
+async fn bump_tells_the_version_of_what_was_there(remote: &impl Remote, key: &str) {
+    assert_eq!(bump(remote, key, false).await.before, 0);
+    let fence = miss(remote, key).await;
     let high = u64::MAX - 1;
-    assert_eq!(bump(remote, key, false, 5).await.before, 0);
-    assert_eq!(bump(remote, key, false, 3).await.before, 5);
-    let bumped = bump(remote, key, false, high).await;
-    assert_eq!(bumped.before, 5);
-    assert!(fill(remote, key, bumped.fence, "1").await);
-    assert_eq!(bump(remote, key, false, 256).await.before, high);
-    assert_eq!(bump(remote, key, false, 0).await.before, high);
-    assert_eq!(bump(remote, key, false, 1).await.before, 0);
+    assert!(ok(remote.fill(key, fence, high, "1".into(), TTL)).await);
+    let soft = bump(remote, key, true).await;
+    assert_eq!(soft.before, high);
+    assert_eq!(
+        bump(remote, key, false).await.before,
+        high,
+        "the value stayed"
+    );
+    assert_eq!(bump(remote, key, false).await.before, 0, "there was none");
+    let fence = miss(remote, key).await;
+    assert!(fill(remote, key, fence, "1").await);
+    assert_eq!(bump(remote, key, false).await.before, 0, "it had none");
 }
 
 async fn claim_keeps_others_out_for_its_time(remote: &impl Remote, key: &str) {
@@ -162,7 +168,7 @@ async fn claim_ends_with_a_fill_a_release_and_a_bump(remote: &impl Remote, key: 
     let after = claim(1).await;
     assert!(after.wait.is_zero(), "claim after a fill");
     assert_eq!(after.found.value, Some("1".into()));
-    bump(remote, key, false, 0).await;
+    bump(remote, key, false).await;
     assert!(claim(2).await.wait.is_zero(), "claim after a bump");
 }
 
@@ -184,7 +190,7 @@ async fn several_reads_answer_in_order(remote: &impl Remote, key: &str) {
     for (n, key) in keys.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
         let fence = miss(remote, key).await;
         let value = Bytes::from(n.to_string());
-        assert!(ok(remote.fill(key, fence, value, TTL)).await);
+        assert!(ok(remote.fill(key, fence, 0, value, TTL)).await);
     }
     let found = remote.read_many(&keys).await;
     assert_eq!(found.len(), keys.len());
@@ -245,7 +251,7 @@ async fn board_tells_what_all_use(remote: &impl Remote, board: &str) {
 async fn value_ends_with_its_ttl(remote: &impl Remote, key: &str) {
     let fence = miss(remote, key).await;
     let short = Duration::from_millis(50);
-    assert!(ok(remote.fill(key, fence, "1".into(), short)).await);
+    assert!(ok(remote.fill(key, fence, 0, "1".into(), short)).await);
     let end = Instant::now() + LIMIT;
     while value(remote, key).await.is_some() {
         assert!(Instant::now() < end, "value outlives its TTL");
@@ -256,7 +262,7 @@ async fn value_ends_with_its_ttl(remote: &impl Remote, key: &str) {
 async fn bytes_come_back_as_they_were(remote: &impl Remote, key: &str) {
     let fence = miss(remote, key).await;
     let bytes: Bytes = (0..=u8::MAX).cycle().take(300_000).collect();
-    assert!(ok(remote.fill(key, fence, bytes.clone(), TTL)).await);
+    assert!(ok(remote.fill(key, fence, 0, bytes.clone(), TTL)).await);
     assert!(value(remote, key).await == Some(bytes), "bytes changed");
 }
 
@@ -266,7 +272,7 @@ async fn fills_under_one_fence_leave_one_whole_value<R: Remote>(remote: &Arc<R>,
         let (remote, key) = (remote.clone(), key.to_owned());
         tokio::spawn(async move {
             let bytes = Bytes::from(vec![n; 1_000]);
-            ok(remote.fill(&key, fence, bytes, TTL)).await
+            ok(remote.fill(&key, fence, 0, bytes, TTL)).await
         })
     });
     for filled in join_all(fills).await {
@@ -296,7 +302,7 @@ async fn racing_bumps_leave_no_older_value<R: Remote>(remote: &Arc<R>, key: &str
                 let seen = register.load(Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 let bytes = Bytes::copy_from_slice(&seen.to_be_bytes());
-                ok(remote.fill(&key, fence, bytes, TTL)).await;
+                ok(remote.fill(&key, fence, 0, bytes, TTL)).await;
             }
         })
     });
@@ -353,17 +359,16 @@ async fn value(remote: &impl Remote, key: &str) -> Option<Bytes> {
     ok(remote.read(key)).await?.value
 }
 
-async fn bump(remote: &impl Remote, key: &str, keeps_value: bool, version: u64) -> Bumped {
+async fn bump(remote: &impl Remote, key: &str, keeps_value: bool) -> Bumped {
     let bump = Bump {
         keeps_value,
-        version,
         ..Bump::new(QUIET)
     };
     ok(remote.bump(key, bump)).await
 }
 
 async fn fill(remote: &impl Remote, key: &str, fence: Fence, value: &'static str) -> bool {
-    ok(remote.fill(key, fence, value.into(), TTL)).await
+    ok(remote.fill(key, fence, 0, value.into(), TTL)).await
 }
 
 async fn ok<T>(step: impl Future<Output = Result<T, RemoteError>>) -> T {

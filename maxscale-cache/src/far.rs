@@ -218,14 +218,15 @@ impl Far {
     pub(crate) async fn fill(
         &self,
         key: &str,
-        fence: Fence,
+        version: u64,
         envelope: &Envelope,
         ttl: Duration,
     ) -> Filled {
         if ttl < Duration::from_millis(1) || self.pending.bars(base(key)) {
             return Filled::Unknown;
         }
-        let fill = self.remote.fill(key, fence, envelope.seal(key), ttl);
+        let sealed = envelope.seal(key);
+        let fill = self.remote.fill(key, envelope.fence, version, sealed, ttl);
         match self.answer("fill", fill).await {
             Some(true) => Filled::Stored,
             Some(false) => Filled::Refused,
@@ -404,7 +405,6 @@ impl Far {
         let message = message.write();
         let mut bump = Bump::new(Notice::new(&self.channel, &message));
         bump.keeps_value = soft;
-        bump.version = order.version;
         bump.ttl = ttl;
         let bumped = self.answer("bump", self.remote.bump(&key, bump)).await?;
         Some((key, bumped))

@@ -20,8 +20,6 @@ pub(crate) struct Order {
     /// What is marked meanwhile: a key in L2, that of a value without its version.
     pub(crate) name: Arc<str>,
     pub(crate) target: Target,
-    /// The caller's version of the value, 0 for none.
-    pub(crate) version: u64,
 }
 
 /// What changes. Kinds, ids and tags are written as in keys.
@@ -83,11 +81,6 @@ struct Entry {
 impl Order {
     /// Takes in an earlier order of the same name that nobody confirmed.
     fn cover(&mut self, earlier: &Self) {
-        // A change without a version may be of any.
-        self.version = match (self.version, earlier.version) {
-            (0, _) | (_, 0) => 0,
-            (one, other) => one.max(other),
-        };
         if let (Target::Value { soft, .. }, Target::Value { soft: before, .. }) =
             (&mut self.target, &earlier.target)
         {
@@ -218,7 +211,6 @@ mod tests {
                 part: name.into(),
                 soft,
             },
-            version: 0,
         }
     }
 

@@ -68,9 +68,6 @@ pub struct Bump<'a> {
     pub notice: Notice<'a>,
     /// Whether the value stays, to be served while nobody has a newer one.
     pub keeps_value: bool,
-    /// The caller's version of the value, 0 if there is none. The key
-    /// remembers the highest one since it was last bumped without any.
-    pub version: u64,
     /// How long the fence is kept at least.
     pub ttl: Duration,
 }
@@ -81,7 +78,7 @@ pub struct Bump<'a> {
 pub struct Bumped {
     /// The fence from now on.
     pub fence: Fence,
-    /// The version that the key remembered before, 0 if none.
+    /// The version of the value that was there, 0 if there was none.
     pub before: u64,
 }
 
@@ -185,10 +182,13 @@ pub trait Remote: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), RemoteError>> + Send;
 
     /// Stores `value` for `ttl` if the key's fence is still `fence`, and says whether it did.
+    ///
+    /// The version is the caller's, 0 for none.
     fn fill(
         &self,
         key: &str,
         fence: Fence,
+        version: u64,
         value: Bytes,
         ttl: Duration,
     ) -> impl Future<Output = Result<bool, RemoteError>> + Send;
@@ -234,6 +234,7 @@ pub(crate) trait DynRemote: Send + Sync {
         &'a self,
         key: &'a str,
         fence: Fence,
+        version: u64,
         value: Bytes,
         ttl: Duration,
     ) -> Answer<'a, bool>;
@@ -294,7 +295,6 @@ impl<'a> Bump<'a> {
         Self {
             notice,
             keeps_value: false,
-            version: 0,
             ttl: FENCE_TTL,
         }
     }
@@ -390,10 +390,11 @@ impl<R: Remote> DynRemote for R {
         &'a self,
         key: &'a str,
         fence: Fence,
+        version: u64,
         value: Bytes,
         ttl: Duration,
     ) -> Answer<'a, bool> {
-        Box::pin(Remote::fill(self, key, fence, value, ttl))
+        Box::pin(Remote::fill(self, key, fence, version, value, ttl))
     }
 
     fn bump<'a>(&'a self, key: &'a str, bump: Bump<'a>) -> Answer<'a, Bumped> {

@@ -1,7 +1,6 @@
 //! One value on its way into the tiers.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -49,7 +48,7 @@ pub(super) struct Fetch<V> {
     pub(super) tags: Arc<[Held]>,
     pub(super) at_least: Option<Token>,
     pub(super) aim: Aim,
-    pub(super) values: PhantomData<fn() -> V>,
+    pub(super) version_of: Option<fn(&V) -> u64>,
 }
 
 /// What a fetch is to find.
@@ -443,13 +442,17 @@ where
         let fresh = fresh.mul_f64(1.0 - share);
         let size = encoded.as_ref().map_or(0, Vec::len);
         let cost = self.shared.ticks.now().saturating_sub(begun);
-        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-        self.store(value, encoded, size, ground, Timing { begun, fresh, cost })
-            .await;
+        let timing = Timing {
+            begun,
+            fresh,
+            cost: u32::try_from(cost).unwrap_or(u32::MAX),
+            version: value.as_deref().map_or(0, |value| self.version_of(value)),
+        };
+        self.store(value, encoded, size, ground, timing).await;
     }
 
     /// Puts a value that the caller knows under the fence of its change.
-    pub(super) async fn put(&self, value: V, fence: Fence) {
+    pub(super) async fn put(&self, value: V, fence: Fence, version: Option<u64>) {
         let Ok(encoded) = serde_json::to_vec(&value) else {
             return self.shared.counters.rejected_by_size.add(1);
         };
@@ -471,6 +474,7 @@ where
             begun,
             fresh,
             cost: 0,
+            version: version.unwrap_or_else(|| self.version_of(&value)),
         };
         let size = encoded.len();
         self.store(Some(Arc::new(value)), Some(encoded), size, ground, timing)
@@ -485,6 +489,10 @@ where
         ground: Option<Ground>,
         timing: Timing,
     ) {
+        // What nobody may serve must not take the place of what is newer.
+        if !self.tags.iter().all(Held::is_current) {
+            return self.shared.counters.rejected_by_fence.add(1);
+        }
         let window = match value {
             Some(_) => self.spec.stale_window(),
             None => Duration::ZERO,
@@ -498,7 +506,7 @@ where
                     _ => timing.fresh.saturating_add(window),
                 };
                 let far = &self.shared.far;
-                far.fill(&self.key, ground.fence, &envelope, lives).await
+                far.fill(&self.key, timing.version, &envelope, lives).await
             }
             None => Filled::Unknown,
         };
@@ -559,6 +567,10 @@ where
         }
     }
 
+    fn version_of(&self, value: &V) -> u64 {
+        self.version_of.map_or(0, |version_of| version_of(value))
+    }
+
     fn weight(&self, size: usize) -> u32 {
         u32::try_from(ENTRY_OVERHEAD + self.near.part.len() + size).unwrap_or(u32::MAX)
     }
@@ -590,9 +602,10 @@ where
     }
 }
 
-/// When a load began, how long it took and how long it is good for.
+/// When a load began, how long it took, and how long its value is good for.
 struct Timing {
     begun: u64,
     fresh: Duration,
     cost: u32,
+    version: u64,
 }

@@ -106,7 +106,6 @@ impl Shared {
                 part: part.into(),
                 soft,
             },
-            version: 0,
         }
     }
 

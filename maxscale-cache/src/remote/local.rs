@@ -89,10 +89,10 @@ impl LocalRemote {
     }
 
     /// A record that there never was, without a value.
-    fn empty(&self, version: u64, ttl: Duration) -> Record {
+    fn empty(&self, ttl: Duration) -> Record {
         Record {
             fence: Fence::new(self.0.next_fence.fetch_add(1, Ordering::Relaxed)),
-            version,
+            version: 0,
             value: None,
             claim: None,
             ends: ending(ttl),
@@ -147,7 +147,7 @@ impl Remote for LocalRemote {
         let _step = self.lock(key);
         let known = self.0.records.get(key);
         let mut changed = known.is_none();
-        let mut record = known.unwrap_or_else(|| self.empty(0, ttl));
+        let mut record = known.unwrap_or_else(|| self.empty(ttl));
         if record.value.is_none() && record.ends < ending(ttl) {
             record.ends = ending(ttl);
             changed = true;
@@ -185,18 +185,21 @@ impl Remote for LocalRemote {
         &self,
         key: &str,
         fence: Fence,
+        version: u64,
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, RemoteError> {
         let _step = self.lock(key);
-        let Some(known) = self.0.records.get(key).filter(|it| it.fence == fence) else {
+        let is_same = |known: &Record| known.fence == fence;
+        if !self.0.records.get(key).is_some_and(|it| is_same(&it)) {
             return Ok(false);
-        };
+        }
         let record = Record {
+            fence,
+            version,
             value: Some(value),
             claim: None,
             ends: ending(ttl),
-            ..known
         };
         self.put(key, &record);
         Ok(true)
@@ -204,17 +207,13 @@ impl Remote for LocalRemote {
 
     async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
         let _step = self.lock(key);
-        let known = self.0.records.get(key);
+        let known = self.0.records.get(key).filter(|it| it.value.is_some());
         let before = known.as_ref().map_or(0, |known| known.version);
-        // A change without a version may be of any, so none is known after it.
-        let version = match bump.version {
-            0 => 0,
-            version => version.max(before),
-        };
-        let mut record = self.empty(version, bump.ttl);
+        let mut record = self.empty(bump.ttl);
         if bump.keeps_value
-            && let Some(known) = known.filter(|known| known.value.is_some())
+            && let Some(known) = known
         {
+            record.version = known.version;
             record.value = known.value;
             record.ends = known.ends;
         }

@@ -98,6 +98,7 @@ impl Remote for RedisRemote {
         &self,
         key: &str,
         fence: Fence,
+        version: u64,
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, RemoteError> {
@@ -105,6 +106,7 @@ impl Remote for RedisRemote {
         record.put_slice(MARK);
         record.put_u64(fence.get());
         record.put_u64(fence.lineage());
+        record.put_u64(version);
         record.put_bytes(0, HEAD - record.len());
         record.put_slice(&value);
         let fill = FILL.call().key(key).arg(record.freeze());
@@ -114,7 +116,7 @@ impl Remote for RedisRemote {
 
     async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
         let call = BUMP.call().key(key).arg(i64::from(bump.keeps_value));
-        let call = call.arg(number(bump.version)).arg(millis(bump.ttl));
+        let call = call.arg(millis(bump.ttl));
         let call = call.arg(bump.notice.channel).arg(bump.notice.message);
         let (reply, lineage) = self.redis.script_from(call).await?;
         bumped(reply, lineage).ok_or_else(unexpected)

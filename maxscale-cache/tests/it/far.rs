@@ -21,7 +21,7 @@ use crate::source::{LIMIT, LONG, Source};
 
 /// A [`LocalRemote`] with a switch for each way to fail.
 #[derive(Clone)]
-struct Faulty(Arc<Inner>);
+pub(crate) struct Faulty(Arc<Inner>);
 
 struct Inner {
     remote: LocalRemote,
@@ -33,7 +33,7 @@ struct Inner {
 }
 
 impl Faulty {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Inner {
             remote: LocalRemote::default(),
             down: false.into(),
@@ -44,8 +44,16 @@ impl Faulty {
         }))
     }
 
-    fn hub(&self) -> HubBuilder {
+    pub(crate) fn hub(&self) -> HubBuilder {
         Hub::builder().remote(self.clone())
+    }
+
+    pub(crate) fn set_deaf(&self) {
+        self.0.deaf.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_loses_bumps(&self, loses: bool) {
+        self.0.loses_bumps.store(loses, Ordering::SeqCst);
     }
 
     fn set_down(&self, down: bool) {
@@ -94,11 +102,12 @@ impl Remote for Faulty {
         &self,
         key: &str,
         fence: Fence,
+        version: u64,
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, RemoteError> {
         self.fail().await?;
-        self.0.remote.fill(key, fence, value, ttl).await
+        self.0.remote.fill(key, fence, version, value, ttl).await
     }
 
     async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {

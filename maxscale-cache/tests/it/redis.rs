@@ -63,7 +63,7 @@ async fn value_may_be_kept_for_longer_than_the_server_can_count() {
     let remote = RedisRemote::new(connect(&server).await);
     let claimed = remote.claim("k", 0, LIMIT, LIMIT).await.unwrap();
     let fence = claimed.found.fence;
-    let filled = remote.fill("k", fence, "v".into(), Duration::MAX).await;
+    let filled = remote.fill("k", fence, 0, "v".into(), Duration::MAX).await;
     assert!(filled.unwrap());
     let found = remote.read("k").await.unwrap().unwrap();
     assert_eq!(found.value, Some("v".into()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use maxscale_cache::{Cache, CacheError, CacheSpec, Hub};
+use maxscale_cache::{Cache, CacheError, CacheSpec, Hub, Token};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
@@ -51,6 +51,31 @@ impl Source {
         value
             .await
             .map(|value| *value.expect("the register exists"))
+    }
+}
+
+impl Source {
+    /// Reads through `cache` what is at least as new as `token` says.
+    pub(crate) async fn read_since(&self, cache: &Cache<u64>, id: &str, token: Token) -> u64 {
+        let source = self.clone();
+        let load = move || async move {
+            source.0.loads.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Infallible>(Some(source.0.value.load(Ordering::SeqCst)))
+        };
+        let value = cache.get_min_version(id, token, load).await;
+        *value.unwrap().expect("the register exists")
+    }
+
+    /// Reads a register that takes long enough for others to come meanwhile.
+    pub(crate) async fn read_slowly(&self, cache: &Cache<u64>, id: &str) -> u64 {
+        let source = self.clone();
+        let load = move || async move {
+            source.0.loads.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok::<_, Infallible>(Some(source.0.value.load(Ordering::SeqCst)))
+        };
+        let value = cache.get_or_load(id, load).await;
+        *value.unwrap().expect("the register exists")
     }
 }
 

@@ -27,15 +27,6 @@ local function ours(record)
   return type(record) == 'string' and #record >= HEAD and string.sub(record, 1, 4) == MARK
 end
 
--- Not by `<`, which goes by the server's locale.
-local function less(one, other)
-  local high, higher = struct.unpack('>I4', one), struct.unpack('>I4', other)
-  if high ~= higher then
-    return high < higher
-  end
-  return struct.unpack('>I4', one, 5) < struct.unpack('>I4', other, 5)
-end
-
 -- A fence that the key never had: the time, and above the last one.
 local function next_fence(record)
   if ours(record) then

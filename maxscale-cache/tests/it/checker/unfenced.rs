@@ -40,11 +40,12 @@ impl Remote for Unfenced {
         &self,
         key: &str,
         _: Fence,
+        version: u64,
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, RemoteError> {
         let now = self.0.claim(key, 0, Duration::ZERO, ttl).await?;
-        self.0.fill(key, now.found.fence, value, ttl).await
+        self.0.fill(key, now.found.fence, version, value, ttl).await
     }
 
     async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
