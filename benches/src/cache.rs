@@ -1,4 +1,6 @@
-//! A value that is near, against the same value in a bare moka cache.
+//! A value that is near, against the same value in a bare moka cache; and responses.
+
+mod http;
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -9,6 +11,8 @@ use maxscale_cache::{Cache, CacheSpec, Hub};
 use maxscale_core::BoxError;
 use maxscale_measure::{Bar, Op, Plan, Report};
 
+use crate::peer;
+
 /// Longer than any run, so that every read is a hit.
 const TTL: Duration = Duration::from_secs(3_600);
 const KEYS: u32 = 1_024;
@@ -17,6 +21,18 @@ const KEYS: u32 = 1_024;
 type Bare = moka::sync::Cache<String, Arc<String>>;
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
+    l1_hit_vs_moka(plan, report).await?;
+    http::hit_vs_static(plan, report).await?;
+    peer::rust(
+        plan,
+        report,
+        "cache",
+        &["cache.http_hit_vs_axum_response_cache"],
+    )
+    .await
+}
+
+async fn l1_hit_vs_moka(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     let name = "cache.l1_hit_vs_moka";
     let ids: Arc<[String]> = (0..KEYS).map(|n| format!("account-{n}")).collect();
     let mut rounds = plan.compare();

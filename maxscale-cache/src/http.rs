@@ -65,6 +65,7 @@ mod cdn;
 mod conditional;
 mod directives;
 mod fetch;
+mod hints;
 mod judge;
 mod layer;
 mod purge;
@@ -84,7 +85,7 @@ use ::http::Uri;
 use maxscale_core::clock::Clock;
 use maxscale_core::meter::{self, Meter};
 
-use crate::{Hub, Invalidated};
+use crate::{CacheSpec, Hub, Invalidated};
 
 pub use body::HttpBody;
 pub use cdn::{CdnCacheControl, Tag, TagError, Tags};
@@ -127,11 +128,11 @@ impl HttpCache {
     pub const DEFAULT_BODY_LIMIT: usize = 256 << 10;
     /// The longest body that can be stored.
     pub const MAX_BODY_LIMIT: usize = 640 << 10;
-    /// How long a process serves a response from its memory before it looks at L2
-    /// again, when nothing else is given.
-    pub const DEFAULT_L1_TTL: Duration = Duration::from_secs(1);
+    /// How long a process serves a response from its memory before it asks L2 whether
+    /// it is still the one, when nothing else is given.
+    pub const DEFAULT_L1_TTL: Duration = CacheSpec::DEFAULT_L1_TTL;
     /// How long a response stays in L2, fresh or not, when nothing else is given.
-    pub const DEFAULT_L2_TTL: Duration = Duration::from_secs(60 * 60);
+    pub const DEFAULT_L2_TTL: Duration = CacheSpec::DEFAULT_L2_TTL;
     /// How the cache calls itself in `Cache-Status` when nothing else is given.
     pub const DEFAULT_NAME: &str = "maxscale";
 
@@ -208,9 +209,8 @@ impl HttpCacheBuilder {
         self
     }
 
-    /// Sets how long a process serves a response from its memory before it looks at
-    /// L2 again. This is how long another process may serve what was forgotten if
-    /// its message got lost.
+    /// Sets how long a process serves a response from its memory before it asks L2
+    /// whether it is still the one.
     ///
     /// Default: [`HttpCache::DEFAULT_L1_TTL`].
     pub const fn l1_ttl(mut self, ttl: Duration) -> Self {

@@ -73,7 +73,11 @@ fn push_byte(out: &mut String, byte: u8) {
     if is_safe(byte) {
         out.push(char::from(byte));
     } else {
-        let _ = write!(out, "%{byte:02X}");
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        out.push('%');
+        for four in [byte >> 4, byte & 0xf] {
+            out.push(char::from(DIGITS[usize::from(four)]));
+        }
     }
 }
 

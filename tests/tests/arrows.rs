@@ -60,6 +60,7 @@ const NOT_BY_DEFAULT: &[&str] = &[
 const PEERS: &[&str] = &[
     "apalis",
     "axum-login",
+    "axum-response-cache",
     "bb8",
     "deadpool",
     "diesel",

@@ -40,12 +40,14 @@ impl Conditions {
                 .iter()
                 .any(|line| lists(line.as_bytes(), tag));
         }
+        let Some(since) = &self.modified_since else {
+            return false;
+        };
         let date = |value: &HeaderValue| parse_http_date(value.to_str().ok()?).ok();
-        let since = self.modified_since.as_ref().and_then(date);
         // Without the one it was as it is now when it was sent (RFC 9111, 4.3.2).
         let modified = headers.get(LAST_MODIFIED).or_else(|| headers.get(DATE));
         let modified = modified.and_then(date);
-        matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
+        matches!((date(since), modified), (Some(since), Some(modified)) if modified <= since)
     }
 }
 

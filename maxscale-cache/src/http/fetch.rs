@@ -30,7 +30,7 @@ use super::select::Selection;
 use super::shared::{Client, Shared};
 use super::status::Outcome;
 use super::store::Nothing;
-use super::stored::Stored;
+use super::stored::{Stored, Told};
 
 /// A request, and the service that was made ready for it.
 pub(super) struct Errand<S, B> {
@@ -186,6 +186,7 @@ where
             own_tag: false,
             selection,
             salt,
+            told: Told::default(),
         })
     }
 
@@ -201,13 +202,14 @@ where
         }
         let outcome = Outcome::Revalidated { status: 304 };
         let Some(mut stored) = self.storable(&merged_head) else {
-            let answer = shared.respond(prior, &self.client, outcome);
+            let answer = shared.respond(prior, &self.client, shared.clock.now(), outcome);
             self.answer(Ok(Ok(answer)));
             return self.forget().await;
         };
         stored.body = prior.body.clone();
         stored.own_tag = prior.own_tag;
-        self.answer(Ok(Ok(shared.respond(&stored, &self.client, outcome))));
+        let answer = shared.respond(&stored, &self.client, stored.at, outcome);
+        self.answer(Ok(Ok(answer)));
         Ok(stored)
     }
 
@@ -269,7 +271,7 @@ where
                 let _ = feed.send(Fed::End);
             } else {
                 let outcome = self.outcome(&head, true);
-                let mut answer = shared.respond(&stored, &self.client, outcome);
+                let mut answer = shared.respond(&stored, &self.client, stored.at, outcome);
                 *answer.extensions_mut() = head.extensions;
                 self.answer(Ok(Ok(answer)));
             }

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{CACHE_CONTROL, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, UPGRADE};
 use http::{Method, Request, Response};
 use http_body::Body;
 use maxscale_core::BoxError;
@@ -22,9 +21,11 @@ use super::HttpCache;
 use super::body::HttpBody;
 use super::directives::Directives;
 use super::fetch::Errand;
+use super::hints::Hints;
 use super::serve::{change, serve};
 use super::shared::Shared;
 use super::status::Outcome;
+use super::target::id_of;
 
 /// Adds an [`HttpCache`] to a stack.
 ///
@@ -55,6 +56,7 @@ pin_project! {
     #[project = StateP]
     enum State<F, R, E> {
         Pass { #[pin] response: F, shared: Arc<Shared>, outcome: Outcome },
+        Found { response: Option<Response<HttpBody<R>>> },
         Serve { response: BoxFuture<'static, Result<Response<HttpBody<R>>, E>> },
     }
 }
@@ -64,7 +66,7 @@ enum Use {
     /// Nothing.
     None(Outcome),
     /// It may answer it.
-    Answer,
+    Answer(Hints),
     /// It has to forget.
     Change,
 }
@@ -97,8 +99,6 @@ impl<S> HttpCached<S> {
     }
 
     fn use_for<B: Body>(&self, request: &Request<B>) -> Use {
-        const NONE_OF_OURS: [http::HeaderName; 5] =
-            [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, UPGRADE];
         let headers = request.headers();
         match *request.method() {
             Method::GET | Method::HEAD => {}
@@ -109,16 +109,16 @@ impl<S> HttpCached<S> {
         }
         let per_principal = self.shared().rules.per_principal;
         let nobody = per_principal && request.extensions().get::<Subject>().is_none();
-        let controls = headers.contains_key(CACHE_CONTROL);
+        let hints = Hints::of(headers);
         if nobody
             // What a handler makes of a body is in no key.
             || !request.body().is_end_stream()
-            || NONE_OF_OURS.iter().any(|name| headers.contains_key(name))
-            || (controls && Directives::of(headers).has("no-store"))
+            || hints.beyond
+            || (hints.directs && Directives::of(headers).has("no-store"))
         {
             return Use::None(Outcome::Bypass);
         }
-        Use::Answer
+        Use::Answer(hints)
     }
 }
 
@@ -140,10 +140,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shared = self.shared().clone();
-        let used = match self.use_for(&request) {
+        let known = match self.use_for(&request) {
             Use::None(outcome) => {
                 let response = self.inner.call(request);
+                let shared = self.shared().clone();
                 return HttpCachedFuture {
                     state: State::Pass {
                         response,
@@ -152,15 +152,24 @@ where
                     },
                 };
             }
-            used => used,
+            Use::Answer(hints) => Some((id_of(&request), hints)),
+            Use::Change => None,
         };
+        if let Some((id, hints)) = &known
+            && let Some(response) = self.shared().respond_at_once(id, &request, *hints)
+        {
+            let response = Some(response);
+            return HttpCachedFuture {
+                state: State::Found { response },
+            };
+        }
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let service = mem::replace(&mut self.inner, clone);
-        let errand = Errand { service, request };
-        let response: BoxFuture<'static, _> = match used {
-            Use::Change => Box::pin(change(shared, errand)),
-            _ => Box::pin(serve(shared, errand)),
+        let (shared, errand) = (self.shared().clone(), Errand { service, request });
+        let response: BoxFuture<'static, _> = match known {
+            Some((id, _)) => Box::pin(serve(shared, errand, id)),
+            None => Box::pin(change(shared, errand)),
         };
         HttpCachedFuture {
             state: State::Serve { response },
@@ -186,6 +195,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
+            StateP::Found { response } => {
+                Poll::Ready(Ok(response.take().expect("polled after it was ready")))
+            }
             StateP::Serve { response } => response.as_mut().poll(cx),
             StateP::Pass {
                 response,

@@ -6,8 +6,10 @@ use http::Extensions;
 use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderName, VARY};
 use maxscale_core::fact::Subject;
 
+use super::hints::Hints;
+
 /// Headers by which frameworks and handlers choose what they answer while no
-/// `Vary` tells. A response is only for requests that have the same ones, so
+/// `Vary` tells: the first of each selection, and all of them `x-`. A response is only for requests that have the same ones, so
 /// that nobody can put a page of his making before others.
 const UNTOLD: [HeaderName; 7] = [
     HeaderName::from_static("x-forwarded-host"),
@@ -78,6 +80,21 @@ impl Selection {
         self.0.iter().all(alike)
     }
 
+    /// The same, of a request of whose names something is known.
+    pub(super) fn matches_hinted(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        hints: Hints,
+    ) -> bool {
+        let (untold, told) = self.0.split_at(self.0.len().min(UNTOLD.len()));
+        if hints.untold || untold.iter().any(|(_, value)| value.is_some()) {
+            return self.matches(headers, extensions);
+        }
+        told.iter()
+            .all(|(name, value)| name.value(headers, extensions) == *value)
+    }
+
     /// Whether the other one looks at the same names.
     pub(super) fn looks_at_the_same(&self, other: &Self) -> bool {
         let names = |selection: &Self| {
@@ -114,7 +131,13 @@ impl Selection {
             SUBJECT => Some((Selector::Subject, value)),
             _ => Some((Selector::Header(name.parse().ok()?), value)),
         };
-        pairs.into_iter().map(read).collect::<Option<_>>().map(Self)
+        let read: Vec<_> = pairs.into_iter().map(read).collect::<Option<_>>()?;
+        let mut names = read.iter().map(|(name, _)| name.clone());
+        let untold = UNTOLD.map(Selector::Header);
+        let first = untold
+            .iter()
+            .all(|name| names.next().as_ref() == Some(name));
+        first.then_some(Self(read))
     }
 }
 

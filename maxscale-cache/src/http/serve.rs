@@ -59,7 +59,11 @@ struct Serving<S, B> {
 }
 
 /// Answers a GET or HEAD.
-pub(super) async fn serve<S, B, R>(shared: Arc<Shared>, errand: Errand<S, B>) -> Reply<S, B, R>
+pub(super) async fn serve<S, B, R>(
+    shared: Arc<Shared>,
+    errand: Errand<S, B>,
+    id: String,
+) -> Reply<S, B, R>
 where
     S: Service<Request<B>, Response = Response<R>> + Send + 'static,
     S::Error: Send + 'static,
@@ -68,7 +72,6 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let id = errand.target().id();
     let mut serving = Serving { shared, errand, id };
     let asks = Asks::of(&serving.errand.request);
     for _ in 0..STEPS {
@@ -107,7 +110,7 @@ pub(super) async fn change<S, B, R>(shared: Arc<Shared>, errand: Errand<S, B>) -
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
-    let target = errand.target();
+    let target = Target::of(&errand.request);
     let Errand {
         mut service,
         request,
@@ -158,11 +161,6 @@ impl Asks {
 // === impl Errand ===
 
 impl<S, B> Errand<S, B> {
-    fn target(&self) -> Target {
-        let request = &self.request;
-        Target::of(request.uri(), request.headers(), request.extensions())
-    }
-
     fn client(&self) -> Client {
         Client::of(self.request.method(), self.request.headers())
     }
@@ -199,7 +197,7 @@ where
                 return Ok(self.shared.respond_stale(&stored, &client));
             };
             let outcome = Outcome::Hit { left };
-            return Ok(self.shared.respond(&stored, &client, outcome));
+            return Ok(self.shared.respond(&stored, &client, now, outcome));
         }
         let failed = self.shared.store.failed_just_now(&self.id);
         if failed && !asks.directs && stored.serves_for_an_error(now) {
@@ -234,7 +232,7 @@ where
                     return again.directly(asks).await;
                 };
                 let (client, outcome) = (again.errand.client(), Outcome::Hit { left });
-                Ok(again.shared.respond(&new, &client, outcome))
+                Ok(again.shared.respond(&new, &client, now, outcome))
             }
             Err(_) if stored.serves_for_an_error(now) => {
                 Ok(again.shared.respond_stale(&stored, &again.errand.client()))

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use maxscale_core::Chain;
-use maxscale_core::clock::Clock;
+use maxscale_core::clock::{Clock, Timestamp};
 use tokio::time::sleep;
 use tracing::Instrument as _;
 
 use super::body::HttpBody;
 use super::conditional::Conditions;
+use super::hints::Hints;
 use super::judge::Rules;
 use super::purge::{DynPurge, Purged};
 use super::status::{Outcome, Teller};
 use super::store::Store;
-use super::stored::Stored;
+use super::stored::{Freshness, Stored};
 use super::target::Target;
 use crate::Invalidated;
 
@@ -54,11 +55,42 @@ impl Client {
 // === impl Shared ===
 
 impl Shared {
+    /// The answer to a plain GET, if this process has it in its memory and nothing
+    /// speaks against it.
+    pub(super) fn respond_at_once<B, R>(
+        &self,
+        id: &str,
+        request: &Request<B>,
+        hints: Hints,
+    ) -> Option<Response<HttpBody<R>>> {
+        if hints.directs || hints.conditional || *request.method() == Method::HEAD {
+            return None;
+        }
+        let stored = self.store.peek(id)?;
+        let now = self.clock.now();
+        let Freshness::Fresh(left) = stored.freshness(now) else {
+            return None;
+        };
+        let (headers, facts) = (request.headers(), request.extensions());
+        if !stored.selection.matches_hinted(headers, facts, hints) {
+            return None;
+        }
+        let outcome = Outcome::Hit { left };
+        let told = stored.told(now, |told| self.teller.write(told, outcome));
+        self.teller.count(outcome);
+        let body = (!stored.body.is_empty()).then(|| stored.body.clone());
+        let mut response = Response::new(HttpBody::whole(body));
+        *response.status_mut() = stored.status;
+        *response.headers_mut() = HeaderMap::clone(&told);
+        Some(response)
+    }
+
     /// Answers with a stored response, or says that the client has it.
     pub(super) fn respond<R>(
         &self,
         stored: &Stored,
         client: &Client,
+        now: Timestamp,
         outcome: Outcome,
     ) -> Response<HttpBody<R>> {
         let known = stored.status == StatusCode::OK && client.conditions.hold(&stored.headers);
@@ -76,7 +108,7 @@ impl Shared {
         if client.head && !known {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
         }
-        headers.insert(AGE, HeaderValue::from(stored.age(self.clock.now())));
+        headers.insert(AGE, HeaderValue::from(stored.age(now)));
         self.teller.tell(headers, outcome);
         *response.status_mut() = match known {
             true => StatusCode::NOT_MODIFIED,
@@ -112,10 +144,9 @@ impl Shared {
         stored: &Stored,
         client: &Client,
     ) -> Response<HttpBody<R>> {
-        let by = stored
-            .age(self.clock.now())
-            .saturating_sub(stored.life.fresh);
-        self.respond(stored, client, Outcome::Stale { by })
+        let now = self.clock.now();
+        let by = stored.age(now).saturating_sub(stored.life.fresh);
+        self.respond(stored, client, now, Outcome::Stale { by })
     }
 }
 

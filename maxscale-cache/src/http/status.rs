@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use maxscale_core::meter::{HotCounter, Meter, Metric};
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// What stands where [`Teller::tell`] will write.
+pub(super) const PLACE: HeaderValue = HeaderValue::from_static("");
 
 const ANSWERS: Metric = Metric::new(
     "maxscale.cache.http.answers",
@@ -71,6 +74,10 @@ impl Teller {
     /// Adds to an answer what became of its request.
     pub(super) fn tell(&self, headers: &mut HeaderMap, outcome: Outcome) {
         self.count(outcome);
+        self.write(headers, outcome);
+    }
+
+    pub(super) fn write(&self, headers: &mut HeaderMap, outcome: Outcome) {
         let mut text = String::with_capacity(self.name.len() + 48);
         text.push_str(&self.name);
         let _ = match outcome {
@@ -84,12 +91,18 @@ impl Teller {
             Outcome::OnlyIfCached => write!(text, "; detail=only-if-cached"),
         };
         // Names and numbers: always text for a header.
-        if let Ok(text) = HeaderValue::try_from(text) {
-            headers.append(CACHE_STATUS, text);
+        let Ok(text) = HeaderValue::try_from(text) else {
+            return;
+        };
+        match headers.get_mut(CACHE_STATUS) {
+            Some(place) if *place == PLACE => *place = text,
+            _ => {
+                headers.append(CACHE_STATUS, text);
+            }
         }
     }
 
-    fn count(&self, outcome: Outcome) {
+    pub(super) fn count(&self, outcome: Outcome) {
         let counts = &self.counts;
         let count = match outcome {
             Outcome::Hit { .. } => &counts.hits,

@@ -71,6 +71,11 @@ impl Store {
         }
     }
 
+    /// What this process has in its memory.
+    pub(super) fn peek(&self, id: &str) -> Option<Arc<Stored>> {
+        self.cache.peek(id)
+    }
+
     pub(super) async fn get(&self, id: &str) -> Option<Arc<Stored>> {
         self.cache.get(id).await
     }

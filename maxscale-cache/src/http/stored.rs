@@ -1,6 +1,7 @@
 //! A stored response: complete, without what belongs to a connection or a client.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::judge::{Lifetime, Rules, Seen, time, written};
 use super::select::Selection;
+use super::status::{CACHE_STATUS, PLACE};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
@@ -33,7 +35,14 @@ pub(super) struct Stored {
     /// Part of the ids of the other responses of its resource, so that they are
     /// lost with this one.
     pub(super) salt: u64,
+    /// The headers of a hit, as they are within one second.
+    pub(super) told: Told,
 }
+
+/// Headers that were written for an age, so that not each answer of a second writes
+/// them anew.
+#[derive(Debug, Default)]
+pub(super) struct Told(Mutex<Option<(u64, Arc<HeaderMap>)>>);
 
 /// How good a stored response is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,12 +101,11 @@ impl Stored {
         for name in proxies {
             headers.remove(name);
         }
-        // Both are written anew with each answer.
-        headers.remove(AGE);
         headers.remove(CONTENT_LENGTH);
         if !headers.contains_key(DATE) {
             headers.insert(DATE, written(time(at)));
         }
+        make_room(&mut headers);
         let texts = headers.values().all(|value| value.to_str().is_ok());
         texts.then_some(headers)
     }
@@ -121,6 +129,25 @@ impl Stored {
     /// How old it is, in seconds.
     pub(super) fn age(&self, now: Timestamp) -> u64 {
         self.life.age.saturating_add(now.since(self.at).as_secs())
+    }
+
+    /// The headers of a hit now, of which `write` writes those that change.
+    pub(super) fn told(
+        &self,
+        now: Timestamp,
+        write: impl FnOnce(&mut HeaderMap),
+    ) -> Arc<HeaderMap> {
+        let age = self.age(now);
+        let mut told = self.told.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, told)) = told.as_ref().filter(|(of, _)| *of == age) {
+            return told.clone();
+        }
+        let mut headers = self.headers.clone();
+        headers.insert(AGE, HeaderValue::from(age));
+        write(&mut headers);
+        let headers = Arc::new(headers);
+        *told = Some((age, headers.clone()));
+        headers
     }
 
     pub(super) fn freshness(&self, now: Timestamp) -> Freshness {
@@ -164,6 +191,12 @@ impl Stored {
     }
 }
 
+/// Puts in what each answer replaces, so that a copy of the headers need not grow.
+fn make_room(headers: &mut HeaderMap) {
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    headers.entry(CACHE_STATUS).or_insert(PLACE);
+}
+
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     name.as_str() == "keep-alive" || name.as_str().starts_with("proxy-")
 }
@@ -179,11 +212,22 @@ fn describes_body(name: &HeaderName) -> bool {
     .contains(&name.as_str())
 }
 
+// === impl Told ===
+
+impl Clone for Told {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
 // === impl Written ===
 
 impl From<Stored> for Written {
     fn from(stored: Stored) -> Self {
         let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            if *name == AGE || value == PLACE {
+                return None;
+            }
             let value = value.to_str().ok()?.to_owned();
             Some((name.as_str().to_owned(), value))
         };
@@ -213,6 +257,7 @@ impl TryFrom<Written> for Stored {
             let name: HeaderName = name.parse().map_err(|_| Unreadable)?;
             headers.append(name, HeaderValue::try_from(value).map_err(|_| Unreadable)?);
         }
+        make_room(&mut headers);
         Ok(Self {
             status: StatusCode::from_u16(written.status).map_err(|_| Unreadable)?,
             headers,
@@ -227,6 +272,7 @@ impl TryFrom<Written> for Stored {
             own_tag: written.own_tag,
             selection: Selection::from_pairs(written.selection).ok_or(Unreadable)?,
             salt: written.salt,
+            told: Told::default(),
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use axum::extract::OriginalUri;
 use http::header::HOST;
-use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, Uri};
+use http::uri::{Authority, PathAndQuery};
+use http::{Request, Uri};
 
 /// A resource: its authority without regard to case, its path and its query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,17 +16,15 @@ pub(super) struct Target {
 
 impl Target {
     /// What a request is about: as its client wrote it, also within a nested router.
-    pub(super) fn of(uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> Self {
-        let uri = extensions.get().map_or(uri, |OriginalUri(uri)| uri);
-        let host = || headers.get(HOST).and_then(|host| host.to_str().ok());
-        let authority = uri.authority().map(|authority| authority.as_str());
-        Self::new(authority.or_else(host).unwrap_or(""), uri.path_and_query())
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let (authority, path) = parts_of(request);
+        Self::new(authority, path)
     }
 
     /// The resource at an absolute URI.
     pub(super) fn at(uri: &Uri) -> Self {
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        Self::new(authority, uri.path_and_query())
+        let authority = uri.authority().map_or("", Authority::as_str);
+        Self::new(authority, path_of(uri))
     }
 
     /// What a `Location` or `Content-Location` of an answer about this resource
@@ -56,14 +54,11 @@ impl Target {
             path.push('?');
             path.push_str(query);
         }
-        Some(Self {
-            authority: self.authority.clone(),
-            path,
-        })
+        Some(Self::new(&self.authority, &path))
     }
 
     pub(super) fn id(&self) -> String {
-        format!("{}\n{}", self.authority, self.path)
+        id(&self.authority, &self.path)
     }
 
     /// The resource's URL, as CDNs are asked to drop it.
@@ -71,10 +66,10 @@ impl Target {
         format!("https://{}{}", self.authority, self.path)
     }
 
-    fn new(authority: &str, path: Option<&PathAndQuery>) -> Self {
+    fn new(authority: &str, path: &str) -> Self {
         Self {
             authority: authority.to_ascii_lowercase(),
-            path: path.map_or("/", PathAndQuery::as_str).to_owned(),
+            path: path.to_owned(),
         }
     }
 
@@ -82,6 +77,43 @@ impl Target {
         let there = Self::at(uri);
         (there.authority == self.authority).then_some(there)
     }
+}
+
+/// The id of what a request is about.
+pub(super) fn id_of<B>(request: &Request<B>) -> String {
+    let (authority, path) = parts_of(request);
+    id(authority, path)
+}
+
+/// Written so that it is a part of a key as it is: `@` and two digits stand for
+/// what keys would escape.
+fn id(authority: &str, path: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut id = String::with_capacity(authority.len() + path.len() + 32);
+    let authority = authority.bytes().map(|byte| byte.to_ascii_lowercase());
+    for byte in authority.chain([b'\n']).chain(path.bytes()) {
+        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
+            id.push(char::from(byte));
+        } else {
+            id.push('@');
+            for four in [byte >> 4, byte & 0xf] {
+                id.push(char::from(DIGITS[usize::from(four)]));
+            }
+        }
+    }
+    id
+}
+
+fn parts_of<B>(request: &Request<B>) -> (&str, &str) {
+    let uri = request.extensions().get();
+    let uri = uri.map_or_else(|| request.uri(), |OriginalUri(uri)| uri);
+    let host = || request.headers().get(HOST)?.to_str().ok();
+    let authority = uri.authority().map(Authority::as_str);
+    (authority.or_else(host).unwrap_or(""), path_of(uri))
+}
+
+fn path_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 /// RFC 3986, 5.2.4.
@@ -133,6 +165,27 @@ mod tests {
                 "{reference}"
             );
         }
+    }
+
+    #[test]
+    fn no_two_resources_have_one_id() {
+        let uris = [
+            "http://a.example/",
+            "http://a.example/@2F",
+            "http://a.example//",
+            "http://a.example/?",
+            "http://a.example/?a=/",
+            "http://a.example/%2F",
+            "http://a.example:80/",
+            "http://a.exampl/e/",
+        ];
+        let ids: std::collections::HashSet<_> = uris.map(|uri| target(uri).id()).into();
+        assert_eq!(ids.len(), uris.len());
+        let safe = |id: &String| {
+            id.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-@".contains(&b))
+        };
+        assert!(ids.iter().all(safe), "{ids:?}");
     }
 
     #[test]
