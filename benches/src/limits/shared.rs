@@ -136,6 +136,57 @@ struct Question {
     admitted: bool,
 }
 
+/// One who asks; each task has its own, so that neither side waits for threads that
+/// count who else has it.
+trait Side: Clone + Send + 'static {
+    fn ask(&self, n: u32) -> impl Future<Output = Result<(), BoxError>> + Send;
+}
+
+#[derive(Clone)]
+struct Ours(Limits, Arc<Question>);
+
+#[derive(Clone)]
+struct Theirs(Bare, Arc<Question>);
+
+// === impl Ours ===
+
+impl Side for Ours {
+    async fn ask(&self, n: u32) -> Result<(), BoxError> {
+        let Self(limits, question) = self;
+        let decision = limits.check(&question.policy, question.key(n)).await;
+        question.judge(decision.is_allowed() && decision.source() != Source::Fallback)
+    }
+}
+
+// === impl Theirs ===
+
+impl Side for Theirs {
+    async fn ask(&self, n: u32) -> Result<(), BoxError> {
+        let Self(bare, question) = self;
+        question.judge(bare.take(question.key(n), question.numbers).await?)
+    }
+}
+
+/// `count` questions, by so many tasks at once.
+async fn asked(tasks: u32, count: u32, side: impl Side) -> Result<(), BoxError> {
+    let mut running = JoinSet::new();
+    for task in 0..tasks.min(count) {
+        let side = side.clone();
+        running.spawn(async move {
+            for n in (task..count).step_by(tasks as usize) {
+                side.ask(n).await?;
+                // As whoever serves requests does.
+                tokio::task::consume_budget().await;
+            }
+            Ok::<_, BoxError>(())
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
 async fn versus(
     plan: &Plan,
     report: &mut Report,
@@ -147,21 +198,12 @@ async fn versus(
     while !rounds.are_enough() {
         let sides = Sides::open(server).await?;
         let ours = |count| {
-            let (limits, question) = (sides.limits.clone(), question.clone());
-            spread(question.tasks, count, move |n| {
-                let (limits, question) = (limits.clone(), question.clone());
-                async move {
-                    let decision = limits.check(&question.policy, question.key(n)).await;
-                    question.judge(decision.is_allowed() && decision.source() != Source::Fallback)
-                }
-            })
+            let side = Ours(sides.limits.clone(), question.clone());
+            asked(question.tasks, count, side)
         };
         let theirs = |count| {
-            let (bare, question) = (sides.bare.clone(), question.clone());
-            spread(question.tasks, count, move |n| {
-                let (bare, question) = (bare.clone(), question.clone());
-                async move { question.judge(bare.take(question.key(n), question.numbers).await?) }
-            })
+            let side = Theirs(sides.bare.clone(), question.clone());
+            asked(question.tasks, count, side)
         };
         rounds.round(ours, theirs).await?;
         sides.close().await?;
