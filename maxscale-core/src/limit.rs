@@ -33,6 +33,7 @@ mod call;
 mod counts;
 mod decision;
 mod denied;
+mod hashes;
 mod holders;
 mod key;
 mod layer;

@@ -219,7 +219,7 @@ impl Inner {
     /// None if nobody may decide.
     #[cfg(feature = "redis")]
     async fn ask(&self, whose: &Whose) -> (Option<Result<Reserved, i64>>, Source) {
-        let Some(shared) = &self.limits.shared else {
+        let Some(shared) = &self.limits.0.shared else {
             return (Some(self.memory.begin(whose, &self.terms)), Source::Store);
         };
         // Known here a moment ago; else it is asked for below.
@@ -247,7 +247,7 @@ impl Inner {
     /// What this process decides by: alone, or while Redis is down.
     fn terms_here(&self) -> Terms {
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.limits.shared {
+        if let Some(shared) = &self.limits.0.shared {
             return self.terms.part(shared.instances());
         }
         self.terms
@@ -346,7 +346,7 @@ impl Attempt {
     /// In Redis, by a task, if it was reserved there.
     #[cfg(feature = "redis")]
     fn settle_there(&self, verdict: Verdict) -> Option<JoinHandle<Option<i64>>> {
-        let shared = self.inner.limits.shared.clone()?;
+        let shared = self.inner.limits.0.shared.clone()?;
         if self.source != Source::Store {
             return None;
         }

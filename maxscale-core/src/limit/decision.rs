@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 #[cfg(feature = "redis")]
-use super::Charge;
+use super::{Charge, lease::Left};
 use super::{Policy, Status};
 
 /// Whether a request is within all policies that it was checked by.
@@ -72,6 +72,17 @@ impl Standings {
 // === impl Standing ===
 
 impl Standing {
+    /// Admitted by tokens that were there.
+    #[cfg(feature = "redis")]
+    #[inline]
+    pub(super) const fn leased(policy: Policy, left: Left) -> Self {
+        Self {
+            policy,
+            status: left.status(),
+            allowed: true,
+        }
+    }
+
     /// Of a policy that nobody was asked about.
     #[cfg(feature = "redis")]
     pub(super) fn told(charge: &Charge, retry_after: Option<Duration>) -> Self {
@@ -100,6 +111,17 @@ impl Decision {
     /// By one policy.
     pub(super) fn one(standing: Standing, source: Source) -> Self {
         Self::of(Standings::One([standing]), source)
+    }
+
+    /// Admitted by tokens that were there.
+    #[cfg(feature = "redis")]
+    #[inline]
+    pub(super) const fn leased(policy: Policy, left: Left) -> Self {
+        Self {
+            standings: Standings::One([Standing::leased(policy, left)]),
+            allowed: true,
+            source: Source::Lease,
+        }
     }
 
     /// A request is denied if any policy without a shadow had no room.

@@ -9,9 +9,12 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use foldhash::fast::FixedState;
+
+use super::hashes::Hashes;
 use super::{Decision, Limits, Policy};
 
 const SHARDS: usize = 16;
@@ -41,22 +44,24 @@ pub struct Denied {
 }
 
 pub(super) struct DeniedCounts {
-    hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
+    hashes: Hashes,
+    // Under an attack all threads count in the same one.
+    shards: [RwLock<Shard>; SHARDS],
 }
 
 #[derive(Default)]
 struct Shard {
-    places: HashMap<u64, usize>,
+    /// By keys that are hashes already.
+    places: HashMap<u128, usize, FixedState>,
     counters: Vec<Counter>,
 }
 
 struct Counter {
-    key: u64,
+    key: u128,
     policy: Arc<str>,
     tag: u128,
     principal: Option<Box<str>>,
-    count: u64,
+    count: AtomicU64,
     over: u64,
 }
 
@@ -76,15 +81,15 @@ impl Limits {
     /// that are denied through this handle and its clones. They may be addresses and
     /// names of people, so by default nothing but a hash of them is kept.
     #[must_use]
-    pub const fn telling_principals(mut self) -> Self {
-        self.tells_principals = true;
+    pub fn telling_principals(mut self) -> Self {
+        Arc::make_mut(&mut self.0).tells_principals = true;
         self
     }
 
     pub(super) fn count_denied(&self, principal: &str, decision: &Decision) {
         let standings = decision.standings().iter();
         for standing in standings.filter(|it| !it.allowed && !it.policy.is_shadow()) {
-            let told = self.tells_principals.then_some(principal);
+            let told = self.0.tells_principals.then_some(principal);
             let about = (&standing.policy, principal);
             self.denied().count(about, told, || self.tag(principal));
         }
@@ -96,8 +101,8 @@ impl Limits {
 impl DeniedCounts {
     pub(super) fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
-            shards: std::array::from_fn(|_| Mutex::default()),
+            hashes: Hashes::new(),
+            shards: std::array::from_fn(|_| RwLock::default()),
         }
     }
 
@@ -108,12 +113,9 @@ impl DeniedCounts {
         told: Option<&str>,
         tag: impl FnOnce() -> u128,
     ) {
-        // Secret to this process: nobody outside can make keys collide.
-        let key = self.hasher.hash_one((policy.name(), principal));
-        #[expect(clippy::cast_possible_truncation, reason = "below 16")]
-        let mut shard = self.shard((key % SHARDS as u64) as usize);
-        if let Some(place) = shard.places.get(&key).copied() {
-            shard.counters[place].count += 1;
+        let key = self.hashes.key(principal, policy.mix());
+        let place = (key % SHARDS as u128) as usize;
+        if self.shard(place).count(key) {
             return;
         }
         let new = Counter {
@@ -121,10 +123,15 @@ impl DeniedCounts {
             policy: policy.shared_name(),
             tag: tag(),
             principal: told.map(beginning),
-            count: 1,
+            count: AtomicU64::new(1),
             over: 0,
         };
-        shard.add(new);
+        let shard = self.shards[place].write();
+        let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been there first.
+        if !shard.count(key) {
+            shard.add(new);
+        }
     }
 
     fn top(&self, n: usize) -> Vec<Denied> {
@@ -137,8 +144,8 @@ impl DeniedCounts {
         all
     }
 
-    fn shard(&self, place: usize) -> MutexGuard<'_, Shard> {
-        let shard = self.shards[place].lock();
+    fn shard(&self, place: usize) -> RwLockReadGuard<'_, Shard> {
+        let shard = self.shards[place].read();
         // Nothing panics while holding it, and its state is valid at each step.
         shard.unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,14 +160,24 @@ impl fmt::Debug for DeniedCounts {
 // === impl Shard ===
 
 impl Shard {
+    /// Whether it has a counter, which then has one more.
+    fn count(&self, key: u128) -> bool {
+        let place = self.places.get(&key);
+        let counter = place.and_then(|place| self.counters.get(*place));
+        counter.is_some_and(|it| {
+            it.count.fetch_add(1, Ordering::Relaxed);
+            true
+        })
+    }
+
     fn add(&mut self, mut new: Counter) {
         let key = new.key;
         let least = self.counters.iter().enumerate();
-        let least = least.min_by_key(|(_, counter)| counter.count);
+        let least = least.min_by_key(|(_, counter)| counter.count());
         let place = match least {
             Some((place, least)) if self.counters.len() >= COUNTERS => {
-                new.over = least.count;
-                new.count += least.count;
+                new.over = least.count();
+                *new.count.get_mut() += new.over;
                 self.places.remove(&least.key);
                 self.counters[place] = new;
                 place
@@ -177,12 +194,16 @@ impl Shard {
 // === impl Counter ===
 
 impl Counter {
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn told(&self) -> Denied {
         Denied {
             policy: self.policy.clone(),
             hash: format!("{:032x}", self.tag),
             principal: self.principal.clone(),
-            count: self.count,
+            count: self.count(),
             over: self.over,
         }
     }

@@ -96,7 +96,7 @@ impl Holders {
                 next: AtomicU64::new(0),
                 held: Mutex::default(),
                 #[cfg(feature = "redis")]
-                remote: (limits.shared.as_ref())
+                remote: (limits.0.shared.as_ref())
                     .map(|shared| Remote::start(shared.clone(), own.clone(), concurrency)),
             }
         });

@@ -39,7 +39,13 @@ impl ByClientIp {
     /// open WebSocket, an operator's command.
     pub fn principal(ClientIp(ip): &ClientIp) -> String {
         match ip.to_canonical() {
-            IpAddr::V4(v4) => format!("ip:{v4}"),
+            IpAddr::V4(v4) => {
+                // For each request, and a formatter takes longer than the rest.
+                let mut digits = std::array::from_fn::<_, 4, _>(|_| itoa::Buffer::new());
+                let mut octets = digits.iter_mut().zip(v4.octets());
+                let mut next = || octets.next().map_or("", |(it, octet)| it.format(octet));
+                ["ip:", next(), ".", next(), ".", next(), ".", next()].concat()
+            }
             IpAddr::V6(v6) => {
                 let network = Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64);
                 format!("ip:{network}/64")

@@ -1,5 +1,6 @@
 mod future;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,7 +29,6 @@ use crate::refusal::{Asker, Class, Classify, Refusal, Refuse};
 #[derive(Clone, Debug)]
 pub struct LimitLayer<K> {
     rule: Arc<Rule<K>>,
-    limits: Limits,
 }
 
 /// Passes requests on that are within their policies.
@@ -36,7 +36,6 @@ pub struct LimitLayer<K> {
 pub struct Limit<S, K> {
     inner: S,
     rule: Arc<Rule<K>>,
-    limits: Limits,
 }
 
 /// What to do with a request that has no key.
@@ -84,9 +83,10 @@ pub enum LimitError {
 
 #[derive(Clone, Debug)]
 struct Rule<K> {
+    limits: Limits,
     policies: Vec<Which>,
     /// What a request costs, if that is the same for all tiers.
-    fixed: Option<Arc<[Charge]>>,
+    fixed: Option<Vec<Charge>>,
     key: K,
     missing: MissingKey,
 }
@@ -114,12 +114,12 @@ impl<K: Clone> LimitLayer<K> {
     fn of(which: Which, key: K, limits: Limits) -> Self {
         Self {
             rule: Arc::new(Rule {
+                limits,
                 fixed: fixed(slice::from_ref(&which)),
                 policies: vec![which],
                 key,
                 missing: MissingKey::default(),
             }),
-            limits,
         }
     }
 
@@ -159,7 +159,6 @@ impl<S, K> Layer<S> for LimitLayer<K> {
         Limit {
             inner,
             rule: self.rule.clone(),
-            limits: self.limits.clone(),
         }
     }
 }
@@ -193,8 +192,8 @@ where
                 }
             };
         };
-        let charges = self.rule.charges(request.fact());
-        let begun = match self.limits.begin(&key, &charges) {
+        let charges = self.rule.charges(&request);
+        let begun = match self.rule.limits.begin(&key, &charges) {
             Ok(decision) => {
                 return match decision.denied_by() {
                     Some(by) => {
@@ -206,10 +205,10 @@ where
             }
             Err(begun) => begun,
         };
+        let (limits, charges) = (self.rule.limits.clone(), charges.into_owned());
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
-        let limits = self.limits.clone();
         LimitFuture::deciding(async move {
             let decision = limits.end(&key, &charges, begun).await;
             if let Some(by) = decision.denied_by() {
@@ -225,10 +224,11 @@ where
 // === impl Rule ===
 
 impl<K> Rule<K> {
-    fn charges(&self, tier: Option<&Tier>) -> Arc<[Charge]> {
+    fn charges(&self, request: &impl Facts) -> Cow<'_, [Charge]> {
         if let Some(fixed) = &self.fixed {
-            return fixed.clone();
+            return Cow::Borrowed(fixed);
         }
+        let tier = request.fact::<Tier>();
         let policies = self.policies.iter().map(|which| which.policy(tier));
         policies.map(|policy| policy.clone().into()).collect()
     }
@@ -242,7 +242,7 @@ impl<K> Rule<K> {
     }
 }
 
-fn fixed(policies: &[Which]) -> Option<Arc<[Charge]>> {
+fn fixed(policies: &[Which]) -> Option<Vec<Charge>> {
     let charge = |which: &Which| match which {
         Which::Always(policy) => Some(policy.clone().into()),
         Which::ByTier(_) => None,

@@ -7,9 +7,8 @@
 //! others: the store takes back no more than an eighth of the burst within a lease,
 //! which is what comes on top.
 
+use std::ops::Add;
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::{Quota, Rate, Rule, Status};
 
@@ -22,11 +21,23 @@ const TTLS: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(60)]
 /// Of fewer tokens in a lease's time hardly any would be taken ahead.
 const WORTH: u128 = 4;
 
-/// A lease of so many tokens is worth dividing among threads, in chunks of up to as many.
-const HOT: u32 = 1_024;
+/// A key of so many tokens a second is worth dividing among threads.
+const HOT: u32 = 5_000;
+
+/// How many a thread gets at once: no more than this, and no fewer than this.
+const CHUNK: [u32; 2] = [1_024, 32];
 
 /// How long nothing is asked for after the store did not answer.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Microseconds since this process began to lease: half of an `Moment`, of which a
+/// lease has many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
+/// A moment to about a millisecond, which begins anew every 50 days.
+#[derive(Clone, Copy, Debug)]
+struct Roughly(u32);
 
 /// How the tokens of a policy are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +51,8 @@ pub(super) struct Terms {
     batch: u32,
     /// The time in which those come.
     pub(super) hold: Duration,
+    /// From how many asked for at once it is worth dividing.
+    hot: u32,
 }
 
 /// How a policy wants its tokens.
@@ -52,54 +65,119 @@ pub(super) enum Mode {
     Leased(Duration),
 }
 
-/// The tokens of one key.
+const FIRST: usize = 0;
+const SECOND: usize = 1;
+
+/// The tokens of one key. What every request reads comes first, and finds room in one
+/// cache line with the key.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Lease {
-    /// Of two grants the older one, which is spent first.
-    first: Grant,
-    second: Grant,
-    /// How many were asked for last, and whether an answer is due.
+    /// Of two grants: the older one, which is spent first, and the younger one.
+    tokens: [u32; 2],
+    first_until: Moment,
+    /// How many were asked for last.
     asked: u32,
-    asking: bool,
-    /// The store had hardly any: until then no more are asked for than it gets.
-    edge_until: Instant,
     /// What was wanted since then, and by how many requests.
-    wanted: u64,
+    wanted: u32,
     requests: u32,
-    since: Instant,
-    /// When it began: what was asked for before is not for it.
-    born: Instant,
-    /// Nothing is asked for before.
-    not_before: Instant,
-    /// When anything was wanted last.
-    used: Instant,
-    /// What the store had left, and when it had all.
-    remaining: u32,
-    full_at: Instant,
+    /// When anything was wanted last, roughly.
+    used: Roughly,
+    /// When the store has all.
+    full_at: Moment,
+    second_until: Moment,
+    since: Moment,
+    /// Nothing is asked for before: while an answer is due, at no time.
+    not_before: Moment,
+    /// The store had hardly any: until then no more are asked for than it gets.
+    edge_until: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Grant {
+    until: Moment,
     tokens: u32,
-    until: Instant,
 }
 
 /// Tokens of a lease that one thread holds.
 #[derive(Debug)]
 pub(super) struct Chunk {
     grant: Grant,
-    used: Instant,
-    remaining: u32,
-    full_at: Instant,
+    used: Roughly,
+    full_at: Moment,
 }
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spent {
     /// How it stands; none if there were not enough tokens.
-    pub(super) status: Option<Status>,
+    pub(super) left: Option<Left>,
     /// How many to ask for now; none for no.
     pub(super) ask: Option<u32>,
+}
+
+/// How a key stands after a request that was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    remaining: u32,
+    /// In microseconds.
+    reset: u64,
+}
+
+// === impl Moment ===
+
+impl Moment {
+    /// Before any other.
+    pub(super) const BEGIN: Self = Self(0);
+
+    const NEVER: Self = Self(u64::MAX);
+
+    /// The microseconds from `earlier` to this moment; none if it is later.
+    const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "it begins anew")]
+    const fn roughly(self) -> Roughly {
+        Roughly((self.0 / 1_024) as u32)
+    }
+
+    /// As a table takes it.
+    pub(super) fn as_micros(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        let micros = time.as_secs().saturating_mul(1_000_000);
+        let micros = micros.saturating_add(time.subsec_micros().into());
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+// === impl Roughly ===
+
+impl Roughly {
+    /// The time until then.
+    fn until(self, now: Moment) -> Duration {
+        let passed = now.roughly().0.wrapping_sub(self.0);
+        Duration::from_micros(u64::from(passed) * 1_024)
+    }
+}
+
+// === impl Left ===
+
+impl Left {
+    pub(super) const fn status(self) -> Status {
+        Status {
+            remaining: self.remaining,
+            retry_after: Some(Duration::ZERO),
+            reset: Duration::from_micros(self.reset),
+        }
+    }
 }
 
 // === impl Terms ===
@@ -117,6 +195,7 @@ impl Terms {
             most: (rate.burst_size() / 8).max(1),
             batch: u32::try_from(in_ttl / 50).unwrap_or(u32::MAX).max(1),
             hold: ttl / 50,
+            hot: in_half(HOT, ttl),
         };
         let of_use = in_ttl >= WORTH && terms.most > 1;
         (of_use || mode != Mode::Auto).then_some(terms)
@@ -127,6 +206,16 @@ impl Terms {
         Quota::new(self.most, self.ttl)
             .and_then(|it| it.slices(1))
             .ok()
+    }
+
+    /// How a key stands of which so many tokens are held here; the store has all at
+    /// `full_at`.
+    fn left(&self, held: u32, full_at: Moment, now: Moment) -> Left {
+        let reset = full_at.micros_since(now);
+        Left {
+            remaining: self.rate.left(reset).saturating_add(held),
+            reset,
+        }
     }
 
     /// For how long a lease that is given back was not used.
@@ -152,70 +241,64 @@ impl Terms {
     }
 }
 
+/// How many come in half a lease at so many a second.
+fn in_half(per_second: u32, ttl: Duration) -> u32 {
+    let tokens = u128::from(per_second) * ttl.as_micros() / 2_000_000;
+    u32::try_from(tokens).unwrap_or(u32::MAX).max(1)
+}
+
 // === impl Lease ===
 
 impl Lease {
-    pub(super) fn new(now: Instant) -> Self {
-        let none = Grant {
-            tokens: 0,
-            until: now,
-        };
+    pub(super) fn new(now: Moment) -> Self {
         Self {
-            first: none,
-            second: none,
+            tokens: [0, 0],
+            first_until: now,
+            second_until: now,
             asked: 1,
-            asking: false,
             edge_until: now,
             wanted: 0,
             requests: 0,
-            since: now,
-            born: now,
-            not_before: now,
-            used: now,
-            remaining: 0,
+            used: now.roughly(),
             full_at: now,
+            since: now,
+            not_before: now,
         }
     }
 
     /// Spends `cost` tokens, if there are so many.
-    pub(super) fn spend(&mut self, terms: &Terms, cost: u32, now: Instant) -> Spent {
+    #[inline]
+    pub(super) fn spend(&mut self, terms: &Terms, cost: u32, now: Moment) -> Spent {
         self.expire(now);
-        self.wanted += u64::from(cost);
+        self.wanted = self.wanted.saturating_add(cost);
         self.requests = self.requests.saturating_add(1);
-        self.used = now;
+        self.used = now.roughly();
         let enough = self.tokens() >= cost;
         if enough {
-            let first = cost.min(self.first.tokens);
-            self.first.tokens -= first;
-            self.second.tokens -= cost - first;
+            let first = cost.min(self.tokens[FIRST]);
+            self.tokens[FIRST] -= first;
+            self.tokens[SECOND] -= cost - first;
         }
         let low = self.tokens() <= self.asked / 2;
         // The store is asked for a dear request now, and tells how long it has to wait:
         // nothing may be taken beside it.
         let low = low && (enough || cost == 1);
-        let ask = low && !self.asking && now >= self.not_before;
+        let ask = low && now >= self.not_before;
         Spent {
-            status: enough.then(|| self.status(now)),
-            ask: ask.then(|| self.ask(terms, now)).flatten(),
+            left: enough.then(|| terms.left(self.tokens(), self.full_at, now)),
+            ask: if ask { self.ask(terms, now) } else { None },
         }
-    }
-
-    fn status(&self, now: Instant) -> Status {
-        let mut status = Status::new(0, Some(0), 0);
-        status.remaining = self.remaining.saturating_add(self.tokens());
-        status.reset = self.full_at.saturating_duration_since(now);
-        status
     }
 
     /// How many tokens it needs for half a lease; none if that is no more than one
     /// request takes anyway.
-    fn ask(&mut self, terms: &Terms, now: Instant) -> Option<u32> {
+    fn ask(&mut self, terms: &Terms, now: Moment) -> Option<u32> {
         // One request says nothing of others.
         if self.requests < 2 {
             return None;
         }
         let half = terms.ttl.as_micros() / 2;
-        let elapsed = now.saturating_duration_since(self.since).as_micros();
+        let elapsed = u128::from(now.micros_since(self.since));
         let wanted = u128::from(self.wanted) * half / elapsed.max(half / 16).max(1);
         (self.wanted, self.requests, self.since) = (0, 0, now);
         let most = match now < self.edge_until {
@@ -229,37 +312,35 @@ impl Lease {
         if self.asked < 2 {
             return None;
         }
-        self.asking = true;
+        self.not_before = Moment::NEVER;
         Some(self.asked)
     }
 
-    /// Whether it waits for the answer to what was asked for at `sent`.
-    pub(super) fn waits_for(&self, sent: Instant) -> bool {
-        self.asking && sent >= self.born
+    /// Whether it waits for the answer to what was asked for at `sent`: what was asked
+    /// before it did is not for it.
+    pub(super) fn waits_for(&self, sent: Moment) -> bool {
+        self.not_before == Moment::NEVER && sent >= self.since
     }
 
     /// The answer to what was asked for at `sent`; none if the store gave none.
-    pub(super) fn answered(&mut self, terms: &Terms, sent: Instant, answer: Option<(u32, Status)>) {
-        self.asking = false;
+    pub(super) fn answered(&mut self, terms: &Terms, sent: Moment, answer: Option<(u32, Status)>) {
+        self.not_before = sent;
         let Some((tokens, status)) = answer else {
             self.not_before = sent + PAUSE;
             return;
         };
-        let grant = Grant {
-            tokens,
-            until: sent + terms.ttl,
-        };
-        if self.first.tokens == 0 {
-            self.first = std::mem::replace(&mut self.second, grant);
-        } else if self.second.tokens == 0 {
-            self.second = grant;
-        } else {
+        match self.tokens {
+            [0, second] => {
+                (self.tokens, self.first_until) = ([second, tokens], self.second_until);
+            }
+            [_, 0] => self.tokens[SECOND] = tokens,
             // Three are two: the younger tokens of the older pair end with the older ones.
-            self.first.tokens = self.first.tokens.saturating_add(self.second.tokens);
-            self.second = grant;
+            [first, second] => self.tokens = [first.saturating_add(second), tokens],
         }
-        if self.first.tokens == 0 {
-            self.first = std::mem::replace(&mut self.second, self.first);
+        self.second_until = sent + terms.ttl;
+        if self.tokens[FIRST] == 0 {
+            self.tokens.swap(FIRST, SECOND);
+            std::mem::swap(&mut self.first_until, &mut self.second_until);
         }
         if tokens < self.asked || status.remaining < self.asked.saturating_mul(4) {
             self.edge_until = sent + terms.ttl;
@@ -267,30 +348,34 @@ impl Lease {
         if tokens < self.asked {
             self.not_before = sent + terms.hold;
         }
-        self.remaining = status.remaining;
         self.full_at = sent + status.reset;
     }
 
+    /// When the tokens end that are spent first.
+    pub(super) const fn end(&self) -> Moment {
+        self.first_until
+    }
+
     /// Whether it is worth dividing.
-    pub(super) const fn is_hot(&self) -> bool {
-        self.asked >= HOT
+    pub(super) const fn is_hot(&self, terms: &Terms) -> bool {
+        self.asked >= terms.hot
     }
 
     /// Tokens for a thread to hold; none if there are hardly any.
-    pub(super) fn chunk(&mut self, now: Instant) -> Option<Chunk> {
-        let tokens = (self.first.tokens / 8).min(HOT);
-        if tokens < HOT / 32 || self.first.until <= now {
+    pub(super) fn chunk(&mut self, now: Moment) -> Option<Chunk> {
+        let [most, least] = CHUNK;
+        let tokens = (self.tokens[FIRST] / 8).min(most);
+        if tokens < least || self.first_until <= now {
             return None;
         }
-        self.first.tokens -= tokens;
-        self.wanted += u64::from(tokens);
+        self.tokens[FIRST] -= tokens;
+        self.wanted = self.wanted.saturating_add(tokens);
         Some(Chunk {
             grant: Grant {
                 tokens,
-                ..self.first
+                until: self.first_until,
             },
-            used: now,
-            remaining: self.remaining.saturating_add(self.tokens()),
+            used: now.roughly(),
             full_at: self.full_at,
         })
     }
@@ -298,45 +383,44 @@ impl Lease {
     /// Puts back what a request had spent and did not use, as if it had not been there.
     /// False if there is no lease for it, or more would be held than could be given
     /// back.
-    pub(super) fn put_back(&mut self, terms: &Terms, tokens: u32, now: Instant) -> bool {
+    pub(super) fn put_back(&mut self, terms: &Terms, tokens: u32, now: Moment) -> bool {
         self.expire(now);
         let fits = self.tokens().saturating_add(tokens) <= terms.most;
-        if !fits || self.first.until <= now {
+        if !fits || self.first_until <= now {
             return false;
         }
-        self.first.tokens += tokens;
-        self.wanted = self.wanted.saturating_sub(tokens.into());
+        self.tokens[FIRST] += tokens;
+        self.wanted = self.wanted.saturating_sub(tokens);
         self.requests = self.requests.saturating_sub(1);
         true
     }
 
     /// What nobody has wanted for a while, for the store to take back; a lease that is
     /// over within `margin` is not given back any more.
-    pub(super) fn idle(&mut self, terms: &Terms, now: Instant, margin: Duration) -> u32 {
-        match now < self.used + terms.idle() {
+    pub(super) fn idle(&mut self, terms: &Terms, now: Moment, margin: Duration) -> u32 {
+        match self.used.until(now) < terms.idle() {
             true => 0,
             false => self.take_all(now, margin),
         }
     }
 
     /// All tokens that the store could still take back.
-    pub(super) fn take_all(&mut self, now: Instant, margin: Duration) -> u32 {
+    pub(super) fn take_all(&mut self, now: Moment, margin: Duration) -> u32 {
         self.expire(now + margin);
         let tokens = self.tokens();
-        (self.first.tokens, self.second.tokens) = (0, 0);
+        self.tokens = [0, 0];
         tokens
     }
 
     const fn tokens(&self) -> u32 {
-        self.first.tokens.saturating_add(self.second.tokens)
+        self.tokens[FIRST].saturating_add(self.tokens[SECOND])
     }
 
-    fn expire(&mut self, now: Instant) {
-        if self.first.until <= now {
-            self.first = self.second;
-            self.second.tokens = 0;
-            if self.first.until <= now {
-                self.first.tokens = 0;
+    fn expire(&mut self, now: Moment) {
+        if self.first_until <= now {
+            (self.tokens, self.first_until) = ([self.tokens[SECOND], 0], self.second_until);
+            if self.first_until <= now {
+                self.tokens[FIRST] = 0;
             }
         }
     }
@@ -345,28 +429,31 @@ impl Lease {
 // === impl Chunk ===
 
 impl Chunk {
-    pub(super) fn spend(&mut self, cost: u32, now: Instant) -> Option<Status> {
+    #[inline]
+    pub(super) fn spend(&mut self, terms: &Terms, cost: u32, now: Moment) -> Option<Left> {
         if self.grant.until <= now || self.grant.tokens < cost {
             return None;
         }
         self.grant.tokens -= cost;
-        self.used = now;
-        let mut status = Status::new(0, Some(0), 0);
-        status.remaining = self.remaining.saturating_add(self.grant.tokens);
-        status.reset = self.full_at.saturating_duration_since(now);
-        Some(status)
+        self.used = now.roughly();
+        Some(terms.left(self.grant.tokens, self.full_at, now))
+    }
+
+    /// When its tokens end.
+    pub(super) const fn end(&self) -> Moment {
+        self.grant.until
     }
 
     /// As [`Lease::idle`].
-    pub(super) fn idle(&mut self, terms: &Terms, now: Instant, margin: Duration) -> u32 {
-        match now < self.used + terms.idle() {
+    pub(super) fn idle(&mut self, terms: &Terms, now: Moment, margin: Duration) -> u32 {
+        match self.used.until(now) < terms.idle() {
             true => 0,
             false => self.take(now, margin),
         }
     }
 
     /// As [`Lease::take_all`].
-    pub(super) fn take(&mut self, now: Instant, margin: Duration) -> u32 {
+    pub(super) fn take(&mut self, now: Moment, margin: Duration) -> u32 {
         let tokens = std::mem::take(&mut self.grant.tokens);
         if self.grant.until <= now + margin {
             0
@@ -375,7 +462,7 @@ impl Chunk {
         }
     }
 
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn is_over(&self, now: Moment) -> bool {
         self.grant.tokens == 0 || self.grant.until <= now
     }
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::oversight::Oversight;
 use super::{Call, Decision, Edit, LocalLimits, Policy, Source, Standing, ask};
 #[cfg(feature = "redis")]
-use super::{Down, RedisLimits, shared::Shared};
+use super::{Down, RedisLimits, lease::Left, shared::Shared};
 
 /// Decides requests by policies, for applications: it always has an answer.
 /// Cheap to clone; clones share their counts.
@@ -21,7 +21,11 @@ use super::{Down, RedisLimits, shared::Shared};
 /// until its wait is over, a second at most. While Redis is down, each policy
 /// says what is decided ([`Down`]); as soon as it is back, it counts again.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct Limits(pub(super) Arc<Parts>);
+
+/// What decides, and what is known beside.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
     pub(super) local: LocalLimits,
     pub(super) oversight: Arc<Oversight>,
     pub(super) tells_principals: bool,
@@ -72,13 +76,13 @@ impl From<Policy> for Charge {
 impl Limits {
     /// Limits of this process alone.
     pub fn local(local: LocalLimits) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             oversight: Arc::new(Oversight::new(local.clock())),
             tells_principals: false,
             local,
             #[cfg(feature = "redis")]
             shared: None,
-        }
+        }))
     }
 
     /// Limits shared through Redis, and `local` while it is down.
@@ -90,17 +94,31 @@ impl Limits {
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub fn shared(redis: RedisLimits, local: LocalLimits) -> Self {
         let oversight = Oversight::new(local.clock()).shared(&redis);
-        Self {
+        Self(Arc::new(Parts {
             oversight: Arc::new(oversight),
             tells_principals: false,
             local,
             shared: Some(Shared::start(redis)),
-        }
+        }))
     }
 
     /// Takes one token of `policy` for `principal`; needs no HTTP around it.
     pub async fn check(&self, policy: &Policy, principal: &str) -> Decision {
-        self.check_each(principal, &[policy.clone().into()]).await
+        // Nothing that lives across a wait, and no decision that is handed on: this is
+        // what there is to do for most requests.
+        #[cfg(feature = "redis")]
+        if let Some((policy, left)) = self.leased(principal, policy, 1) {
+            return Decision::leased(policy, left);
+        }
+        #[cfg(feature = "redis")]
+        if let Some(decision) = self.denied_already(principal, policy, 1) {
+            return decision;
+        }
+        let charges = [policy.clone().into()];
+        match self.begin_slowly(principal, &charges) {
+            Ok(decision) => decision,
+            Err(begun) => self.end(principal, &charges, begun).await,
+        }
     }
 
     /// Decides one request by several policies of `principal`, in one step and all
@@ -119,7 +137,56 @@ impl Limits {
 
     /// Decides without waiting where nobody has to be asked, else begins.
     pub(super) fn begin(&self, principal: &str, charges: &[Charge]) -> Result<Decision, Begun> {
+        #[cfg(feature = "redis")]
+        if let [only] = charges
+            && let Some((policy, left)) = self.leased(principal, &only.policy, only.cost)
+        {
+            return Ok(Decision::leased(policy, left));
+        }
+        #[cfg(feature = "redis")]
+        if let [only] = charges
+            && let Some(decision) = self.denied_already(principal, &only.policy, only.cost)
+        {
+            return Ok(decision);
+        }
+        self.begin_slowly(principal, charges)
+    }
+
+    /// Spends of what this process holds, if the policy's rule is that of everybody.
+    #[cfg(feature = "redis")]
+    #[inline]
+    fn leased(&self, principal: &str, policy: &Policy, cost: u32) -> Option<(Policy, Left)> {
+        let shared = self.0.shared.as_ref()?;
+        if self.overrides().any() {
+            return None;
+        }
+        let spent = shared.spend(principal, policy, cost)?;
+        policy.count(true, Source::Lease);
+        Some(spent)
+    }
+
+    /// Remembers that the store denied, if the policy's rule is that of everybody.
+    #[cfg(feature = "redis")]
+    fn denied_already(&self, principal: &str, policy: &Policy, cost: u32) -> Option<Decision> {
+        let shared = self.0.shared.as_ref()?;
+        if self.overrides().any() {
+            return None;
+        }
+        let standing = shared.denied_already(principal, policy, cost)?;
+        let decision = Decision::one(standing, Source::DenyCache);
+        self.count(principal, &decision);
+        Some(decision)
+    }
+
+    /// As [`begin`](Self::begin), after a lone charge was neither
+    /// [`leased`](Self::leased) nor [`denied_already`](Self::denied_already).
+    fn begin_slowly(&self, principal: &str, charges: &[Charge]) -> Result<Decision, Begun> {
         let ruled = self.ruled(principal, charges);
+        #[cfg(feature = "redis")]
+        if self.0.shared.is_some() && matches!(ruled, Cow::Borrowed([_])) {
+            let (ruled, spent) = (None, vec![None]);
+            return Err(Begun { ruled, spent });
+        }
         match self.begun(principal, &ruled) {
             Ok(decision) => {
                 self.count(principal, &decision);
@@ -144,7 +211,7 @@ impl Limits {
             return Ok(Decision::new(Vec::new(), Source::Store));
         }
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.0.shared {
             return shared.begin(principal, charges);
         }
         Ok(match charges {
@@ -158,7 +225,7 @@ impl Limits {
     pub(super) async fn end(&self, principal: &str, charges: &[Charge], begun: Begun) -> Decision {
         let charges = begun.ruled.as_deref().unwrap_or(charges);
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.0.shared {
             let decision = self.ask(shared, principal, charges, begun.spent).await;
             self.count(principal, &decision);
             return decision;
@@ -228,13 +295,13 @@ impl Limits {
         let charges = &*self.ruled(principal, charges);
         let call = ask::call(principal, charges, 0, false);
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.0.shared {
             let answers = shared.run(&call).await;
             if let Some(standings) = answers.and_then(|it| ask::of_one(charges, &it)) {
                 return Decision::new(standings, Source::Store);
             }
         }
-        let answers = self.local.run_now(&self.share(call));
+        let answers = self.0.local.run_now(&self.share(call));
         let standings = ask::of_one(charges, &answers).unwrap_or_default();
         let alone = self.is_alone();
         Decision::new(
@@ -267,7 +334,7 @@ impl Limits {
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub async fn hand_back(&self) {
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.0.shared {
             shared.hand_back().await;
         }
     }
@@ -276,9 +343,9 @@ impl Limits {
     /// answer, and only this process knows; then set it again.
     pub async fn edit(&self, principal: &str, policy: &Policy, edit: Edit) -> bool {
         let policy = &*self.ruled_policy(principal, policy);
-        (self.local).edit_now(principal, policy.name(), policy.rule(), edit);
+        (self.0.local).edit_now(principal, policy.name(), policy.rule(), edit);
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.0.shared {
             return shared.edit(principal, policy, edit).await;
         }
         true
@@ -287,28 +354,28 @@ impl Limits {
     /// Stands for a principal where others may read: in Redis, in what is told.
     pub(super) fn tag(&self, principal: &str) -> u128 {
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.0.shared {
             return shared.tag(principal);
         }
-        self.local.tag(principal)
+        self.0.local.tag(principal)
     }
 
-    const fn is_alone(&self) -> bool {
+    fn is_alone(&self) -> bool {
         #[cfg(feature = "redis")]
-        return self.shared.is_none();
+        return self.0.shared.is_none();
         #[cfg(not(feature = "redis"))]
         true
     }
 
     async fn run(&self, call: Call) {
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared
+        if let Some(shared) = &self.0.shared
             && shared.run(&call).await.is_some()
         {
             shared.forget(&call);
             return;
         }
-        self.local.run_now(&self.share(call));
+        self.0.local.run_now(&self.share(call));
     }
 
     /// What this process decides of it while Redis is down.
@@ -318,7 +385,7 @@ impl Limits {
     )]
     fn share(&self, call: Call) -> Call {
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.0.shared {
             return ask::share(call, shared.instances());
         }
         call
@@ -344,7 +411,7 @@ impl Limits {
     fn give_back_later(&self, principal: &str, charges: &[Charge], from: Source) {
         let charges = &*self.ruled(principal, charges);
         #[cfg(feature = "redis")]
-        if let Some(shared) = &self.shared
+        if let Some(shared) = &self.0.shared
             && from <= Source::Store
         {
             let left = charges.iter().filter(|it| !shared.put_back(principal, it));
@@ -359,13 +426,13 @@ impl Limits {
             return;
         }
         debug_assert_ne!(from, Source::DenyCache, "it allows nothing");
-        self.local
+        self.0
+            .local
             .run_now(&self.share(ask::back(principal, charges)));
     }
 
     fn one_locally(&self, principal: &str, Charge { policy, cost }: &Charge) -> Standing {
-        let (allowed, status) =
-            (self.local).take_now(principal, policy.name(), policy.rule(), *cost);
+        let (allowed, status) = (self.0.local).take_one(principal, policy, *cost);
         Standing {
             policy: policy.clone(),
             status,
@@ -375,7 +442,7 @@ impl Limits {
 
     fn locally(&self, principal: &str, charges: &[Charge]) -> Vec<Standing> {
         let call = self.share(ask::call(principal, charges, 1, false));
-        let answers = self.local.run_now(&call);
+        let answers = self.0.local.run_now(&call);
         ask::of_one(charges, &answers).unwrap_or_default()
     }
 

@@ -1,11 +1,12 @@
 use std::convert::Infallible;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::hashes::Hashes;
+use super::policy::mix;
 use super::rule::Seen;
 use super::state::State;
 use super::table::{Entry, Table};
-use super::{Call, Edit, Granted, LimitStore, Rule, Status};
+use super::{Call, Edit, Granted, LimitStore, Policy, Rule, Status};
 use crate::clock::Clock;
 
 const SHARDS: usize = 16;
@@ -19,8 +20,7 @@ const SHARDS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct LocalLimits {
     clock: Clock,
-    // Both secret to this process: nobody outside can make keys collide.
-    hashers: [RandomState; 2],
+    hashes: Hashes,
     shards: Arc<[Mutex<Table<State>>]>,
 }
 
@@ -40,7 +40,7 @@ impl LocalLimits {
         let capacity = keys.div_ceil(SHARDS).max(1);
         Self {
             clock,
-            hashers: [RandomState::new(), RandomState::new()],
+            hashes: Hashes::new(),
             shards: (0..SHARDS)
                 .map(|_| Mutex::new(Table::new(capacity)))
                 .collect(),
@@ -51,7 +51,7 @@ impl LocalLimits {
     pub fn run_now(&self, call: &Call) -> Vec<Granted> {
         let place = self.place(&call.principal);
         let names: Vec<u128> = (call.entries.iter())
-            .map(|entry| self.key(place, &call.principal, &entry.policy, &entry.rule))
+            .map(|entry| self.key(&call.principal, mix(&entry.policy), &entry.rule))
             .collect();
         let mut shard = self.shard(place);
         // Read under the lock, so that no earlier time follows a later one.
@@ -78,8 +78,17 @@ impl LocalLimits {
         rule: &Rule,
         cost: u32,
     ) -> (bool, Status) {
+        self.take(principal, (mix(policy), rule), cost)
+    }
+
+    /// As [`take_now`](Self::take_now).
+    pub(super) fn take_one(&self, principal: &str, policy: &Policy, cost: u32) -> (bool, Status) {
+        self.take(principal, (policy.mix(), policy.rule()), cost)
+    }
+
+    fn take(&self, principal: &str, (mix, rule): (u64, &Rule), cost: u32) -> (bool, Status) {
         let place = self.place(principal);
-        let name = self.key(place, principal, policy, rule);
+        let name = self.key(principal, mix, rule);
         let mut shard = self.shard(place);
         let now = self.clock.now().as_micros();
         let known = shard.place(name);
@@ -102,7 +111,7 @@ impl LocalLimits {
     /// As [`LimitStore::edit`], without waiting.
     pub fn edit_now(&self, principal: &str, policy: &str, rule: &Rule, edit: Edit) {
         let place = self.place(principal);
-        let name = self.key(place, principal, policy, rule);
+        let name = self.key(principal, mix(policy), rule);
         let mut shard = self.shard(place);
         let now = self.clock.now().as_micros();
         match edit {
@@ -126,18 +135,16 @@ impl LocalLimits {
 
     /// Stands for a principal in this process.
     pub(super) fn tag(&self, principal: &str) -> u128 {
-        let [high, low] = self.hashers.each_ref().map(|it| it.hash_one(principal));
-        u128::from(high) << 64 | u128::from(low)
+        self.hashes.key(principal, 0)
     }
 
+    fn key(&self, principal: &str, mix: u64, rule: &Rule) -> u128 {
+        self.hashes.key(principal, mix ^ rule.ground().mix())
+    }
+
+    /// All keys of a principal are in one.
     fn place(&self, principal: &str) -> u64 {
-        self.hashers[0].hash_one(principal)
-    }
-
-    /// Two keys meet only where both hashes do, of different secrets.
-    fn key(&self, place: u64, principal: &str, policy: &str, rule: &Rule) -> u128 {
-        let whole = self.hashers[1].hash_one((principal, policy, rule.ground()));
-        u128::from(whole) << 64 | u128::from(place)
+        self.hashes.told_by(principal)
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Table<State>> {

@@ -150,6 +150,9 @@ impl Limits {
 
     /// This policy by the rule that holds for this principal.
     pub(super) fn ruled_policy<'a>(&self, principal: &str, policy: &'a Policy) -> Cow<'a, Policy> {
+        if !self.overrides().any() {
+            return Cow::Borrowed(policy);
+        }
         match self.overridden(principal, policy) {
             Some((rule, _)) => Cow::Owned(policy.with_rule(rule)),
             None => Cow::Borrowed(policy),

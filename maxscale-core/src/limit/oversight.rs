@@ -52,15 +52,15 @@ impl fmt::Debug for Oversight {
 
 impl Limits {
     pub(super) fn overrides(&self) -> &Marks<Rule> {
-        &self.oversight.overrides
+        &self.0.oversight.overrides
     }
 
     #[cfg(feature = "redis")]
     pub(super) fn shared_overrides(&self) -> Option<&SharedMarks<Rule>> {
-        self.oversight.shared.as_ref()
+        self.0.oversight.shared.as_ref()
     }
 
     pub(super) fn denied(&self) -> &DeniedCounts {
-        &self.oversight.denied
+        &self.0.oversight.denied
     }
 }

@@ -21,11 +21,18 @@ pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 ///
 /// Keys of different policies never meet, also when their texts are equal.
 #[derive(Clone, Debug)]
-pub struct Policy(Arc<Inner>);
+pub struct Policy(Arc<Shell>);
+
+/// Who counts the clones: threads that each have a shell of their own do not wait for
+/// each other to count.
+#[derive(Clone, Debug)]
+struct Shell(Arc<Inner>);
 
 #[derive(Clone, Debug)]
 struct Inner {
     name: Arc<str>,
+    /// Of the name: what keys of this policy are mixed with.
+    mix: u64,
     rule: Rule,
     down: Down,
     shadow: bool,
@@ -87,7 +94,8 @@ impl Policy {
     /// [`PolicyError::Name`] for any other name.
     pub fn new(name: &str, rule: impl Into<Rule>) -> Result<Self, PolicyError> {
         let (checked, rule) = (self::name(name)?, rule.into());
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::of(Inner {
+            mix: mix(&checked),
             name: checked,
             rule,
             down: Down::default(),
@@ -98,18 +106,37 @@ impl Policy {
             terms: Terms::of(&rule, Mode::default()),
             counts: None,
             header: described(name, &rule),
-        })))
+        }))
+    }
+
+    fn of(inner: Inner) -> Self {
+        Self(Arc::new(Shell(Arc::new(inner))))
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.0.0
+    }
+
+    fn inner_mut(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.0).0)
+    }
+
+    /// The same policy, whose clones are counted apart.
+    #[cfg(feature = "redis")]
+    pub(super) fn apart(&self) -> Self {
+        Self(Arc::new(Shell::clone(&self.0)))
     }
 
     /// The same policy with another rule.
     pub(super) fn with_rule(&self, rule: Rule) -> Self {
-        Self(Arc::new(Inner {
+        let inner = self.inner();
+        Self::of(Inner {
             rule,
             header: described(self.name(), &rule),
             #[cfg(feature = "redis")]
-            terms: Terms::of(&rule, self.0.mode),
-            ..Inner::clone(&self.0)
-        }))
+            terms: Terms::of(&rule, inner.mode),
+            ..inner.clone()
+        })
     }
 
     /// Lets each process take tokens ahead of its requests, and hold them for `ttl`:
@@ -147,7 +174,7 @@ impl Policy {
 
     #[cfg(feature = "redis")]
     fn set_mode(&mut self, mode: Mode) {
-        let inner = Arc::make_mut(&mut self.0);
+        let inner = self.inner_mut();
         inner.mode = mode;
         inner.terms = Terms::of(&inner.rule, mode);
     }
@@ -156,7 +183,7 @@ impl Policy {
     /// [`Down::LocalShare`].
     #[must_use]
     pub fn when_down(mut self, down: Down) -> Self {
-        Arc::make_mut(&mut self.0).down = down;
+        self.inner_mut().down = down;
         self
     }
 
@@ -164,7 +191,7 @@ impl Policy {
     /// Default: false.
     #[must_use]
     pub fn shadow(mut self, shadow: bool) -> Self {
-        Arc::make_mut(&mut self.0).shadow = shadow;
+        self.inner_mut().shadow = shadow;
         self
     }
 
@@ -174,52 +201,57 @@ impl Policy {
     #[must_use]
     pub fn measured(mut self, meter: &Meter) -> Self {
         let counts = Counts::register(meter, self.name());
-        Arc::make_mut(&mut self.0).counts = Some(counts);
+        self.inner_mut().counts = Some(counts);
         self
     }
 
     /// The policy's name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.inner().name
     }
 
     /// What it admits.
     pub fn rule(&self) -> &Rule {
-        &self.0.rule
+        &self.inner().rule
+    }
+
+    /// Of keys with a secret hash, keys of other policies are others.
+    pub(super) fn mix(&self) -> u64 {
+        self.inner().mix
     }
 
     pub(super) fn shared_name(&self) -> Arc<str> {
-        self.0.name.clone()
+        self.inner().name.clone()
     }
 
     pub(super) fn down(&self) -> Down {
-        self.0.down
+        self.inner().down
     }
 
     /// Whether it is a clone of the other.
     #[cfg(feature = "redis")]
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.0.0, &other.0.0)
     }
 
     /// How its tokens are leased. Not to a shadow, which asks what would be.
     #[cfg(feature = "redis")]
     pub(super) fn lease(&self) -> Option<&Terms> {
-        self.0.terms.as_ref().filter(|_| !self.0.shadow)
+        self.inner().terms.as_ref().filter(|_| !self.inner().shadow)
     }
 
     pub(super) fn is_shadow(&self) -> bool {
-        self.0.shadow
+        self.inner().shadow
     }
 
     pub(super) fn count(&self, allowed: bool, source: Source) {
-        if let Some(counts) = &self.0.counts {
+        if let Some(counts) = &self.inner().counts {
             counts.count(allowed, source);
         }
     }
 
     pub(super) fn header(&self) -> HeaderValue {
-        self.0.header.clone()
+        self.inner().header.clone()
     }
 
     /// Where a client stands.
@@ -228,14 +260,26 @@ impl Policy {
             true => Some(status.reset),
             false => status.retry_after,
         };
-        let name = self.name();
-        let left = status.remaining;
         // Rounded as `Retry-After` is, which clients compare with it.
-        header(match wait.map(whole_seconds) {
-            Some(wait) => format!("\"{name}\";r={left};t={wait}"),
-            None => format!("\"{name}\";r={left}"),
-        })
+        let wait = wait.map(whole_seconds);
+        let (mut left_digits, mut wait_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let left = left_digits.format(status.remaining);
+        let wait = wait.map(|wait| wait_digits.format(wait));
+        let [then, wait] = match &wait {
+            Some(wait) => [";t=", *wait],
+            None => ["", ""],
+        };
+        // A formatter takes longer than the decision.
+        header(["\"", self.name(), "\";r=", left, then, wait].concat())
     }
+}
+
+/// A hash of a policy's name, without a secret: nobody outside chooses names.
+/// (Fowler, Noll, Vo: FNV-1a.)
+pub(super) fn mix(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A name that may stand in headers, and in keys between colons.

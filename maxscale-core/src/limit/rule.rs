@@ -69,6 +69,23 @@ pub(super) enum Ground {
     Log { length: i64 },
 }
 
+// === impl Ground ===
+
+impl Ground {
+    /// Of keys with a secret hash, keys of other grounds are others.
+    pub(super) fn mix(self) -> u64 {
+        // Odd numbers without a pattern.
+        let spread = |number: i64, by: u64| number.unsigned_abs().wrapping_mul(by);
+        match self {
+            Self::Rate => 0,
+            Self::Quota { width, slices } => {
+                spread(width, 0x9e37_79b9_7f4a_7c15) ^ u64::from(slices).rotate_right(8)
+            }
+            Self::Log { length } => spread(length, 0xc2b2_ae3d_27d4_eb4f),
+        }
+    }
+}
+
 /// Fifty years in microseconds; far below 2⁵³, up to which doubles are exact.
 const LONGEST: i64 = 50 * 366 * 24 * 3_600 * 1_000_000;
 

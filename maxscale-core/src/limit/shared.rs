@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
+use super::lease::Left;
 use super::{
     Call, Charge, Decision, Edit, Granted, LimitStore as _, Policy, RedisLimits, Run, Source,
     Standing, ask,
@@ -23,7 +24,7 @@ use crate::redis::RedisError;
 use denials::Denials;
 use flights::Flights;
 use instances::Instances;
-use leases::{Leases, MARGIN, Outcome, Unspent};
+use leases::{Errands, Leases, MARGIN, Unspent};
 
 /// How long the log says nothing more of a server that refuses to count.
 const QUIET: Duration = Duration::from_secs(60);
@@ -62,6 +63,20 @@ impl Shared {
         shared
     }
 
+    /// How a policy stands that denied a moment ago, and still must.
+    pub(super) fn denied_already(
+        &self,
+        principal: &str,
+        policy: &Policy,
+        cost: u32,
+    ) -> Option<Standing> {
+        // A shadow wants to be counted.
+        if policy.is_shadow() {
+            return None;
+        }
+        (self.denials).find_one(principal, policy, cost, Instant::now())
+    }
+
     /// Decides without waiting, if this process holds tokens of all policies or knows
     /// that one of the others denies; else gives what it spent, by place.
     pub(super) fn begin(
@@ -69,24 +84,16 @@ impl Shared {
         principal: &str,
         charges: &[Charge],
     ) -> Result<Decision, Vec<Option<Standing>>> {
-        if let [only] = charges
-            && let Some(standing) = self.spend(principal, only)
-        {
-            return Ok(Decision::one(standing, Source::Lease));
-        }
         // Who denies anyway is known before anything is spent.
         let never_leased = |charge: &&Charge| charge.policy.lease().is_none();
-        if charges.len() > 1
-            && let Some(standings) = self.denied(principal, charges.iter().filter(never_leased))
-        {
+        if let Some(standings) = self.denied(principal, charges.iter().filter(never_leased)) {
             return Ok(Decision::new(standings, Source::DenyCache));
         }
-        let spent: Vec<_> = match charges {
-            [_] => vec![None],
-            several => (several.iter())
-                .map(|charge| self.spend(principal, charge))
-                .collect(),
+        let spend = |it: &Charge| {
+            let spent = self.spend(principal, &it.policy, it.cost);
+            spent.map(|(policy, left)| Standing::leased(policy, left))
         };
+        let spent: Vec<_> = charges.iter().map(spend).collect();
         let rest = charges.iter().zip(&spent);
         let rest = rest
             .filter(|(_, it)| it.is_none())
@@ -130,30 +137,40 @@ impl Shared {
     }
 
     /// Spends of the tokens that this process holds; none if it holds not enough.
-    fn spend(self: &Arc<Self>, principal: &str, charge: &Charge) -> Option<Standing> {
-        let (policy, cost) = (&charge.policy, charge.cost);
+    #[inline]
+    pub(super) fn spend(
+        self: &Arc<Self>,
+        principal: &str,
+        policy: &Policy,
+        cost: u32,
+    ) -> Option<(Policy, Left)> {
         let terms = policy.lease()?;
         if cost == 0 || cost > terms.most {
             return None;
         }
-        let Outcome { spent, unspent } = self.leases.spend(principal, policy, terms, cost);
-        if let Some(unspent) = unspent {
+        let mut errands = Errands::default();
+        let of = (policy, terms);
+        let spent = self.leases.spend(principal, of, cost, &mut errands);
+        if errands.ask.is_some() || errands.unspent.is_some() {
+            self.run_errands(principal, policy, errands);
+        }
+        spent
+    }
+
+    #[cold]
+    fn run_errands(self: &Arc<Self>, principal: &str, policy: &Policy, errands: Errands) {
+        if let Some(unspent) = errands.unspent {
             let shared = self.clone();
             self.runtime
                 .spawn(async move { shared.take_back(&unspent).await });
         }
-        if let Some(tokens) = spent.ask {
+        if let Some(tokens) = errands.ask {
             self.runtime.spawn(self.clone().refill(Unspent {
                 principal: principal.into(),
                 policy: policy.clone(),
                 tokens,
             }));
         }
-        Some(Standing {
-            policy: policy.clone(),
-            status: spent.status?,
-            allowed: true,
-        })
     }
 
     /// Puts back what [`spend`](Self::spend) spent; false if there is no lease for it.
@@ -186,12 +203,12 @@ impl Shared {
                 force: false,
             }],
         };
-        let sent = Instant::now();
+        let sent = self.leases.now();
         let granted = self.run(&call).await;
         let granted = granted.as_deref().and_then(<[_]>::first);
         let answer = granted.and_then(|it| Some((it.count, *it.statuses.first()?)));
         let arrived = self.leases.answered(&wanted, terms, sent, answer);
-        let in_time = Instant::now() + MARGIN < sent + terms.ttl;
+        let in_time = self.leases.now() + MARGIN < sent + terms.ttl;
         if !arrived
             && in_time
             && let Some((tokens, _)) = answer

@@ -162,7 +162,7 @@ impl AttemptsBuilder {
             },
             known: micros(self.known_for),
         };
-        let memory = Memory::new(self.limits.local.clock());
+        let memory = Memory::new(self.limits.0.local.clock());
         Ok(Attempts::of(Inner {
             name,
             terms,

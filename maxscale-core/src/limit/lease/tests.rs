@@ -26,13 +26,13 @@ pub(in crate::limit) fn taken_back(
 
 /// A key in the store, and the moments of the model.
 struct Store {
-    begun: Instant,
+    begun: Moment,
     key: Option<State>,
     allowance: Option<State>,
 }
 
 impl Store {
-    fn new(begun: Instant) -> Self {
+    fn new(begun: Moment) -> Self {
         Self {
             begun,
             key: None,
@@ -40,11 +40,11 @@ impl Store {
         }
     }
 
-    fn micros(&self, now: Instant) -> i64 {
-        i64::try_from((now - self.begun).as_micros()).unwrap() + 1
+    fn micros(&self, now: Moment) -> i64 {
+        now.as_micros() - self.begun.as_micros() + 1
     }
 
-    fn take(&mut self, terms: &Terms, want: u32, now: Instant) -> (u32, Status) {
+    fn take(&mut self, terms: &Terms, want: u32, now: Moment) -> (u32, Status) {
         let now = self.micros(now);
         let mut seen = Rule::from(terms.rate).see(self.key.as_ref(), now);
         let taken = want.min(u32::try_from(seen.room(now)).unwrap());
@@ -54,7 +54,7 @@ impl Store {
         (taken, status)
     }
 
-    fn take_back(&mut self, terms: &Terms, tokens: u32, now: Instant) {
+    fn take_back(&mut self, terms: &Terms, tokens: u32, now: Moment) {
         let stored = [self.key.as_ref(), self.allowance.as_ref()];
         if let Some((_, [key, allowance])) = taken_back(terms, stored, self.micros(now), tokens) {
             self.key = Some(key.into_state());
@@ -73,17 +73,19 @@ enum Process {
     Returner(Vec<Grant>),
 }
 
+const BEGUN: Moment = Moment(1_000_000);
+
 const STEP: Duration = Duration::from_millis(5);
 
 impl Process {
     /// How many requests it admits in this step.
-    fn step(&mut self, terms: &Terms, store: &mut Store, now: Instant) -> u32 {
+    fn step(&mut self, terms: &Terms, store: &mut Store, now: Moment) -> u32 {
         match self {
             Self::Ours(lease, requests) => {
                 let mut admitted = 0;
                 for _ in 0..*requests {
                     let spent = lease.spend(terms, 1, now);
-                    admitted += match spent.status {
+                    admitted += match spent.left {
                         Some(_) => 1,
                         // Who finds no token asks for one.
                         None => store.take(terms, 1, now).0,
@@ -113,7 +115,7 @@ impl Process {
     }
 }
 
-fn granted(terms: &Terms, store: &mut Store, now: Instant) -> Grant {
+fn granted(terms: &Terms, store: &mut Store, now: Moment) -> Grant {
     let (tokens, _) = store.take(terms, terms.most, now);
     Grant {
         tokens,
@@ -121,14 +123,14 @@ fn granted(terms: &Terms, store: &mut Store, now: Instant) -> Grant {
     }
 }
 
-fn last_moment(grants: &mut Vec<Grant>, now: Instant) -> u32 {
+fn last_moment(grants: &mut Vec<Grant>, now: Moment) -> u32 {
     let over: Vec<_> = grants.extract_if(.., |it| it.until <= now + STEP).collect();
     over.iter().map(|grant| grant.tokens).sum()
 }
 
 /// Admits for so long; how many in each step.
 fn simulated(terms: &Terms, processes: &mut [Process], steps: u32) -> Vec<u32> {
-    let begun = Instant::now();
+    let begun = BEGUN;
     let mut store = Store::new(begun);
     let step = |step| {
         let now = begun + STEP * step;
@@ -173,7 +175,7 @@ fn whoever_hoards_or_gives_back_64_processes_stay_in_bounds() {
         let processes = (0..64_u32).map(|n| match n % 3 {
             0 => Process::Hoarder(Vec::new()),
             1 => Process::Returner(Vec::new()),
-            _ => Process::Ours(Lease::new(Instant::now()), n % 7),
+            _ => Process::Ours(Lease::new(BEGUN), n % 7),
         });
         let mut processes: Vec<_> = processes.collect();
         stays_in_bounds(&terms, &simulated(&terms, &mut processes, 6_000));
@@ -195,7 +197,7 @@ fn what_hoarders_spend_at_once_would_break_the_bound_of_a_rate() {
 fn saturated_processes_use_98_of_100_tokens() {
     for (per_second, burst) in [(16_667, 100_000), (1_000, 100), (200, 2_000), (17, 100)] {
         let terms = terms(per_second, burst);
-        let new = |_| Process::Ours(Lease::new(Instant::now()), per_second / 100 + 2);
+        let new = |_| Process::Ours(Lease::new(BEGUN), per_second / 100 + 2);
         let mut processes: Vec<_> = (0..8).map(new).collect();
         let admitted = simulated(&terms, &mut processes, 12_000);
         let total: u32 = admitted.iter().sum();
@@ -209,7 +211,7 @@ fn saturated_processes_use_98_of_100_tokens() {
 /// The store is asked for half a lease's need, not for each request.
 #[test]
 fn busy_key_asks_seldom_and_a_lone_request_leases_nothing() {
-    let (terms, begun) = (terms(10_000, 100_000), Instant::now());
+    let (terms, begun) = (terms(10_000, 100_000), BEGUN);
     let (mut lease, mut store) = (Lease::new(begun), Store::new(begun));
     let mut asked = 0;
     for request in 0..40_000_u32 {
@@ -227,26 +229,27 @@ fn busy_key_asks_seldom_and_a_lone_request_leases_nothing() {
     for request in 0..100 {
         let now = begun + Duration::from_secs(1) * request;
         let spent = lease.spend(&terms, 1, now);
-        assert_eq!((spent.status, spent.ask), (None, None));
+        assert_eq!((spent.left, spent.ask), (None, None));
     }
 }
 
 #[test]
 fn tokens_end_with_their_lease_and_idle_ones_are_given_back_before() {
-    let (terms, begun) = (terms(1_000, 800), Instant::now());
+    let (terms, begun) = (terms(1_000, 800), BEGUN);
     let mut lease = Lease::new(begun);
     lease.answered(&terms, begun, Some((50, Status::new(700, Some(0), 0))));
     let margin = Duration::from_millis(50);
     let later = |millis| begun + Duration::from_millis(millis);
 
-    assert!(lease.spend(&terms, 20, later(499)).status.is_some());
-    assert_eq!(lease.spend(&terms, 20, later(500)).status, None);
+    assert!(lease.spend(&terms, 20, later(499)).left.is_some());
+    assert_eq!(lease.spend(&terms, 20, later(500)).left, None);
 
     lease.answered(&terms, later(600), Some((50, Status::new(700, Some(0), 0))));
-    assert!(lease.spend(&terms, 1, later(650)).status.is_some());
+    assert!(lease.spend(&terms, 1, later(650)).left.is_some());
     assert_eq!(lease.idle(&terms, later(849), margin), 0, "it was used");
-    assert_eq!(lease.idle(&terms, later(850), margin), 49);
-    assert_eq!(lease.idle(&terms, later(850), margin), 0);
+    // When it was used is known to a millisecond and a bit.
+    assert_eq!(lease.idle(&terms, later(852), margin), 49);
+    assert_eq!(lease.idle(&terms, later(852), margin), 0);
 
     lease.answered(
         &terms,
@@ -262,13 +265,13 @@ fn tokens_end_with_their_lease_and_idle_ones_are_given_back_before() {
 
 #[test]
 fn what_is_put_back_was_never_wanted() {
-    let (terms, begun) = (terms(1_000, 800), Instant::now());
+    let (terms, begun) = (terms(1_000, 800), BEGUN);
     let mut lease = Lease::new(begun);
     lease.answered(&terms, begun, Some((90, Status::new(700, Some(0), 0))));
     for request in 0..1_000 {
         let now = begun + Duration::from_micros(100) * request;
         let spent = lease.spend(&terms, 1, now);
-        assert!(spent.status.is_some() && spent.ask.is_none(), "{request}");
+        assert!(spent.left.is_some() && spent.ask.is_none(), "{request}");
         assert!(lease.put_back(&terms, 1, now));
     }
     // More than may be held, or to a lease that is over.
@@ -278,18 +281,18 @@ fn what_is_put_back_was_never_wanted() {
 
 #[test]
 fn dear_request_that_finds_no_tokens_takes_none_from_what_it_has_to_wait_for() {
-    let (terms, begun) = (terms(1_000, 800), Instant::now());
+    let (terms, begun) = (terms(1_000, 800), BEGUN);
     let mut lease = Lease::new(begun);
     for request in 0..10 {
         let now = begun + Duration::from_millis(10) * request;
         let spent = lease.spend(&terms, 12, now);
-        assert_eq!((spent.status, spent.ask), (None, None));
+        assert_eq!((spent.left, spent.ask), (None, None));
     }
 }
 
 #[test]
 fn store_that_does_not_answer_is_not_asked_for_each_request() {
-    let (terms, begun) = (terms(1_000, 800), Instant::now());
+    let (terms, begun) = (terms(1_000, 800), BEGUN);
     let mut lease = Lease::new(begun);
     let mut asked = 0;
     for request in 0..1_000 {

@@ -126,6 +126,13 @@ impl Rate {
         time.as_micros() / self.interval.unsigned_abs() as u128
     }
 
+    /// How many tokens there are so many microseconds before all are there.
+    #[cfg(feature = "redis")]
+    pub(in crate::limit) fn left(&self, reset: u64) -> u32 {
+        let there = self.tolerance.unsigned_abs().saturating_sub(reset);
+        u32::try_from(there / self.interval.unsigned_abs()).unwrap_or(u32::MAX)
+    }
+
     /// One of `parts` equal parts, with a burst of at least 1.
     pub(super) fn part(&self, parts: u32) -> Self {
         let burst = (self.burst / parts.max(1)).max(1);

@@ -6,13 +6,15 @@
 //! its way, is noticed within [`LONGEST`].
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
-use crate::limit::{Charge, Rule, Standing, Status};
+use crate::limit::hashes::Hashes;
+use crate::limit::policy::mix;
+use crate::limit::{Charge, Policy, Rule, Standing, Status};
 
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -22,10 +24,13 @@ const SHARDS: usize = 16;
 const MOST: usize = 4_096;
 
 pub(super) struct Denials {
-    // Secret to this process: nobody outside can make keys collide.
-    hashers: [RandomState; 2],
-    shards: [Mutex<HashMap<u128, Denial>>; SHARDS],
+    hashes: Hashes,
+    // Under an attack all threads read the same one.
+    shards: [RwLock<Shard>; SHARDS],
 }
+
+/// By keys that are hashes already.
+type Shard = HashMap<u128, Denial, FixedState>;
 
 struct Denial {
     rule: Rule,
@@ -41,7 +46,7 @@ struct Denial {
 impl Denials {
     pub(super) fn new() -> Self {
         Self {
-            hashers: [RandomState::new(), RandomState::new()],
+            hashes: Hashes::new(),
             shards: Default::default(),
         }
     }
@@ -59,22 +64,34 @@ impl Denials {
             if charge.policy.is_shadow() {
                 return None;
             }
-            denied.extend(self.status(principal, charge, now).map(|status| Standing {
-                policy: charge.policy.clone(),
-                status,
-                allowed: false,
-            }));
+            denied.extend(self.find_one(principal, &charge.policy, charge.cost, now));
         }
         (!denied.is_empty()).then_some(denied)
     }
 
-    fn status(&self, principal: &str, charge: &Charge, now: Instant) -> Option<Status> {
-        let key = self.key(principal, charge.policy.name());
-        let shard = self.shard(key);
+    /// How a policy that is no shadow stands, if it denies.
+    pub(super) fn find_one(
+        &self,
+        principal: &str,
+        policy: &Policy,
+        cost: u32,
+        now: Instant,
+    ) -> Option<Standing> {
+        let status = self.status(principal, policy, cost, now)?;
+        Some(Standing {
+            policy: policy.clone(),
+            status,
+            allowed: false,
+        })
+    }
+
+    fn status(&self, principal: &str, policy: &Policy, cost: u32, now: Instant) -> Option<Status> {
+        let key = self.hashes.key(principal, policy.mix());
+        // Nothing panics while holding it.
+        let shard = self.shard(key).read();
+        let shard = shard.unwrap_or_else(PoisonError::into_inner);
         let denial = shard.get(&key)?;
-        let holds = now < denial.until
-            && charge.cost == denial.cost
-            && denial.rule == *charge.policy.rule();
+        let holds = now < denial.until && cost == denial.cost && denial.rule == *policy.rule();
         holds.then(|| {
             let since = now.saturating_duration_since(denial.at);
             denial.status.after(since)
@@ -101,8 +118,8 @@ impl Denials {
                 at: sent,
                 until: sent + wait.min(LONGEST),
             };
-            let key = self.key(principal, charge.policy.name());
-            let mut shard = self.shard(key);
+            let key = self.hashes.key(principal, charge.policy.mix());
+            let mut shard = self.changed(key);
             if shard.len() >= MOST && !shard.contains_key(&key) {
                 shard.retain(|_, old| old.until > sent);
             }
@@ -113,19 +130,16 @@ impl Denials {
     }
 
     pub(super) fn forget(&self, principal: &str, policy: &str) {
-        let key = self.key(principal, policy);
-        self.shard(key).remove(&key);
+        let key = self.hashes.key(principal, mix(policy));
+        self.changed(key).remove(&key);
     }
 
-    fn key(&self, principal: &str, policy: &str) -> u128 {
-        let hash = |hasher: &RandomState| hasher.hash_one((principal, policy));
-        let [high, low] = self.hashers.each_ref().map(hash);
-        u128::from(high) << 64 | u128::from(low)
+    fn changed(&self, key: u128) -> RwLockWriteGuard<'_, Shard> {
+        let shard = self.shard(key).write();
+        shard.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shard(&self, key: u128) -> MutexGuard<'_, HashMap<u128, Denial>> {
-        let shard = &self.shards[(key % SHARDS as u128) as usize];
-        // Nothing panics while holding it.
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    const fn shard(&self, key: u128) -> &RwLock<Shard> {
+        &self.shards[(key % SHARDS as u128) as usize]
     }
 }

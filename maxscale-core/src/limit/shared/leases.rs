@@ -1,17 +1,18 @@
 //! The tokens that this process holds, by policy and principal.
 
+mod clock;
 mod stripes;
 
-use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::limit::lease::{Chunk, Lease, Spent, Terms};
+use crate::limit::hashes::Hashes;
+use crate::limit::lease::{Chunk, Lease, Left, Moment, Terms};
 use crate::limit::redis::BACK_WITHIN;
 use crate::limit::table::{Entry, Table};
 use crate::limit::{LocalLimits, Policy, Status};
+use clock::LeaseClock;
 use stripes::Stripes;
 
 const SHARDS: usize = 64;
@@ -21,21 +22,20 @@ pub(super) const MARGIN: Duration = BACK_WITHIN;
 
 /// At most [`LocalLimits::DEFAULT_CAPACITY`] keys are held.
 pub(super) struct Leases {
-    // Secret to this process: nobody outside can make keys collide.
-    hasher: RandomState,
+    hashes: Hashes,
     shards: Box<[Mutex<Shard>]>,
-    /// From when on moments are counted.
-    begun: Instant,
+    clock: LeaseClock,
     stripes: Stripes,
 }
 
 type Shard = Table<Held<Lease>>;
 
 /// What is held of one key: a lease, or a thread's part of it.
+#[repr(C)]
 struct Held<L> {
-    principal: Arc<str>,
     policy: Policy,
     lease: L,
+    principal: Arc<str>,
 }
 
 /// Tokens for the store to take back.
@@ -45,9 +45,11 @@ pub(super) struct Unspent {
     pub(super) tokens: u32,
 }
 
-/// What became of a request, and what is to be done about it.
-pub(super) struct Outcome {
-    pub(super) spent: Spent,
+/// What is to be done for a request that was decided.
+#[derive(Default)]
+pub(super) struct Errands {
+    /// How many tokens to ask for; none is no.
+    pub(super) ask: Option<u32>,
     /// Made way for it.
     pub(super) unspent: Option<Unspent>,
 }
@@ -58,59 +60,78 @@ impl Leases {
     pub(super) fn new() -> Self {
         let capacity = LocalLimits::DEFAULT_CAPACITY.div_ceil(SHARDS);
         Self {
-            hasher: RandomState::new(),
+            hashes: Hashes::new(),
             shards: (0..SHARDS)
                 .map(|_| Mutex::new(Table::new(capacity)))
                 .collect(),
             stripes: Stripes::new(),
-            begun: Instant::now(),
+            clock: LeaseClock::start(),
         }
     }
 
     /// Spends `cost` tokens of a policy with these terms.
+    #[inline]
     pub(super) fn spend(
         &self,
         principal: &str,
-        policy: &Policy,
-        terms: &Terms,
+        (policy, terms): (&Policy, &Terms),
         cost: u32,
-    ) -> Outcome {
-        let (key, now) = (self.key(principal, policy), Instant::now());
-        let of = (principal, policy, terms);
-        if let Some(status) = self.stripes.spend(key, of, cost, now) {
-            return Outcome::spent(Spent {
-                status: Some(status),
-                ask: None,
-            });
+        errands: &mut Errands,
+    ) -> Option<(Policy, Left)> {
+        let (key, nearly) = (self.key(principal, policy), self.clock.nearly());
+        let at = |end| self.clock.before(end, nearly);
+        if let Some(spent) = self.stripes.spend(key, (policy, terms), cost, at) {
+            return Some(spent);
         }
         let mut shard = self.shard(key);
-        if let Some(Entry { state: held, .. }) = shard.get_mut(of_hash(key)) {
-            let mut unspent = None;
-            if !held.is_of(principal, policy, terms) {
-                unspent = held.unspent_by(|lease, _| lease.take_all(now, MARGIN));
-                *held = Held::new(principal, policy, now);
-            }
-            let spent = held.lease.spend(terms, cost, now);
-            let mut outcome = Outcome { spent, unspent };
-            if held.lease.is_hot()
-                && self.stripes.has_place(key, now)
-                && let Some(chunk) = held.lease.chunk(now)
-            {
-                outcome.unspent = self.stripes.put(key, held.with(chunk));
-            }
-            return outcome;
-        }
-        let mut held = Held::new(principal, policy, now);
-        let spent = held.lease.spend(terms, cost, now);
-        let entry = Entry {
-            key: of_hash(key),
-            state: held,
-            over_at: i64::MIN,
+        let held = match shard.get_mut(key) {
+            Some(Entry { state: held, .. }) if held.is_under(policy, terms) => held,
+            _ => self.begin(&mut shard, key, (principal, policy), errands)?,
         };
-        let gone = shard.add(entry, self.micros(now));
-        let unspent =
+        let now = at(held.lease.end());
+        let spent = held.lease.spend(terms, cost, now);
+        errands.ask = spent.ask;
+        if held.lease.is_hot(terms) {
+            self.divide(key, held, now, errands);
+        }
+        drop(shard);
+        Some((policy.clone(), spent.left?))
+    }
+
+    /// Makes room for a key that has no lease by this rule.
+    #[cold]
+    fn begin<'a>(
+        &self,
+        shard: &'a mut Shard,
+        key: u128,
+        (principal, policy): (&str, &Policy),
+        errands: &mut Errands,
+    ) -> Option<&'a mut Held<Lease>> {
+        let now = self.now();
+        let held = Held::new(principal, policy, now);
+        let gone = match shard.get_mut(key) {
+            Some(entry) => Some(mem::replace(&mut entry.state, held)),
+            None => {
+                let entry = Entry {
+                    key,
+                    state: held,
+                    over_at: i64::MIN,
+                };
+                shard.add(entry, now.as_micros())
+            }
+        };
+        errands.unspent =
             gone.and_then(|mut gone| gone.unspent_by(|lease, _| lease.take_all(now, MARGIN)));
-        Outcome { spent, unspent }
+        shard.get_mut(key).map(|entry| &mut entry.state)
+    }
+
+    /// Gives this thread a part of a hot key's tokens.
+    fn divide(&self, key: u128, held: &mut Held<Lease>, now: Moment, errands: &mut Errands) {
+        if self.stripes.has_place(key, now)
+            && let Some(chunk) = held.lease.chunk(now)
+        {
+            errands.unspent = self.stripes.put(key, held.apart(chunk), now);
+        }
     }
 
     /// The answer to what was asked for; false if nobody waits for it any more.
@@ -118,21 +139,19 @@ impl Leases {
         &self,
         asked: &Unspent,
         terms: &Terms,
-        sent: Instant,
+        sent: Moment,
         answer: Option<(u32, Status)>,
     ) -> bool {
         let key = self.key(&asked.principal, &asked.policy);
         let mut shard = self.shard(key);
-        match shard.get_mut(of_hash(key)) {
+        match shard.get_mut(key) {
             Some(Entry {
                 state: held,
                 over_at,
                 ..
-            }) if held.is_of(&asked.principal, &asked.policy, terms)
-                && held.lease.waits_for(sent) =>
-            {
+            }) if held.is_under(&asked.policy, terms) && held.lease.waits_for(sent) => {
                 held.lease.answered(terms, sent, answer);
-                *over_at = self.micros(sent + terms.ttl);
+                *over_at = (sent + terms.ttl).as_micros();
                 true
             }
             // Its key made way for others, has another rule, or was set by an operator.
@@ -144,11 +163,11 @@ impl Leases {
     pub(super) fn put_back(&self, principal: &str, policy: &Policy, tokens: u32) -> bool {
         let key = self.key(principal, policy);
         let mut shard = self.shard(key);
-        let entry = shard.get_mut(of_hash(key));
+        let entry = shard.get_mut(key);
         let Some((Entry { state: held, .. }, terms)) = entry.zip(policy.lease()) else {
             return false;
         };
-        held.is_of(principal, policy, terms) && (held.lease).put_back(terms, tokens, Instant::now())
+        held.is_under(policy, terms) && (held.lease).put_back(terms, tokens, self.now())
     }
 
     /// Throws away what is held of a key.
@@ -157,31 +176,32 @@ impl Leases {
         // Under the lock nobody gives a thread a part of it.
         let mut shard = self.shard(key);
         self.stripes.forget(key);
-        if let Some(entry) = shard.get_mut(of_hash(key)) {
-            entry.state = Held::new(principal, policy, Instant::now());
+        if let Some(entry) = shard.get_mut(key) {
+            entry.state = Held::new(principal, policy, self.now());
         }
     }
 
     /// What nobody has wanted for a while.
     pub(super) fn idle(&self) -> Vec<Unspent> {
-        let idle = |chunk: &mut Chunk, terms: &Terms, now| chunk.idle(terms, now, MARGIN);
-        let mut all = self.stripes.all(idle);
+        let idle = |chunk: &mut Chunk, terms: &Terms| chunk.idle(terms, self.now(), MARGIN);
+        let mut all = self.stripes.all(|| self.now(), idle);
         all.extend(self.all(|lease, terms, now| lease.idle(terms, now, MARGIN)));
         all
     }
 
     /// All that could be given back.
     pub(super) fn take_all(&self) -> Vec<Unspent> {
-        let mut all = self.stripes.all(|chunk, _, now| chunk.take(now, MARGIN));
+        let take = |chunk: &mut Chunk, _: &Terms| chunk.take(self.now(), MARGIN);
+        let mut all = self.stripes.all(|| self.now(), take);
         all.extend(self.all(|lease, _, now| lease.take_all(now, MARGIN)));
         all
     }
 
-    fn all(&self, of: impl Fn(&mut Lease, &Terms, Instant) -> u32) -> Vec<Unspent> {
+    fn all(&self, of: impl Fn(&mut Lease, &Terms, Moment) -> u32) -> Vec<Unspent> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
+            let now = self.now();
             for entry in shard.entries_mut() {
                 all.extend(entry.state.unspent_by(|lease, terms| of(lease, terms, now)));
             }
@@ -189,67 +209,46 @@ impl Leases {
         all
     }
 
-    fn micros(&self, at: Instant) -> i64 {
-        let since = at.saturating_duration_since(self.begun).as_micros();
-        i64::try_from(since).unwrap_or(i64::MAX)
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
-    fn key(&self, principal: &str, policy: &Policy) -> u64 {
-        self.hasher.hash_one((principal, policy.name()))
+    fn key(&self, principal: &str, policy: &Policy) -> u128 {
+        self.hashes.key(principal, policy.mix())
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
-        // A table sorts by the lowest and the highest bits.
-        let shard = &self.shards[(key >> 32) as usize % SHARDS];
+    fn shard(&self, key: u128) -> MutexGuard<'_, Shard> {
+        let shard = &self.shards[(key % SHARDS as u128) as usize];
         // Nothing panics while holding it.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// As a table takes it.
-fn of_hash(hash: u64) -> u128 {
-    u128::from(hash) << 64
-}
-
-// === impl Outcome ===
-
-impl Outcome {
-    const fn spent(spent: Spent) -> Self {
-        Self {
-            spent,
-            unspent: None,
-        }
     }
 }
 
 // === impl Held ===
 
 impl Held<Lease> {
-    fn new(principal: &str, policy: &Policy, now: Instant) -> Self {
+    fn new(principal: &str, policy: &Policy, now: Moment) -> Self {
         Self {
             principal: principal.into(),
             policy: policy.clone(),
             lease: Lease::new(now),
         }
     }
+
+    /// A thread's part of it, which shares nothing that is written with others.
+    fn apart(&self, chunk: Chunk) -> Held<Chunk> {
+        Held {
+            principal: self.principal.clone(),
+            policy: self.policy.apart(),
+            lease: chunk,
+        }
+    }
 }
 
 impl<L> Held<L> {
-    /// Another lease of the same key.
-    fn with<M>(&self, lease: M) -> Held<M> {
-        Held {
-            principal: self.principal.clone(),
-            policy: self.policy.clone(),
-            lease,
-        }
-    }
-
-    /// Keys of one hash are told apart, and what was taken under another rule is not
-    /// spent under this one.
-    fn is_of(&self, principal: &str, policy: &Policy, terms: &Terms) -> bool {
-        let same = self.policy.is(policy)
-            || self.policy.name() == policy.name() && self.policy.lease() == Some(terms);
-        same && *self.principal == *principal
+    /// What was taken under another rule is not spent under this one.
+    fn is_under(&self, policy: &Policy, terms: &Terms) -> bool {
+        self.policy.is(policy) || self.policy.lease() == Some(terms)
     }
 
     fn unspent_by(&mut self, take: impl FnOnce(&mut L, &Terms) -> u32) -> Option<Unspent> {

@@ -1,18 +1,14 @@
 //! Tokens of very hot keys, apart for each thread: threads that ask for the same key
 //! at once do not wait for each other.
 
-use std::hash::Hash as _;
-use std::hash::Hasher as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::hash::{Hash as _, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use tokio::time::Instant;
-
 use super::{Held, MARGIN, Unspent};
-use crate::limit::lease::{Chunk, Terms};
-use crate::limit::table::Hashed;
-use crate::limit::{Policy, Status};
+use crate::limit::Policy;
+use crate::limit::lease::{Chunk, Left, Moment, Terms};
 
 /// Threads beyond these share one.
 const STRIPES: usize = 16;
@@ -23,11 +19,14 @@ const PLACES: usize = 16;
 thread_local! {
     /// Threads are numbered one after another.
     static STRIPE: usize = {
-        let mut number = Hashed::default();
+        let mut number = Number(0);
         thread::current().id().hash(&mut number);
-        usize::try_from(number.finish() % STRIPES as u64).unwrap_or(0)
+        usize::try_from(number.0 % STRIPES as u64).unwrap_or(0)
     };
 }
+
+/// What an id hands to its hasher: a number.
+struct Number(u64);
 
 pub(super) struct Stripes {
     /// Whether anything is held: else nobody looks.
@@ -37,88 +36,112 @@ pub(super) struct Stripes {
 
 /// On cache lines of its own.
 #[repr(align(128))]
-struct Place(Mutex<Option<Part>>);
+#[derive(Default)]
+struct Place {
+    /// Half of the key of the part that is there, for who only looks.
+    half: AtomicU64,
+    part: Mutex<Option<Part>>,
+}
 
 struct Part {
-    key: u64,
+    key: u128,
     held: Held<Chunk>,
+}
+
+// === impl Number ===
+
+impl Hasher for Number {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
 }
 
 // === impl Stripes ===
 
 impl Stripes {
     pub(super) fn new() -> Self {
-        let place = |_| Place(Mutex::default());
         Self {
             any: AtomicBool::new(false),
-            places: (0..STRIPES * PLACES).map(place).collect(),
+            places: (0..STRIPES * PLACES).map(|_| Place::default()).collect(),
         }
     }
 
-    /// Spends what this thread holds of a key.
+    /// Spends what this thread holds of a key, at a time that is right for its end.
     pub(super) fn spend(
         &self,
-        key: u64,
-        of: (&str, &Policy, &Terms),
+        key: u128,
+        (policy, terms): (&Policy, &Terms),
         cost: u32,
-        now: Instant,
-    ) -> Option<Status> {
+        at: impl FnOnce(Moment) -> Moment,
+    ) -> Option<(Policy, Left)> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
-        let mut place = self.place(key);
-        let part = place.as_mut().filter(|part| part.key == key)?;
-        let (principal, policy, terms) = of;
-        match part.held.is_of(principal, policy, terms) {
-            true => part.held.lease.spend(cost, now),
-            false => None,
+        let place = self.place(key);
+        if place.half.load(Ordering::Relaxed) != half(key) {
+            return None;
         }
+        let mut part = place.lock();
+        let Part { held, .. } = part.as_mut().filter(|part| part.key == key)?;
+        if !held.is_under(policy, terms) {
+            return None;
+        }
+        let left = held.lease.spend(terms, cost, at(held.lease.end()))?;
+        Some((held.policy.clone(), left))
     }
 
     /// Whether this thread has a place for a key: another's may be there.
-    pub(super) fn has_place(&self, key: u64, now: Instant) -> bool {
-        let place = self.place(key);
-        place
-            .as_ref()
+    pub(super) fn has_place(&self, key: u128, now: Moment) -> bool {
+        let part = self.place(key).lock();
+        part.as_ref()
             .is_none_or(|part| part.key == key || part.held.lease.is_over(now))
     }
 
-    pub(super) fn put(&self, key: u64, held: Held<Chunk>) -> Option<Unspent> {
-        let mut place = self.place(key);
-        let old = place.replace(Part { key, held });
+    pub(super) fn put(&self, key: u128, held: Held<Chunk>, now: Moment) -> Option<Unspent> {
+        let place = self.place(key);
+        let mut part = place.lock();
+        place.half.store(half(key), Ordering::Relaxed);
+        let old = part.replace(Part { key, held });
         // Before the place is free, or who takes all could pass by it and say that there
         // is nothing.
         self.any.store(true, Ordering::Relaxed);
-        drop(place);
-        old.and_then(|mut old| {
-            old.held
-                .unspent_by(|chunk, _| chunk.take(Instant::now(), MARGIN))
-        })
+        drop(part);
+        old.and_then(|mut old| old.held.unspent_by(|chunk, _| chunk.take(now, MARGIN)))
     }
 
-    pub(super) fn forget(&self, key: u64) {
+    pub(super) fn forget(&self, key: u128) {
         for place in self.places.iter().skip(Self::of_key(key)).step_by(PLACES) {
-            let mut place = place.lock();
-            if place.as_ref().is_some_and(|part| part.key == key) {
-                *place = None;
-            }
+            place.lock().take_if(|part| part.key == key);
         }
     }
 
     /// What `of` takes of each.
-    pub(super) fn all(&self, of: impl Fn(&mut Chunk, &Terms, Instant) -> u32) -> Vec<Unspent> {
+    pub(super) fn all(
+        &self,
+        now: impl Fn() -> Moment,
+        of: impl Fn(&mut Chunk, &Terms) -> u32,
+    ) -> Vec<Unspent> {
         if !self.any.swap(false, Ordering::Relaxed) {
             return Vec::new();
         }
         let (mut all, mut any) = (Vec::new(), false);
         for place in &self.places {
-            let mut place = place.lock();
-            let now = Instant::now();
-            if let Some(part) = place.as_mut() {
-                all.extend(part.held.unspent_by(|chunk, terms| of(chunk, terms, now)));
+            let mut part = place.lock();
+            if let Some(part) = part.as_mut() {
+                all.extend(part.held.unspent_by(&of));
             }
-            place.take_if(|part| part.held.lease.is_over(now));
-            any |= place.is_some();
+            part.take_if(|part| part.held.lease.is_over(now()));
+            any |= part.is_some();
         }
         // What was put there meanwhile, in a place that was seen before, has said so.
         if any {
@@ -127,15 +150,18 @@ impl Stripes {
         all
     }
 
-    fn place(&self, key: u64) -> MutexGuard<'_, Option<Part>> {
+    fn place(&self, key: u128) -> &Place {
         let stripe = STRIPE.with(|stripe| *stripe);
-        self.places[stripe * PLACES + Self::of_key(key)].lock()
+        &self.places[stripe * PLACES + Self::of_key(key)]
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "below 16")]
-    const fn of_key(key: u64) -> usize {
-        (key % PLACES as u64) as usize
+    const fn of_key(key: u128) -> usize {
+        (key % PLACES as u128) as usize
     }
+}
+
+const fn half(key: u128) -> u64 {
+    (key >> 64) as u64
 }
 
 // === impl Place ===
@@ -143,6 +169,6 @@ impl Stripes {
 impl Place {
     fn lock(&self) -> MutexGuard<'_, Option<Part>> {
         // Nothing panics while holding it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
