@@ -86,6 +86,11 @@ impl L1 {
         Stamp { generation, epoch }
     }
 
+    /// Whether nobody dropped the key since `stamp`, as far as was heard.
+    pub(crate) fn is_current(&self, hash: u64, stamp: Stamp) -> bool {
+        *self.generation(hash) == stamp.generation
+    }
+
     /// Keeps `entry`, unless the key was dropped since `stamp`.
     pub(crate) fn insert(&self, key: &NearKey, stamp: Stamp, entry: Entry) -> bool {
         let generation = self.generation(key.hash);

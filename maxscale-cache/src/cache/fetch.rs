@@ -261,6 +261,11 @@ where
         if left == 0 || !is_met {
             return Look::Nothing;
         }
+        // Loaded without L2, or filled after it by a load that had begun before:
+        // who saw the newer one shall not see the older one next.
+        if known.is_some_and(|known| known.since > envelope.since) {
+            return Look::Nothing;
+        }
         let Some(tags) = self.check_tags(&envelope.tags).await else {
             return Look::Nothing;
         };
@@ -489,8 +494,10 @@ where
         ground: Option<Ground>,
         timing: Timing,
     ) {
-        // What nobody may serve must not take the place of what is newer.
-        if !self.tags.iter().all(Held::is_current) {
+        // What nobody may serve must not take the place of what is newer, nor
+        // what a later load in this process may have stored under the same fence.
+        let is_overtaken = !self.shared.l1.is_current(self.near.hash, self.stamp);
+        if is_overtaken || !self.tags.iter().all(Held::is_current) {
             return self.shared.counters.rejected_by_fence.add(1);
         }
         let window = match value {
@@ -526,7 +533,10 @@ where
         self.put_near(Arc::new(Kept {
             value: value.map(|value| value as AnyValue),
             fence: ground.as_ref().map(|ground| ground.fence),
-            since: ground.as_ref().map_or(0, |ground| ground.since),
+            since: match &ground {
+                Some(ground) => ground.since,
+                None => self.shared.far.at(timing.begun),
+            },
             tags: self.tags.to_vec().into(),
             cost: timing.cost,
             fresh_until,

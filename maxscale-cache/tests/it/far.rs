@@ -287,3 +287,22 @@ async fn far_tier_that_hangs_costs_its_timeout_and_nothing_more() {
     assert!(since.elapsed() < Duration::from_secs(1));
     assert_eq!(hub.stats().remote_errors, 1);
 }
+
+#[tokio::test]
+async fn value_loaded_while_l2_was_down_gives_way_to_no_older_one() {
+    let (far, source) = (Faulty::new(), Source::default());
+    let spec = LONG.l1_ttl(Duration::from_millis(100));
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache::<u64>(spec));
+    source.read(&there, "k").await.unwrap();
+    far.set_down(true);
+    // Changed, and not told yet.
+    source.set(1);
+    assert_eq!(source.read(&here, "k").await.unwrap(), 1);
+    far.set_down(false);
+    // Until L1 has asked L2 again.
+    eventually(LIMIT, async || {
+        assert_eq!(source.read(&here, "k").await.unwrap(), 1);
+        there.get("k").await.is_some_and(|value| *value == 1)
+    })
+    .await;
+}

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod burst;
 mod checker;
 mod far;
 mod http;
 mod load;
+mod memory;
 mod processes;
 mod redis;
 mod several;

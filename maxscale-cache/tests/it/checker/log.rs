@@ -190,7 +190,7 @@ fn earliest(changes: &[Change], moment: impl Fn(&Change) -> u64) -> Vec<u64> {
 
 impl Report {
     pub(crate) fn violations(&self) -> usize {
-        self.older_here + self.older_elsewhere + self.older_by_token + self.backwards
+        self.older_here + self.older_elsewhere + self.older_by_token
     }
 
     fn judge_read(&mut self, node: usize, read: &Event, timeline: &Timeline, bound: u64) {
