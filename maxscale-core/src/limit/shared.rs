@@ -240,12 +240,7 @@ impl Shared {
         principal: &str,
         charges: &[Charge],
     ) -> Option<Vec<Standing>> {
-        // Nobody waits for a task and others to hear what is known.
-        if self.redis.is_down() {
-            return None;
-        }
-        let sent = Instant::now();
-        let mut standings = Flights::ask(self, principal, charges, sent).await?;
+        let (mut standings, sent) = Flights::ask(self, principal, charges).await?;
         for standing in standings.iter_mut().filter(|it| !it.allowed) {
             // It is not asked again before, so nobody is told to come earlier.
             if let Some(terms) = standing.policy.lease() {

@@ -12,8 +12,9 @@
 mod party;
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::yield_now;
@@ -22,7 +23,7 @@ use tracing::Instrument as _;
 
 use super::Shared;
 use crate::limit::{Charge, Standing};
-use party::{Departed, Party};
+use party::{Departed, Guest, Party, Ticket};
 
 const SHARDS: usize = 64;
 
@@ -36,11 +37,10 @@ const MOST_KEYS: usize = 128;
 
 /// Who waits, and what is under way.
 pub(super) struct Flights {
-    hasher: RandomState,
     lines: [Mutex<HashMap<Arc<str>, Line>>; SHARDS],
     gate: Mutex<Gate>,
     bounds: Bounds,
-    /// Who waited for so long is not sent any more.
+    /// A party that waited for longer is not sent any more.
     patience: Duration,
 }
 
@@ -93,7 +93,6 @@ impl Flights {
             },
         };
         Self {
-            hasher: RandomState::new(),
             lines: std::array::from_fn(|_| Mutex::default()),
             gate: Mutex::default(),
             bounds,
@@ -101,7 +100,7 @@ impl Flights {
         }
     }
 
-    /// Decides a request that is made `now`; none if the store does not.
+    /// Decides a request, and says when it was sent; none if the store does not.
     ///
     /// The command is sent by a task: whoever asks may be dropped, or be polled no
     /// more, and keeps nobody waiting.
@@ -109,36 +108,48 @@ impl Flights {
         shared: &Arc<Shared>,
         principal: &str,
         charges: &[Charge],
-        now: Instant,
-    ) -> Option<Vec<Standing>> {
-        let (party, seat) = shared.flights.join(shared, principal, charges, now);
-        party.landing(seat, charges).await
+    ) -> Option<(Vec<Standing>, Instant)> {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let guest = Guest { charges, waker };
+        let ticket = shared.flights.join(shared, principal, guest)?;
+        ticket.landing(charges).await
     }
 
-    /// A seat in the last party of the principal, or in a new one.
-    fn join(
-        &self,
-        shared: &Arc<Shared>,
-        principal: &str,
-        charges: &[Charge],
-        now: Instant,
-    ) -> (Arc<Party>, usize) {
-        let mut shard = self.shard(principal);
-        if let Some(line) = shard.get_mut(principal) {
-            let last = line.later.back().or(line.next.as_ref());
-            if let Some(party) = last
-                && let Some(seat) = party.seat(charges, now)
-            {
-                return (party.clone(), seat);
+    /// A seat in the last party of the principal, or in a new one; none if nothing
+    /// would be sent.
+    fn join(&self, shared: &Arc<Shared>, principal: &str, mut guest: Guest<'_>) -> Option<Ticket> {
+        let mut refused: Option<Arc<Party>> = None;
+        let mut shard = loop {
+            let mut shard = self.shard(principal);
+            let Some(line) = shard.get_mut(principal) else {
+                break shard;
+            };
+            match line.last() {
+                // With others it is met at the party, and held up here as little as may be.
+                Some(last) if !refused.is_some_and(|it| Arc::ptr_eq(&it, last)) => {
+                    let party = last.clone();
+                    drop(shard);
+                    match party.seat(guest) {
+                        Ok(seat) => return Some(Ticket::new(party, seat)),
+                        Err(left) => guest = left,
+                    }
+                    refused = Some(party);
+                }
+                _ => {
+                    let (party, ticket) = Party::of(principal.into(), guest);
+                    line.push(party);
+                    return Some(ticket);
+                }
             }
-            let (party, seat) = Party::of(principal.into(), charges, now);
-            line.push(party.clone());
-            return (party, seat);
+        };
+        // Nobody waits for a task to hear what is known.
+        if shared.redis.is_down() {
+            return None;
         }
         let principal: Arc<str> = principal.into();
-        let (party, seat) = Party::of(principal.clone(), charges, now);
+        let (party, ticket) = Party::of(principal.clone(), guest);
         let mut line = Line::default();
-        line.push(party.clone());
+        line.push(party);
         shard.insert(principal.clone(), line);
         drop(shard);
         let opens = {
@@ -149,7 +160,7 @@ impl Flights {
         if opens {
             Flight::starts(shared);
         }
-        (party, seat)
+        Some(ticket)
     }
 
     /// The party of a principal that goes next.
@@ -176,9 +187,11 @@ impl Flights {
     }
 
     fn shard(&self, principal: &str) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
-        let hash = self.hasher.hash_one(principal);
-        #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-        let shard = &self.lines[(hash % SHARDS as u64) as usize];
+        // Names mostly differ at their end. Who makes his end alike shares a lock with
+        // others: the map below has a secret.
+        let end = principal.bytes().rev().take(4);
+        let place = end.fold(0, |place, byte| place * 31 + usize::from(byte));
+        let shard = &self.lines[place % SHARDS];
         // Nothing panics while holding it.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,6 +200,10 @@ impl Flights {
 // === impl Line ===
 
 impl Line {
+    fn last(&self) -> Option<&Arc<Party>> {
+        self.later.back().or(self.next.as_ref())
+    }
+
     fn push(&mut self, party: Arc<Party>) {
         match self.next {
             None => self.next = Some(party),
@@ -236,12 +253,12 @@ impl Flight {
         let span = first.span.clone();
         let split = departed
             .into_iter()
-            .map(|it| (it.call, (it.party, it.places)));
+            .map(|it| (it.call, (it.party, it.seats)));
         let (calls, parties): (Vec<_>, Vec<_>) = split.unzip();
         let answers = self.shared.run_all(&calls).instrument(span).await;
         let landed = parties.into_iter().zip(calls);
-        for (((party, places), call), answers) in landed.zip(answers.into_iter().flatten()) {
-            party.lands(call, answers, places);
+        for (((party, seats), call), answers) in landed.zip(answers.into_iter().flatten()) {
+            party.lands(call, answers, seats);
         }
     }
 
@@ -249,7 +266,7 @@ impl Flight {
     fn departs(&mut self) -> Vec<Departed> {
         let flights = &self.shared.flights;
         let bounds = flights.bounds;
-        let oldest = Instant::now().checked_sub(flights.patience);
+        let now = Instant::now();
         flights.gate().departs();
         self.departed = true;
         let (mut all, mut keys) = (Vec::new(), 0);
@@ -259,7 +276,7 @@ impl Flight {
                 break;
             };
             self.aboard.push(party.clone());
-            if let Some(departed) = party.departs(oldest) {
+            if let Some(departed) = party.departs(now, flights.patience) {
                 keys += departed.call.entries.len();
                 all.push(departed);
             }

@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Span;
@@ -14,6 +15,7 @@ const MOST: usize = 512;
 /// Requests of a principal that go together, in their order.
 pub(super) struct Party {
     pub(super) principal: Arc<str>,
+    since: Instant,
     load: Mutex<Load>,
     /// None if the store did not decide.
     landed: OnceLock<Option<Landed>>,
@@ -24,12 +26,12 @@ struct Load {
     entries: Vec<Entry>,
     runs: Vec<Run>,
     seats: Vec<Seat>,
+    gone: bool,
     /// Where the first asks: the command is a part of what that one does.
     span: Span,
 }
 
 struct Seat {
-    since: Instant,
     /// The first of its runs: the others are those of its shadows.
     run: usize,
     runs: usize,
@@ -42,12 +44,19 @@ struct Seat {
 pub(super) struct Departed {
     pub(super) party: Arc<Party>,
     pub(super) call: Call,
-    pub(super) places: Vec<Option<Place>>,
+    pub(super) seats: Seated,
     pub(super) span: Span,
 }
 
+/// Who goes.
+pub(super) struct Seated {
+    /// By seat; none for who does not go.
+    places: Vec<Option<Place>>,
+    at: Instant,
+}
+
 /// Where the answer to a seat is.
-pub(super) struct Place {
+struct Place {
     run: usize,
     /// How many requests of this run come before it.
     before: u32,
@@ -56,48 +65,60 @@ pub(super) struct Place {
 struct Landed {
     call: Call,
     answers: Vec<Granted>,
-    /// By seat; none for who did not go.
-    places: Vec<Option<Place>>,
+    seats: Seated,
 }
 
-/// Leaves the seat when it is dropped.
-struct Ticket {
+/// Who asks.
+pub(super) struct Guest<'a> {
+    pub(super) charges: &'a [Charge],
+    pub(super) waker: Waker,
+}
+
+/// A guest's seat, which is left when this is dropped.
+pub(super) struct Ticket {
     party: Arc<Party>,
     seat: usize,
+    /// Not polled yet: whom to wake is known from the guest.
+    fresh: bool,
 }
 
 // === impl Party ===
 
 impl Party {
     /// Of a first request.
-    pub(super) fn of(principal: Arc<str>, charges: &[Charge], now: Instant) -> (Arc<Self>, usize) {
-        let mut load = Load {
-            entries: Vec::with_capacity(charges.len()),
+    pub(super) fn of(principal: Arc<str>, guest: Guest<'_>) -> (Arc<Self>, Ticket) {
+        let load = Load {
+            entries: Vec::with_capacity(guest.charges.len()),
             runs: Vec::with_capacity(1),
             seats: Vec::new(),
+            gone: false,
             span: Span::current(),
         };
-        // Alone there is room for everyone.
-        let seat = load.seat(charges, now).unwrap_or_default();
-        let party = Self {
+        let party = Arc::new(Self {
             principal,
+            since: Instant::now(),
             load: Mutex::new(load),
             landed: OnceLock::new(),
-        };
-        (Arc::new(party), seat)
+        });
+        // Alone there is room for everyone.
+        let seat = party.load().seat(guest).unwrap_or_default();
+        let ticket = Ticket::new(party.clone(), seat);
+        (party, ticket)
     }
 
-    /// A seat for one more; none if they are many, or have another rule of the same
-    /// policy.
-    pub(super) fn seat(&self, charges: &[Charge], now: Instant) -> Option<usize> {
-        self.load().seat(charges, now)
+    /// A seat for one more; gives back whom there is none for: they have gone, are
+    /// many, or have another rule of the same policy.
+    pub(super) fn seat<'a>(&self, guest: Guest<'a>) -> Result<usize, Guest<'a>> {
+        self.load().seat(guest)
     }
 
-    /// What the requests are that still want to know and have not waited since
-    /// `oldest`; with none of them nobody has to be asked, and the party has landed.
-    pub(super) fn departs(self: Arc<Self>, oldest: Option<Instant>) -> Option<Departed> {
+    /// What the requests are that still want to know. With none of them nobody has to
+    /// be asked, and the party is lost, as it is where the first has lost its patience.
+    pub(super) fn departs(self: Arc<Self>, now: Instant, patience: Duration) -> Option<Departed> {
         let mut load = self.load();
-        let places = load.places(oldest);
+        load.gone = true;
+        let late = now.saturating_duration_since(self.since) > patience;
+        let places = if late { Vec::new() } else { load.places() };
         if places.iter().all(Option::is_none) {
             drop(load);
             self.is_lost();
@@ -113,17 +134,17 @@ impl Party {
         Some(Departed {
             party: self,
             call,
-            places,
+            seats: Seated { places, at: now },
             span,
         })
     }
 
     /// Tells all what became of them. Who has gone was charged nevertheless.
-    pub(super) fn lands(&self, call: Call, answers: Vec<Granted>, places: Vec<Option<Place>>) {
+    pub(super) fn lands(&self, call: Call, answers: Vec<Granted>, seats: Seated) {
         self.ends(Some(Landed {
             call,
             answers,
-            places,
+            seats,
         }));
     }
 
@@ -141,18 +162,6 @@ impl Party {
         }
     }
 
-    /// Waits for what becomes of a seat, whose charges these are.
-    pub(super) async fn landing(
-        self: Arc<Self>,
-        seat: usize,
-        charges: &[Charge],
-    ) -> Option<Vec<Standing>> {
-        let ticket = Ticket { party: self, seat };
-        poll_fn(|cx| ticket.poll(cx)).await;
-        let landed = ticket.party.landed.get()?.as_ref()?;
-        landed.standings(seat, charges)
-    }
-
     fn load(&self) -> MutexGuard<'_, Load> {
         // Nothing panics while holding it.
         self.load.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,9 +171,27 @@ impl Party {
 // === impl Ticket ===
 
 impl Ticket {
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) const fn new(party: Arc<Party>, seat: usize) -> Self {
+        Self {
+            party,
+            seat,
+            fresh: true,
+        }
+    }
+
+    /// Waits for what becomes of it, whose charges these are, and says when it was sent.
+    pub(super) async fn landing(mut self, charges: &[Charge]) -> Option<(Vec<Standing>, Instant)> {
+        poll_fn(|cx| self.poll(cx)).await;
+        let landed = self.party.landed.get()?.as_ref()?;
+        Some((landed.standings(self.seat, charges)?, landed.seats.at))
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.party.landed.get().is_some() {
             return Poll::Ready(());
+        }
+        if std::mem::take(&mut self.fresh) {
+            return Poll::Pending;
         }
         let waker = match self.party.load().seats.get_mut(self.seat) {
             Some(seat) => seat.waker.replace(cx.waker().clone()),
@@ -193,19 +220,20 @@ impl Drop for Ticket {
 // === impl Load ===
 
 impl Load {
-    fn seat(&mut self, charges: &[Charge], since: Instant) -> Option<usize> {
-        if self.seats.len() >= MOST {
-            return None;
+    fn seat<'a>(&mut self, guest: Guest<'a>) -> Result<usize, Guest<'a>> {
+        if self.gone || self.seats.len() >= MOST {
+            return Err(guest);
         }
-        let (run, runs) = self.runs(charges)?;
+        let Some((run, runs)) = self.runs(guest.charges) else {
+            return Err(guest);
+        };
         self.seats.push(Seat {
-            since,
             run,
             runs,
             left: false,
-            waker: None,
+            waker: Some(guest.waker),
         });
-        Some(self.seats.len() - 1)
+        Ok(self.seats.len() - 1)
     }
 
     /// The first of the runs that these charges are, and how many they are; none
@@ -282,11 +310,11 @@ impl Load {
     }
 
     /// Of each seat, where its answer will be; who does not go is not asked for.
-    fn places(&mut self, oldest: Option<Instant>) -> Vec<Option<Place>> {
+    fn places(&mut self) -> Vec<Option<Place>> {
         let mut before = vec![0; self.runs.len()];
         let place = |seat: &Seat| {
             let runs = seat.run..seat.run + seat.runs;
-            if seat.left || oldest.is_some_and(|oldest| seat.since < oldest) {
+            if seat.left {
                 for run in &mut self.runs[runs] {
                     run.count -= 1;
                 }
@@ -322,7 +350,7 @@ fn same_costs(last: &Run, next: &Run) -> bool {
 
 impl Landed {
     fn standings(&self, seat: usize, charges: &[Charge]) -> Option<Vec<Standing>> {
-        let Place { run, before } = self.places.get(seat)?.as_ref()?;
+        let Place { run, before } = self.seats.places.get(seat)?.as_ref()?;
         let (first, shadows) = self.answers.get(*run..)?.split_first()?;
         let costs = &self.call.runs.get(*run)?.costs;
         let mut shadows = shadows.iter();
