@@ -1,5 +1,6 @@
 //! A value that is near, against the same value in a bare moka cache; and responses.
 
+mod far;
 mod http;
 
 use std::convert::Infallible;
@@ -22,6 +23,7 @@ type Bare = moka::sync::Cache<String, Arc<String>>;
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     l1_hit_vs_moka(plan, report).await?;
+    far::run(plan, report).await?;
     http::hit_vs_static(plan, report).await?;
     peer::rust(
         plan,
