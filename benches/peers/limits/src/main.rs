@@ -24,7 +24,11 @@ const KEYS: u32 = 10_000;
 const MANY: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
 /// The same where all ask for one key.
-const HOT: u32 = 1_000_000_000;
+const HOT: u32 = 4_000_000_000;
+
+/// After so many requests a task lets others run, as whoever serves requests does: what
+/// fills leases is a task too.
+const IN_A_ROW: u32 = 128;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -123,19 +127,14 @@ async fn hot_vs_governor(
         let governor = governor_of(nanosecond.allow_burst(burst));
         let ours = |count| {
             let (limits, policy, keys) = (limits.clone(), policy.clone(), keys.clone());
-            at_once(threads, move || {
-                leased(
-                    limits.clone(),
-                    policy.clone(),
-                    keys.clone(),
-                    count / threads + 1,
-                )
+            at_once(threads, count, move |count| {
+                leased(limits.clone(), policy.clone(), keys.clone(), count)
             })
         };
         let theirs = |count| {
             let (governor, keys) = (governor.clone(), keys.clone());
-            at_once(threads, move || {
-                theirs(governor.clone(), keys.clone(), count / threads + 1)
+            at_once(threads, count, move |count| {
+                theirs(governor.clone(), keys.clone(), count)
             })
         };
         rounds.round(ours, theirs).await?;
@@ -147,13 +146,21 @@ async fn hot_vs_governor(
     Ok(())
 }
 
-async fn at_once<F>(threads: u32, work: impl Fn() -> F) -> Result<(), BoxError>
+async fn at_once<W, F>(threads: u32, count: u32, work: W) -> Result<(), BoxError>
 where
+    W: Fn(u32) -> F + Clone + Send + 'static,
     F: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let mut running = JoinSet::new();
     for _ in 0..threads {
-        running.spawn(work());
+        let work = work.clone();
+        running.spawn(async move {
+            for _ in 0..count / threads / IN_A_ROW + 1 {
+                work(IN_A_ROW).await?;
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, BoxError>(())
+        });
     }
     while let Some(ended) = running.join_next().await {
         ended??;
