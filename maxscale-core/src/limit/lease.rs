@@ -303,7 +303,7 @@ impl Lease {
         (self.wanted, self.requests, self.since) = (0, 0, now);
         let most = match now < self.edge_until {
             true => terms.batch,
-            false => self.asked.saturating_mul(2),
+            false => self.asked.saturating_mul(4),
         };
         let want = u32::try_from(wanted).unwrap_or(u32::MAX);
         // All that is held could be given back.
