@@ -112,6 +112,9 @@ async fn redis_that_hangs_delays_little_and_what_it_is_sent_meanwhile_is_never_c
     eventually(SOON, async || load.admitted.load(Ordering::Relaxed) > 200).await;
 
     let before = commands(&direct).await;
+    // It is not to stop between a charge and its reply, which is lost with it.
+    let hold = Command::new("CLIENT").arg("PAUSE").arg(1_000).arg("ALL");
+    direct.command(hold).await.unwrap();
     server.pause();
     eventually(SOON, async || !redis.is_up()).await;
     // The breaker is open: what is asked from now on goes nowhere.
