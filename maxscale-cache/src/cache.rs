@@ -1,5 +1,7 @@
 //! A cache of one type: read, load once, invalidate.
 
+mod ask;
+mod change;
 mod fetch;
 mod many;
 mod spec;
@@ -8,20 +10,14 @@ mod token;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 
-use maxscale_core::fact::Invalidation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
-use tracing::Instrument as _;
 
 use crate::error::CacheError;
-use crate::flight::{Pilot, Seat};
-use crate::hub::{Hub, Invalidated};
+use crate::hub::Hub;
 use crate::key;
 use crate::l1::{Entry, NearKey, Probe, Stamp, State};
-use crate::pending::{Order, Target};
 use crate::schemas::Schema;
 use crate::tags::{Held, Tag};
 use crate::ticks::micros;
@@ -220,201 +216,6 @@ where
         self.ask(id, Wish { tags, at_least }, load).await
     }
 
-    /// Makes sure that nobody is served what `id` was until now.
-    ///
-    /// Call it after the change is committed. In this process the old value is
-    /// gone at once, also one that is being loaded, whatever becomes of L2 and
-    /// also if the caller gives up waiting. L2 drops it and tells the other
-    /// processes; if it does not confirm that, it is asked again until it does.
-    pub async fn invalidate(&self, id: &str) -> Invalidated {
-        let order = self.hub.shared().order(&self.schema.kind, id, false);
-        self.carry_out(order).await
-    }
-
-    /// As [`invalidate`](Self::invalidate), and gives a token by which any
-    /// process can [read](Self::get_min_version) what is at least as new.
-    pub async fn invalidate_with_token(&self, id: &str) -> (Invalidated, Token) {
-        let order = self.hub.shared().order(&self.schema.kind, id, false);
-        let done = self.hub.shared().change(order).await;
-        let done = done.as_deref();
-        (Invalidated::of(done), Token::of(done))
-    }
-
-    /// The record of an invalidation, to be carried by something else (a queue,
-    /// in the transaction that makes the change) and [applied](Hub::apply) there.
-    pub fn invalidation(&self, id: &str) -> Invalidation {
-        Invalidation {
-            kind: self.spec.kind.into(),
-            id: id.into(),
-        }
-    }
-
-    /// Asks for `id` to be loaded again. Until that is done, it may be served
-    /// as the cache serves what is not fresh
-    /// ([`CacheSpec::stale_while_revalidating`], [`CacheSpec::stale_if_error`]).
-    pub async fn mark_stale(&self, id: &str) -> Invalidated {
-        let order = self.hub.shared().order(&self.schema.kind, id, true);
-        self.carry_out(order).await
-    }
-
-    /// Drops all values that were loaded with `tag`, as
-    /// [`invalidate`](Self::invalidate) does one. No store is searched.
-    pub async fn invalidate_tag(&self, tag: &str) -> Invalidated {
-        let part = key::part(tag);
-        let kind = self.schema.kind.clone();
-        self.carry_out(Order {
-            name: key::of_tag(&self.hub.shared().far.prefix, &kind, &part).into(),
-            target: Target::Tag {
-                kind,
-                part: part.into(),
-            },
-        })
-        .await
-    }
-
-    /// Drops all values of this kind, as [`invalidate`](Self::invalidate) does
-    /// one. No store is searched.
-    pub async fn clear(&self) -> Invalidated {
-        let kind = self.schema.kind.clone();
-        self.carry_out(Order {
-            name: self.all.key.clone(),
-            target: Target::All { kind },
-        })
-        .await
-    }
-
-    /// Drops what `id` was, everywhere, and puts `value` in its place.
-    ///
-    /// Call it after the change is committed. Of two writers at once the last
-    /// one here wins, which need not be the last one there: where that can
-    /// happen, use [`put_if_newer`](Self::put_if_newer) or
-    /// [`invalidate`](Self::invalidate).
-    pub async fn put(&self, id: &str, value: V) -> Invalidated {
-        self.put_if(id, value, None).await
-    }
-
-    /// As [`put`](Self::put), if there is a value of an older version in L2. Else
-    /// the old one is only dropped, and the next read loads.
-    ///
-    /// Safe against other writers, whichever way they tell of their changes: an
-    /// older value is there only if no newer one was told of. The cache has to
-    /// know the versions of what it loads
-    /// ([`versioned_by`](Self::versioned_by)).
-    pub async fn put_if_newer(&self, id: &str, value: V, version: u64) -> Invalidated {
-        self.put_if(id, value, Some(version)).await
-    }
-
-    async fn put_if(&self, id: &str, value: V, version: Option<u64>) -> Invalidated {
-        let shared = self.hub.shared();
-        let order = shared.order(&self.schema.kind, id, false);
-        let mark = shared.begin(order);
-        // Whoever drops it from now on refuses this value.
-        let part = key::part_of(id);
-        let fetch = self.fetch(&self.probe(&part).to_key(), None, Wish::default());
-        let done = shared.far.send(mark).await;
-        if let Some(done) = &done
-            && let Some((_, bumped)) = done.iter().find(|(key, _)| **key == *fetch.key)
-            && version.is_none_or(|version| (1..version).contains(&bumped.before))
-        {
-            fetch.put(value, bumped.fence, version).await;
-        }
-        Invalidated::of(done.as_deref())
-    }
-
-    async fn carry_out(&self, order: Order) -> Invalidated {
-        Invalidated::of(self.hub.shared().change(order).await.as_deref())
-    }
-
-    async fn ask<F, Fut, E>(&self, id: &str, wish: Wish<'_>, load: F) -> Answer<V, E>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
-        E: Send + Sync + 'static,
-    {
-        let part = key::part_of(id);
-        let probe = self.probe(&part);
-        let found = self.near(&probe);
-        if let Some((entry, state)) = &found
-            && wish.at_least.is_none_or(|it| it.is_met_by(entry.fence))
-            && let Some(answer) = self.answer_near(entry, *state)
-        {
-            let is_early = *state == State::Fresh && self.is_early(entry);
-            if is_early || *state == State::Stale {
-                let aim = if is_early {
-                    Aim::NewerThan(entry.since)
-                } else {
-                    Aim::Any
-                };
-                self.load_behind(&probe.to_key(), aim, wish, load);
-            }
-            return Ok(answer);
-        }
-        if wish.at_least.is_some() {
-            // Whatever is being loaded may have begun before the change.
-            self.hub.shared().l1.drop_key(&probe);
-        }
-        self.fly(&probe.to_key(), Aim::Any, wish, load).await
-    }
-
-    async fn fly<F, Fut, E>(
-        &self,
-        near: &NearKey,
-        aim: Aim,
-        wish: Wish<'_>,
-        load: F,
-    ) -> Answer<V, E>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
-        E: Send + Sync + 'static,
-    {
-        let answer = match self.board(near, wish) {
-            Seat::Join(answer) => answer,
-            Seat::Lead(pilot, answer) => {
-                self.take_off(pilot, aim, wish, load);
-                answer
-            }
-        };
-        wait_for(answer).await
-    }
-
-    /// Loads in the background, unless somebody does so already.
-    fn load_behind<F, Fut, E>(&self, near: &NearKey, aim: Aim, wish: Wish<'_>, load: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
-        E: Send + Sync + 'static,
-    {
-        if let Seat::Lead(pilot, _) = self.board::<E>(near, wish) {
-            self.take_off(pilot, aim, wish, load);
-        }
-    }
-
-    fn board<E>(&self, near: &NearKey, wish: Wish<'_>) -> Seat<Answer<V, E>>
-    where
-        E: Send + Sync + 'static,
-    {
-        let shared = self.hub.shared();
-        let start = || (shared.stamp(near), self.hold(wish.tags));
-        let seat = shared.flights.board(near, start);
-        if matches!(seat, Seat::Join(_)) {
-            shared.counters.coalesced.add(1);
-        }
-        seat
-    }
-
-    fn take_off<F, Fut, E>(&self, pilot: Pilot<Answer<V, E>>, aim: Aim, wish: Wish<'_>, load: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
-        E: Send + Sync + 'static,
-    {
-        let begun = Some((pilot.stamp, pilot.tags.clone()));
-        let mut fetch = self.fetch(pilot.near(), begun, wish);
-        fetch.aim = aim;
-        tokio::spawn(fetch.fly(pilot, load).in_current_span());
-    }
-
     /// The kind's own tag and these, as they are now.
     fn hold(&self, tags: &[&str]) -> Arc<[Held]> {
         let shared = self.hub.shared();
@@ -439,46 +240,11 @@ where
         (state != State::Dead).then_some((entry, state))
     }
 
-    /// The answer that an entry gives without further ado.
-    fn answer_near(&self, entry: &Entry, state: State) -> Option<Option<Arc<V>>> {
-        match state {
-            State::Fresh => self.serve(entry),
-            State::Stale => {
-                let window = micros(self.spec.while_revalidating);
-                let shared = self.hub.shared();
-                if !entry.serves_for(window, shared.ticks.now()) {
-                    return None;
-                }
-                let value = value_of(entry)?;
-                shared.counters.stale.add(1);
-                Some(value)
-            }
-            State::Suspect | State::Dead => None,
-        }
-    }
-
     /// `None` if the entry is of another type.
     fn serve(&self, entry: &Entry) -> Option<Option<Arc<V>>> {
         let value = value_of(entry)?;
         self.hub.shared().counters.l1_hits.add(1);
         Some(value)
-    }
-
-    /// Whether this read is the one that loads a value again before its end:
-    /// XFetch, with what the load took the last time.
-    fn is_early(&self, entry: &Entry) -> bool {
-        if !self.spec.early {
-            return false;
-        }
-        let left = entry
-            .fresh_until
-            .saturating_sub(self.hub.shared().ticks.now());
-        let cost = u64::from(entry.cost);
-        // Beyond that chance hardly ever decides so; the draw is spared.
-        left <= cost.saturating_mul(16) && {
-            let ahead = f64::from(entry.cost) * -draw().max(f64::MIN_POSITIVE).ln();
-            Duration::from_micros(left).as_secs_f64() * 1e6 <= ahead
-        }
     }
 
     fn fetch(
@@ -525,13 +291,6 @@ impl<V> std::fmt::Debug for Cache<V> {
             .field("spec", &self.spec)
             .finish_non_exhaustive()
     }
-}
-
-async fn wait_for<V, E>(mut answer: watch::Receiver<Option<Answer<V, E>>>) -> Answer<V, E> {
-    let Ok(answer) = answer.wait_for(Option::is_some).await else {
-        return Err(CacheError::Aborted);
-    };
-    answer.clone().unwrap_or(Err(CacheError::Aborted))
 }
 
 /// Any number from 0 up to 1.

@@ -1,36 +1,28 @@
 //! One value on its way into the tiers.
 
+mod claim;
+mod look;
+mod store;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::{Answer, Cache, CacheSpec, Token, draw};
-use crate::envelope::Envelope;
-use crate::far::{FarRead, Filled, Turn};
+use super::{Answer, CacheSpec, Token, draw};
 use crate::flight::Pilot;
-use crate::hub::{Hub, Shared};
-use crate::key;
-use crate::l1::{AnyValue, ENTRY_OVERHEAD, Entry, Kept, NearKey, Stamp, State};
-use crate::remote::Fence;
+use crate::hub::Shared;
+use crate::l1::{Entry, NearKey, Stamp, State};
 use crate::schemas::Schema;
 use crate::tags::Held;
 use crate::ticks::micros;
 
-/// How long a process that died keeps others from loading.
-const LEASE: Duration = Duration::from_secs(2);
-
-/// How often the lease of a load that takes long is renewed.
-const RENEW_EVERY: Duration = Duration::from_millis(700);
-
-/// How long one waits between looks at what another process loads.
-const LOOK_FIRST: Duration = Duration::from_millis(5);
-const LOOK_LAST: Duration = Duration::from_millis(50);
+pub(super) use claim::Ground;
+pub(super) use look::Look;
 
 /// How the tag that all values of a kind have is named in envelopes; no tag
 /// has this name.
@@ -60,26 +52,6 @@ pub(super) enum Aim {
     NewerThan(u64),
     /// One that was loaded for it.
     Anew,
-}
-
-/// What L2 has.
-pub(super) enum Look {
-    /// Also in L1 now.
-    Fresh(Entry),
-    /// To be served only as the cache serves what is not fresh.
-    Stale(Entry),
-    Nothing,
-    /// L2 is not to be used.
-    Off,
-}
-
-/// What a load stores under.
-pub(super) struct Ground {
-    fence: Fence,
-    /// The store's time before the load.
-    since: u64,
-    /// Of each tag, before the load.
-    tags: Vec<Fence>,
 }
 
 /// The value of an entry; `None` if it is of another type.
@@ -235,356 +207,6 @@ where
         (state != State::Dead).then_some((entry, state))
     }
 
-    /// What L2 has; `known` is what L1 has of it.
-    pub(super) async fn look_far(&self, known: Option<&Entry>) -> Look {
-        let asked = self.shared.ticks.now();
-        let read = self.shared.far.read(&self.key, &self.schema).await;
-        self.take_in(read, asked, known).await
-    }
-
-    /// Takes what L2 answered to a question asked at `asked` into L1.
-    pub(super) async fn take_in(&self, read: FarRead, asked: u64, known: Option<&Entry>) -> Look {
-        let (envelope, fence) = match read {
-            FarRead::Off => return Look::Off,
-            FarRead::Miss => return Look::Nothing,
-            FarRead::Hit(envelope, fence) => (envelope, fence),
-        };
-        let window = match envelope.value {
-            Some(_) => micros(self.spec.stale_window()),
-            None => 0,
-        };
-        let age = self.shared.far.at(asked).saturating_sub(envelope.since);
-        let left = envelope.fresh.saturating_add(window).saturating_sub(age);
-        let is_met = self
-            .at_least
-            .is_none_or(|it| it.is_met_by(Some(envelope.fence)));
-        if left == 0 || !is_met {
-            return Look::Nothing;
-        }
-        // Loaded without L2, or filled after it by a load that had begun before:
-        // who saw the newer one shall not see the older one next.
-        if known.is_some_and(|known| known.since > envelope.since) {
-            return Look::Nothing;
-        }
-        let Some(tags) = self.check_tags(&envelope.tags).await else {
-            return Look::Nothing;
-        };
-        let same = |known: &&Entry| {
-            known.fence == Some(envelope.fence)
-                && known.since == envelope.since
-                && known.tags.iter().all(Held::is_current)
-        };
-        let entry = if let Some(known) = known.filter(same) {
-            known.confirm(self.stamp.epoch, asked);
-            known.clone()
-        } else {
-            let value = match &envelope.value {
-                None => None,
-                Some(encoded) => match serde_json::from_slice::<V>(encoded) {
-                    Ok(value) => Some(Arc::new(value) as AnyValue),
-                    Err(_) => return Look::Nothing,
-                },
-            };
-            let size = envelope.value.as_ref().map_or(0, |value| value.len());
-            Arc::new(Kept {
-                value,
-                fence: Some(envelope.fence),
-                since: envelope.since,
-                tags,
-                cost: envelope.cost,
-                fresh_until: asked.saturating_add(envelope.fresh).saturating_sub(age),
-                spoiled: AtomicBool::new(false),
-                stale_until: asked.saturating_add(left),
-                known: AtomicU64::new(asked),
-                epoch: AtomicU64::new(self.stamp.epoch),
-                lives: Duration::from_micros(left),
-                weight: self.weight(size),
-            })
-        };
-        self.shared.counters.l2_hits.add(1);
-        // Somebody asked for a load after this one.
-        let is_spoiled = envelope.fence != fence;
-        if is_spoiled {
-            entry.spoil();
-        }
-        self.put_near(entry.clone());
-        if is_spoiled || age >= envelope.fresh {
-            Look::Stale(entry)
-        } else {
-            Look::Fresh(entry)
-        }
-    }
-
-    /// Holds the tags of a stored value, if all are as they were at its load.
-    async fn check_tags(&self, tags: &[(Arc<str>, Fence)]) -> Option<Box<[Held]>> {
-        let mut held = Vec::with_capacity(tags.len());
-        for (name, fence) in tags {
-            let tag = self.hold(name);
-            if self.shared.far.fence_of(&tag, self.stamp.epoch).await != Some(*fence) {
-                return None;
-            }
-            held.push(tag);
-        }
-        Some(held.into())
-    }
-
-    fn hold(&self, name: &str) -> Held {
-        let (prefix, kind) = (&self.shared.far.prefix, &self.schema.kind);
-        let key = if name == ALL {
-            key::of_all(prefix, kind)
-        } else {
-            key::of_tag(prefix, kind, name)
-        };
-        let mine = self.tags.iter().find(|held| *held.tag.key == *key);
-        mine.cloned()
-            .unwrap_or_else(|| self.shared.tags.get(&key).hold())
-    }
-
-    /// Gets the right to load, or what another process loaded meanwhile
-    /// (`Err`). `Ok(None)` if L2 has no part in it.
-    async fn claim(
-        &self,
-        known: Option<&Entry>,
-        old: &mut Option<Entry>,
-    ) -> Result<Option<Ground>, Option<Arc<V>>> {
-        let end = Instant::now() + self.shared.load_timeout;
-        let mut pause = LOOK_FIRST;
-        loop {
-            let asked = self.shared.ticks.now();
-            let claim = self.shared.far.claim(&self.key, &self.schema, LEASE);
-            let Some(turn) = claim.await else {
-                return Ok(None);
-            };
-            let Turn {
-                read,
-                fence,
-                wait,
-                now,
-            } = turn;
-            let mut looked = self.take_in(read, asked, known).await;
-            if let Some(value) = self.settle(&mut looked, old) {
-                if wait.is_zero() {
-                    self.shared.far.release(&self.key).await;
-                }
-                return Err(value);
-            }
-            if wait.is_zero() || Instant::now() >= end {
-                let tags = self.tag_fences().await;
-                return Ok(tags.map(|tags| Ground {
-                    fence,
-                    since: now,
-                    tags,
-                }));
-            }
-            // Not all at the same moment.
-            sleep(pause.mul_f64(0.5 + draw() / 2.0).min(wait)).await;
-            pause = (pause * 2).min(LOOK_LAST);
-        }
-    }
-
-    async fn tag_fences(&self) -> Option<Vec<Fence>> {
-        let mut fences = Vec::with_capacity(self.tags.len());
-        for held in &*self.tags {
-            fences.push(self.shared.far.fence_of(held, self.stamp.epoch).await?);
-        }
-        Some(fences)
-    }
-
-    /// What a load of this key would store under, whoever else loads it.
-    pub(super) async fn ground(&self, hold: Duration) -> Option<Ground> {
-        let turn = self.shared.far.claim(&self.key, &self.schema, hold).await?;
-        let tags = self.tag_fences().await?;
-        Some(Ground {
-            fence: turn.fence,
-            since: turn.now,
-            tags,
-        })
-    }
-
-    /// Keeps other processes from loading while this one does.
-    async fn renewing<T>(&self, is_claimed: bool, work: impl Future<Output = T>) -> T {
-        if !is_claimed || self.shared.far.alone {
-            return work.await;
-        }
-        let mut work = pin!(work);
-        loop {
-            if let Ok(done) = timeout(RENEW_EVERY, &mut work).await {
-                return done;
-            }
-            let renewal = self.shared.far.claim(&self.key, &self.schema, LEASE);
-            let mut renewal = pin!(renewal);
-            tokio::select! {
-                done = &mut work => return done,
-                _ = &mut renewal => {}
-            }
-        }
-    }
-
-    /// Puts a loaded value into the tiers, as far as it is still known to be true.
-    pub(super) async fn keep(&self, value: Option<Arc<V>>, ground: Option<Ground>, begun: u64) {
-        let fresh = match &value {
-            None => self.spec.absent_ttl,
-            Some(_) if self.spec.l2_ttl.is_zero() => self.spec.l1_ttl,
-            Some(_) => self.spec.l2_ttl,
-        };
-        if fresh.is_zero() || self.tags.len() > Cache::<V>::MAX_TAGS + 1 {
-            if ground.is_some() {
-                self.shared.far.release(&self.key).await;
-            }
-            return;
-        }
-        let encoded = match value.as_deref().map(serde_json::to_vec).transpose() {
-            Ok(encoded) if encoded.as_ref().is_none_or(|it| it.len() <= Hub::MAX_VALUE) => encoded,
-            _ => {
-                self.shared.counters.rejected_by_size.add(1);
-                if ground.is_some() {
-                    self.shared.far.release(&self.key).await;
-                }
-                return;
-            }
-        };
-        let share = f64::from(self.spec.jitter_percent) / 100.0 * draw();
-        let fresh = fresh.mul_f64(1.0 - share);
-        let size = encoded.as_ref().map_or(0, Vec::len);
-        let cost = self.shared.ticks.now().saturating_sub(begun);
-        let timing = Timing {
-            begun,
-            fresh,
-            cost: u32::try_from(cost).unwrap_or(u32::MAX),
-            version: value.as_deref().map_or(0, |value| self.version_of(value)),
-        };
-        self.store(value, encoded, size, ground, timing).await;
-    }
-
-    /// Puts a value that the caller knows under the fence of its change.
-    pub(super) async fn put(&self, value: V, fence: Fence, version: Option<u64>) {
-        let Ok(encoded) = serde_json::to_vec(&value) else {
-            return self.shared.counters.rejected_by_size.add(1);
-        };
-        if encoded.len() > Hub::MAX_VALUE {
-            return self.shared.counters.rejected_by_size.add(1);
-        }
-        let fresh = if self.spec.l2_ttl.is_zero() {
-            self.spec.l1_ttl
-        } else {
-            self.spec.l2_ttl
-        };
-        let begun = self.shared.ticks.now();
-        let ground = self.tag_fences().await.map(|tags| Ground {
-            fence,
-            since: self.shared.far.at(begun),
-            tags,
-        });
-        let timing = Timing {
-            begun,
-            fresh,
-            cost: 0,
-            version: version.unwrap_or_else(|| self.version_of(&value)),
-        };
-        let size = encoded.len();
-        self.store(Some(Arc::new(value)), Some(encoded), size, ground, timing)
-            .await;
-    }
-
-    async fn store(
-        &self,
-        value: Option<Arc<V>>,
-        encoded: Option<Vec<u8>>,
-        size: usize,
-        ground: Option<Ground>,
-        timing: Timing,
-    ) {
-        // What nobody may serve must not take the place of what is newer, nor
-        // what a later load in this process may have stored under the same fence.
-        let is_overtaken = !self.shared.l1.is_current(self.near.hash, self.stamp);
-        if is_overtaken || !self.tags.iter().all(Held::is_current) {
-            return self.shared.counters.rejected_by_fence.add(1);
-        }
-        let window = match value {
-            Some(_) => self.spec.stale_window(),
-            None => Duration::ZERO,
-        };
-        let filling = self.shared.ticks.now();
-        let filled = match &ground {
-            Some(ground) => {
-                let envelope = self.envelope(encoded, ground, &timing);
-                let lives = match &value {
-                    Some(_) if self.spec.l2_ttl.is_zero() => Duration::ZERO,
-                    _ => timing.fresh.saturating_add(window),
-                };
-                let far = &self.shared.far;
-                far.fill(&self.key, timing.version, &envelope, lives).await
-            }
-            None => Filled::Unknown,
-        };
-        let known = match filled {
-            // The store saw no drop up to the moment of the fill.
-            Filled::Stored => filling,
-            // True when the load began, and perhaps no longer than that.
-            Filled::Unknown => timing.begun,
-            Filled::Refused => return self.shared.counters.rejected_by_fence.add(1),
-        };
-        let fresh_until = timing.begun.saturating_add(micros(timing.fresh));
-        let stale_until = fresh_until.saturating_add(micros(window));
-        let left = stale_until.saturating_sub(self.shared.ticks.now());
-        if left == 0 {
-            return;
-        }
-        self.put_near(Arc::new(Kept {
-            value: value.map(|value| value as AnyValue),
-            fence: ground.as_ref().map(|ground| ground.fence),
-            since: match &ground {
-                Some(ground) => ground.since,
-                None => self.shared.far.at(timing.begun),
-            },
-            tags: self.tags.to_vec().into(),
-            cost: timing.cost,
-            fresh_until,
-            spoiled: AtomicBool::new(false),
-            stale_until,
-            known: AtomicU64::new(known),
-            epoch: AtomicU64::new(self.stamp.epoch),
-            lives: Duration::from_micros(left),
-            weight: self.weight(size),
-        }));
-    }
-
-    fn envelope(&self, encoded: Option<Vec<u8>>, ground: &Ground, timing: &Timing) -> Envelope {
-        let tags = self.tags.iter().zip(&ground.tags).map(|(held, fence)| {
-            let key = &*held.tag.key;
-            // As `hold` finds it again.
-            let name = key.rsplit_once(':').map_or(key, |(_, name)| name);
-            let is_all = *key == *key::of_all(&self.shared.far.prefix, &self.schema.kind);
-            (if is_all { ALL.into() } else { name.into() }, *fence)
-        });
-        Envelope {
-            value: encoded.map(Into::into),
-            era: self.shared.far.era(),
-            since: ground.since,
-            fresh: micros(timing.fresh),
-            fence: ground.fence,
-            cost: timing.cost,
-            tags: tags.collect(),
-        }
-    }
-
-    fn put_near(&self, entry: Entry) {
-        if self.spec.l1_ttl.is_zero() {
-            return;
-        }
-        if !self.shared.l1.insert(&self.near, self.stamp, entry) {
-            self.shared.counters.rejected_by_fence.add(1);
-        }
-    }
-
-    fn version_of(&self, value: &V) -> u64 {
-        self.version_of.map_or(0, |version_of| version_of(value))
-    }
-
-    fn weight(&self, size: usize) -> u32 {
-        u32::try_from(ENTRY_OVERHEAD + self.near.part.len() + size).unwrap_or(u32::MAX)
-    }
-
     pub(super) fn serve_while_revalidating(&self, old: &Entry) -> Option<Option<Arc<V>>> {
         self.serve_for(old, self.spec.while_revalidating)
     }
@@ -610,12 +232,4 @@ where
     fn is_new_enough(&self, old: &Entry) -> bool {
         self.at_least.is_none_or(|it| it.is_met_by(old.fence))
     }
-}
-
-/// When a load began, how long it took, and how long its value is good for.
-struct Timing {
-    begun: u64,
-    fresh: Duration,
-    cost: u32,
-    version: u64,
 }

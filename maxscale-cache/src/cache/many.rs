@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
+use super::ask::wait_for;
 use super::fetch::{Fetch, Look, value_of};
-use super::{Answer, Cache, Wish, wait_for};
+use super::{Answer, Cache, Wish};
 use crate::error::CacheError;
 use crate::flight::{Pilot, Seat};
 use crate::hub::Shared;

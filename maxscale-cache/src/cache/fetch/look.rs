@@ -1,0 +1,144 @@
+//! What L2 has, and how it gets into L1.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{ALL, Fetch};
+use crate::far::FarRead;
+use crate::key;
+use crate::l1::{AnyValue, Entry, Kept};
+use crate::remote::Fence;
+use crate::tags::Held;
+use crate::ticks::micros;
+
+/// What L2 has.
+pub(in crate::cache) enum Look {
+    /// Also in L1 now.
+    Fresh(Entry),
+    /// To be served only as the cache serves what is not fresh.
+    Stale(Entry),
+    Nothing,
+    /// L2 is not to be used.
+    Off,
+}
+
+// === impl Fetch ===
+
+impl<V> Fetch<V>
+where
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    /// What L2 has; `known` is what L1 has of it.
+    pub(in crate::cache) async fn look_far(&self, known: Option<&Entry>) -> Look {
+        let asked = self.shared.ticks.now();
+        let read = self.shared.far.read(&self.key, &self.schema).await;
+        self.take_in(read, asked, known).await
+    }
+
+    /// Takes what L2 answered to a question asked at `asked` into L1.
+    pub(in crate::cache) async fn take_in(
+        &self,
+        read: FarRead,
+        asked: u64,
+        known: Option<&Entry>,
+    ) -> Look {
+        let (envelope, fence) = match read {
+            FarRead::Off => return Look::Off,
+            FarRead::Miss => return Look::Nothing,
+            FarRead::Hit(envelope, fence) => (envelope, fence),
+        };
+        let window = match envelope.value {
+            Some(_) => micros(self.spec.stale_window()),
+            None => 0,
+        };
+        let age = self.shared.far.at(asked).saturating_sub(envelope.since);
+        let left = envelope.fresh.saturating_add(window).saturating_sub(age);
+        let is_met = self
+            .at_least
+            .is_none_or(|it| it.is_met_by(Some(envelope.fence)));
+        if left == 0 || !is_met {
+            return Look::Nothing;
+        }
+        // Loaded without L2, or filled after it by a load that had begun before:
+        // who saw the newer one shall not see the older one next.
+        if known.is_some_and(|known| known.since > envelope.since) {
+            return Look::Nothing;
+        }
+        let Some(tags) = self.check_tags(&envelope.tags).await else {
+            return Look::Nothing;
+        };
+        let same = |known: &&Entry| {
+            known.fence == Some(envelope.fence)
+                && known.since == envelope.since
+                && known.tags.iter().all(Held::is_current)
+        };
+        let entry = if let Some(known) = known.filter(same) {
+            known.confirm(self.stamp.epoch, asked);
+            known.clone()
+        } else {
+            let value = match &envelope.value {
+                None => None,
+                Some(encoded) => match serde_json::from_slice::<V>(encoded) {
+                    Ok(value) => Some(Arc::new(value) as AnyValue),
+                    Err(_) => return Look::Nothing,
+                },
+            };
+            let size = envelope.value.as_ref().map_or(0, |value| value.len());
+            Arc::new(Kept {
+                value,
+                fence: Some(envelope.fence),
+                since: envelope.since,
+                tags,
+                cost: envelope.cost,
+                fresh_until: asked.saturating_add(envelope.fresh).saturating_sub(age),
+                spoiled: AtomicBool::new(false),
+                stale_until: asked.saturating_add(left),
+                known: AtomicU64::new(asked),
+                epoch: AtomicU64::new(self.stamp.epoch),
+                lives: Duration::from_micros(left),
+                weight: self.weight(size),
+            })
+        };
+        self.shared.counters.l2_hits.add(1);
+        // Somebody asked for a load after this one.
+        let is_spoiled = envelope.fence != fence;
+        if is_spoiled {
+            entry.spoil();
+        }
+        self.put_near(entry.clone());
+        if is_spoiled || age >= envelope.fresh {
+            Look::Stale(entry)
+        } else {
+            Look::Fresh(entry)
+        }
+    }
+
+    /// Holds the tags of a stored value, if all are as they were at its load.
+    async fn check_tags(&self, tags: &[(Arc<str>, Fence)]) -> Option<Box<[Held]>> {
+        let mut held = Vec::with_capacity(tags.len());
+        for (name, fence) in tags {
+            let tag = self.hold(name);
+            if self.shared.far.fence_of(&tag, self.stamp.epoch).await != Some(*fence) {
+                return None;
+            }
+            held.push(tag);
+        }
+        Some(held.into())
+    }
+
+    fn hold(&self, name: &str) -> Held {
+        let (prefix, kind) = (&self.shared.far.prefix, &self.schema.kind);
+        let key = if name == ALL {
+            key::of_all(prefix, kind)
+        } else {
+            key::of_tag(prefix, kind, name)
+        };
+        let mine = self.tags.iter().find(|held| *held.tag.key == *key);
+        mine.cloned()
+            .unwrap_or_else(|| self.shared.tags.get(&key).hold())
+    }
+}
