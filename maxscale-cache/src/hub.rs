@@ -108,6 +108,7 @@ impl Hub {
         self.shared.counters.stats(self.shared.far.pending.len())
     }
 
+    #[inline]
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

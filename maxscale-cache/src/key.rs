@@ -35,8 +35,9 @@ pub(crate) fn part(text: &str) -> String {
 }
 
 /// As [`part`], without a copy of what is safe already.
+#[inline]
 pub(crate) fn part_of(text: &str) -> Cow<'_, str> {
-    if text.len() <= MAX_PART && text.bytes().all(is_safe) {
+    if text.len() <= MAX_PART && text.bytes().all(|byte| SAFE[usize::from(byte)]) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(part(text))
@@ -80,6 +81,17 @@ fn push_byte(out: &mut String, byte: u8) {
         }
     }
 }
+
+/// [`is_safe`] of each byte: each read of a cache asks for a whole id.
+static SAFE: [bool; 256] = {
+    let mut safe = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        safe[byte as usize] = is_safe(byte);
+        byte += 1;
+    }
+    safe
+};
 
 const fn is_safe(byte: u8) -> bool {
     matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'@' | b'-')

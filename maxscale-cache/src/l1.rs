@@ -32,6 +32,9 @@ const STRIPES: usize = 4_096;
 /// the memory that the capacity allows.
 pub(crate) const ENTRY_OVERHEAD: usize = 512;
 
+/// The fewest entries that come between two sweeps.
+const SWEEP_AFTER: u64 = 4_096;
+
 pub(crate) struct L1 {
     values: Engine,
     /// What is known not to exist, apart, so that whoever asks for made-up ids
@@ -39,6 +42,8 @@ pub(crate) struct L1 {
     absent: Engine,
     generations: Box<[Mutex<u64>]>,
     epoch: AtomicU64,
+    /// Entries since the last sweep.
+    came: AtomicU64,
     seed: u64,
 }
 
@@ -59,22 +64,26 @@ impl L1 {
             absent: Engine::by_count(absent),
             generations: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
             epoch: AtomicU64::new(0),
+            came: AtomicU64::new(0),
             // Nobody who sends ids can tell which of them collide.
             seed: RandomState::new().hash_one(0_u8),
         }
     }
 
     /// Names the value `part` of the cache numbered `cache`.
+    #[inline]
     pub(crate) fn probe<'a>(&self, cache: u32, part: &'a str) -> Probe<'a> {
         let seed = self.seed ^ u64::from(cache).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let hash = xxh3_64_with_seed(part.as_bytes(), seed);
         Probe { hash, cache, part }
     }
 
+    #[inline]
     pub(crate) fn get(&self, probe: &Probe<'_>) -> Option<Entry> {
         self.values.get(probe).or_else(|| self.absent.get(probe))
     }
 
+    #[inline]
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
@@ -104,6 +113,7 @@ impl L1 {
         };
         other.remove(&key.probe());
         into.put(key.clone(), entry);
+        self.came.fetch_add(1, Ordering::Relaxed);
         true
     }
 
@@ -131,6 +141,24 @@ impl L1 {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Whether it is time to sweep, and the caller is the one to do it.
+    pub(crate) fn takes_sweep(&self) -> bool {
+        let came = self.came.load(Ordering::Relaxed);
+        // Then all sweeps together look at an entry a few times.
+        let due = (self.values.count() + self.absent.count()) / 2;
+        came >= due.max(SWEEP_AFTER)
+            && (self.came)
+                .compare_exchange(came, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Drops what is of no use to anybody any more. Takes its time.
+    pub(crate) fn sweep(&self, now: u64) {
+        for engine in [&self.values, &self.absent] {
+            engine.sweep(|entry| entry.is_over(now));
+        }
+    }
+
     /// What the entries weigh together.
     pub(crate) fn weight(&self) -> u64 {
         self.values.weight()
@@ -149,7 +177,8 @@ impl L1 {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
-    use std::time::Duration;
+
+    use smallvec::SmallVec;
 
     use super::*;
 
@@ -161,19 +190,18 @@ mod tests {
         l1_ttl: 1_000,
     };
 
-    fn kept(value: u32) -> Entry {
+    fn kept(value: Option<u32>) -> Entry {
         Arc::new(Kept {
-            value: Some(Arc::new(value)),
+            value: value.map(|value| Arc::new(value) as AnyValue),
             fence: None,
             since: 0,
-            tags: Box::default(),
+            tags: SmallVec::new(),
             cost: 0,
             fresh_until: 500,
             spoiled: AtomicBool::new(false),
             stale_until: 800,
             known: AtomicU64::new(1),
             epoch: AtomicU64::new(0),
-            lives: Duration::from_secs(60),
             weight: 600,
         })
     }
@@ -183,7 +211,7 @@ mod tests {
     }
 
     fn keep(l1: &L1, part: &str, stamp: Stamp, value: u32) -> bool {
-        l1.insert(&key(l1, part), stamp, kept(value))
+        l1.insert(&key(l1, part), stamp, kept(Some(value)))
     }
 
     fn stamp(l1: &L1, part: &str) -> Stamp {
@@ -244,26 +272,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_over_is_swept_out_after_as_many_again_came() {
+        let l1 = L1::new(1 << 30, 10);
+        for n in 0..SWEEP_AFTER {
+            assert!(!l1.takes_sweep());
+            let part = n.to_string();
+            assert!(keep(&l1, &part, stamp(&l1, &part), 1));
+        }
+        assert!(l1.takes_sweep());
+        assert!(!l1.takes_sweep(), "one sweeps");
+        l1.sweep(799);
+        assert_eq!(l1.values.len(), SWEEP_AFTER);
+        l1.sweep(800);
+        assert_eq!(l1.values.len(), 0);
+    }
+
+    #[test]
     fn ids_without_a_value_push_out_none_that_has_one() {
         let l1 = L1::new(1 << 20, 10);
         assert!(keep(&l1, "k", stamp(&l1, "k"), 1));
         for n in 0..10_000 {
             let part = n.to_string();
-            let absent = Kept {
-                value: None,
-                fence: None,
-                since: 0,
-                tags: Box::default(),
-                cost: 0,
-                fresh_until: 500,
-                spoiled: AtomicBool::new(false),
-                stale_until: 800,
-                known: AtomicU64::new(1),
-                epoch: AtomicU64::new(0),
-                lives: Duration::from_secs(60),
-                weight: 600,
-            };
-            assert!(l1.insert(&key(&l1, &part), stamp(&l1, &part), Arc::new(absent)));
+            assert!(l1.insert(&key(&l1, &part), stamp(&l1, &part), kept(None)));
         }
         assert_eq!(read(&l1, "k"), Some(1));
         assert!(l1.absent.len() <= 10, "{}", l1.absent.len());

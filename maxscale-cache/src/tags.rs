@@ -98,6 +98,7 @@ impl Tag {
 
 impl Held {
     /// Whether nobody moved the tag since.
+    #[inline]
     pub(crate) fn is_current(&self) -> bool {
         self.tag.moves.load(Ordering::SeqCst) == self.moves
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::builder::RETRY_EVERY;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// How far L1 can be believed at this moment, for values kept for `l1_ttl`.
+    #[inline]
     pub(crate) fn trust(&self, l1_ttl: u64) -> Trust {
         Trust {
             epoch: self.l1.epoch(),
@@ -67,6 +69,14 @@ impl Shared {
             until: self.heard_until.load(Ordering::SeqCst),
             grace: micros(GRACE),
             l1_ttl,
+        }
+    }
+
+    /// Drops what is over in L1, in the background and now and then.
+    pub(crate) fn tidy(self: &Arc<Self>) {
+        if self.l1.takes_sweep() {
+            let (shared, now) = (self.clone(), self.ticks.now());
+            spawn_blocking(move || shared.l1.sweep(now));
         }
     }
 
@@ -212,6 +222,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn probe<'a>(&self, schema: &Schema, part: &'a str) -> Probe<'a> {
         self.l1.probe(schema.number, part)
     }

@@ -1,7 +1,8 @@
 //! What keeps the entries: moka, with keys that bring their hash along.
 //!
 //! Only this file knows moka. Nothing relies on it for correctness: it may
-//! drop whatever it likes, and it calls nobody back.
+//! drop whatever it likes, and it calls nobody back. It is not told how long
+//! entries live, for which each read would pay: who reads looks at the entry.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use moka::Equivalent;
 use moka::sync::Cache;
 
 use super::Entry;
-use crate::expiry::OwnTtl;
 
 pub(crate) struct Engine(Cache<NearKey, Entry, BuildHasherDefault<Ready>>);
 
@@ -42,14 +42,13 @@ impl Engine {
         let builder = Cache::builder()
             .max_capacity(budget)
             .weigher(|_, entry: &Entry| entry.weight);
-        let built = builder.expire_after(OwnTtl);
-        Self(built.build_with_hasher(BuildHasherDefault::default()))
+        Self(builder.build_with_hasher(BuildHasherDefault::default()))
     }
 
     /// Keeps so many entries.
     pub(super) fn by_count(most: u64) -> Self {
-        let built = Cache::builder().max_capacity(most).expire_after(OwnTtl);
-        Self(built.build_with_hasher(BuildHasherDefault::default()))
+        let builder = Cache::builder().max_capacity(most);
+        Self(builder.build_with_hasher(BuildHasherDefault::default()))
     }
 
     pub(super) fn get(&self, probe: &Probe<'_>) -> Option<Entry> {
@@ -62,6 +61,20 @@ impl Engine {
 
     pub(super) fn remove(&self, probe: &Probe<'_>) {
         self.0.invalidate(probe);
+    }
+
+    /// Drops what is `over`. Goes through all of it.
+    pub(super) fn sweep(&self, over: impl Fn(&Entry) -> bool) {
+        for (key, entry) in &self.0 {
+            if over(&entry) {
+                self.0.invalidate(&*key);
+            }
+        }
+    }
+
+    /// How many there are, about.
+    pub(super) fn count(&self) -> u64 {
+        self.0.entry_count()
     }
 
     pub(super) fn weight(&self) -> u64 {

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
-use crate::expiry::Expires;
+use smallvec::SmallVec;
+
 use crate::remote::Fence;
 use crate::tags::Held;
 
@@ -15,28 +15,31 @@ pub(crate) type AnyValue = Arc<dyn Any + Send + Sync>;
 pub(crate) type Entry = Arc<Kept>;
 
 /// One value, or the knowledge that there is none. Moments are ticks.
+///
+/// What each hit reads comes first, so that it is in as few cache lines as it can be.
+#[repr(C)]
 pub(crate) struct Kept {
     /// `None` says that there is no such value.
     pub(crate) value: Option<AnyValue>,
-    /// What it was stored under in L2; `None` if L2 had no part in it.
-    pub(crate) fence: Option<Fence>,
-    /// When it was loaded, by the clock of L2.
-    pub(crate) since: u64,
-    pub(crate) tags: Box<[Held]>,
-    /// How long its load took, in microseconds.
-    pub(crate) cost: u32,
     /// Until when it is served without a thought.
     pub(crate) fresh_until: u64,
-    /// Whether somebody asked for it to be loaded again.
-    pub(crate) spoiled: AtomicBool,
     /// Until when it is better than nothing.
     pub(crate) stale_until: u64,
     /// When it was last known that nobody had dropped it.
     pub(crate) known: AtomicU64,
     /// The epoch of that knowledge.
     pub(crate) epoch: AtomicU64,
-    pub(crate) lives: Duration,
+    /// Nearly always one, that of the kind.
+    pub(crate) tags: SmallVec<[Held; 1]>,
+    /// Whether somebody asked for it to be loaded again.
+    pub(crate) spoiled: AtomicBool,
+    /// How long its load took, in microseconds.
+    pub(crate) cost: u32,
     pub(crate) weight: u32,
+    /// What it was stored under in L2; `None` if L2 had no part in it.
+    pub(crate) fence: Option<Fence>,
+    /// When it was loaded, by the clock of L2.
+    pub(crate) since: u64,
 }
 
 /// How far what is in this process can be believed now.
@@ -68,8 +71,9 @@ pub(crate) enum State {
 // === impl Kept ===
 
 impl Kept {
+    #[inline]
     pub(crate) fn state(&self, trust: &Trust) -> State {
-        if trust.now >= self.stale_until || !self.tags.iter().all(Held::is_current) {
+        if self.is_over(trust.now) || !self.tags.iter().all(Held::is_current) {
             return State::Dead;
         }
         let known = self.known.load(Ordering::SeqCst);
@@ -98,14 +102,13 @@ impl Kept {
         self.epoch.fetch_max(epoch, Ordering::SeqCst);
     }
 
+    /// Whether it is of no use to anybody any more, but for its tags.
+    pub(crate) const fn is_over(&self, now: u64) -> bool {
+        now >= self.stale_until
+    }
+
     /// Makes it stale.
     pub(crate) fn spoil(&self) {
         self.spoiled.store(true, Ordering::SeqCst);
-    }
-}
-
-impl Expires for Entry {
-    fn ttl(&self) -> Duration {
-        self.lives
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use super::{ALL, Fetch};
 use crate::far::FarRead;
@@ -99,7 +99,6 @@ where
                 stale_until: asked.saturating_add(left),
                 known: AtomicU64::new(asked),
                 epoch: AtomicU64::new(self.stamp.epoch),
-                lives: Duration::from_micros(left),
                 weight: self.weight(size),
             })
         };
@@ -118,8 +117,8 @@ where
     }
 
     /// Holds the tags of a stored value, if all are as they were at its load.
-    async fn check_tags(&self, tags: &[(Arc<str>, Fence)]) -> Option<Box<[Held]>> {
-        let mut held = Vec::with_capacity(tags.len());
+    async fn check_tags(&self, tags: &[(Arc<str>, Fence)]) -> Option<SmallVec<[Held; 1]>> {
+        let mut held = SmallVec::with_capacity(tags.len());
         for (name, fence) in tags {
             let tag = self.hold(name);
             if self.shared.far.fence_of(&tag, self.stamp.epoch).await != Some(*fence) {
@@ -127,7 +126,7 @@ where
             }
             held.push(tag);
         }
-        Some(held.into())
+        Some(held)
     }
 
     fn hold(&self, name: &str) -> Held {

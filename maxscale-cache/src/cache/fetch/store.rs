@@ -155,14 +155,13 @@ where
                 Some(ground) => ground.since,
                 None => self.shared.far.at(timing.begun),
             },
-            tags: self.tags.to_vec().into(),
+            tags: self.tags.iter().cloned().collect(),
             cost: timing.cost,
             fresh_until,
             spoiled: AtomicBool::new(false),
             stale_until,
             known: AtomicU64::new(known),
             epoch: AtomicU64::new(self.stamp.epoch),
-            lives: Duration::from_micros(left),
             weight: self.weight(size),
         }));
     }
@@ -193,6 +192,7 @@ where
         if !self.shared.l1.insert(&self.near, self.stamp, entry) {
             self.shared.counters.rejected_by_fence.add(1);
         }
+        self.shared.tidy();
     }
 
     fn version_of(&self, value: &V) -> u64 {
