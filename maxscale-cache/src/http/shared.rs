@@ -81,7 +81,7 @@ impl Shared {
         let body = (!stored.body.is_empty()).then(|| stored.body.clone());
         let mut response = Response::new(HttpBody::whole(body));
         *response.status_mut() = stored.status;
-        *response.headers_mut() = HeaderMap::clone(&told);
+        *response.headers_mut() = told;
         Some(response)
     }
 

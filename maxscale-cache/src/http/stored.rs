@@ -1,8 +1,9 @@
 //! A stored response: complete, without what belongs to a connection or a client.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
@@ -40,9 +41,9 @@ pub(super) struct Stored {
 }
 
 /// Headers that were written for an age, so that not each answer of a second writes
-/// them anew.
+/// them anew. Read without a lock: a page that many want is asked for by all threads.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<Option<(u64, Arc<HeaderMap>)>>);
+pub(super) struct Told(ArcSwapOption<(u64, HeaderMap)>);
 
 /// How good a stored response is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,21 +133,17 @@ impl Stored {
     }
 
     /// The headers of a hit now, of which `write` writes those that change.
-    pub(super) fn told(
-        &self,
-        now: Timestamp,
-        write: impl FnOnce(&mut HeaderMap),
-    ) -> Arc<HeaderMap> {
+    pub(super) fn told(&self, now: Timestamp, write: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
         let age = self.age(now);
-        let mut told = self.told.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, told)) = told.as_ref().filter(|(of, _)| *of == age) {
+        if let Some((of, told)) = self.told.0.load().as_deref()
+            && *of == age
+        {
             return told.clone();
         }
         let mut headers = self.headers.clone();
         headers.insert(AGE, HeaderValue::from(age));
         write(&mut headers);
-        let headers = Arc::new(headers);
-        *told = Some((age, headers.clone()));
+        self.told.0.store(Some(Arc::new((age, headers.clone()))));
         headers
     }
 

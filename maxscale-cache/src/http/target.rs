@@ -88,20 +88,31 @@ pub(super) fn id_of<B>(request: &Request<B>) -> String {
 /// Written so that it is a part of a key as it is: `@` and two digits stand for
 /// what keys would escape.
 fn id(authority: &str, path: &str) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut id = String::with_capacity(authority.len() + path.len() + 32);
-    let authority = authority.bytes().map(|byte| byte.to_ascii_lowercase());
-    for byte in authority.chain([b'\n']).chain(path.bytes()) {
-        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
-            id.push(char::from(byte));
-        } else {
-            id.push('@');
-            for four in [byte >> 4, byte & 0xf] {
-                id.push(char::from(DIGITS[usize::from(four)]));
-            }
-        }
-    }
+    let has_upper = authority.bytes().any(|byte| byte.is_ascii_uppercase());
+    let lower = has_upper.then(|| authority.to_ascii_lowercase());
+    push(&mut id, lower.as_deref().unwrap_or(authority));
+    push(&mut id, "\n");
+    push(&mut id, path);
     id
+}
+
+fn push(id: &mut String, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-') {
+            continue;
+        }
+        // None within a character, where nothing is to be copied.
+        id.push_str(text.get(from..at).unwrap_or_default());
+        id.push('@');
+        for four in [byte >> 4, byte & 0xf] {
+            id.push(char::from(DIGITS[usize::from(four)]));
+        }
+        from = at + 1;
+    }
+    id.push_str(text.get(from..).unwrap_or_default());
 }
 
 fn parts_of<B>(request: &Request<B>) -> (&str, &str) {
@@ -186,6 +197,12 @@ mod tests {
                 .all(|b| b.is_ascii_alphanumeric() || b"_.-@".contains(&b))
         };
         assert!(ids.iter().all(safe), "{ids:?}");
+    }
+
+    #[test]
+    fn id_is_the_same_in_any_case_of_the_authority_and_escapes_every_byte() {
+        assert_eq!(id("A.example:80", "/ü?b"), id("a.EXAMPLE:80", "/ü?b"));
+        assert_eq!(id("a:1", "/éé-ü"), "a@3A1@0A@2F@C3@A9@C3@A9-@C3@BC");
     }
 
     #[test]
