@@ -236,7 +236,7 @@ where
     fn near(&self, probe: &Probe<'_>) -> Option<(Entry, State)> {
         let shared = self.hub.shared();
         let entry = shared.l1.get(probe)?;
-        let state = entry.state(&shared.trust(self.l1_ttl));
+        let state = shared.state(&entry, self.l1_ttl);
         (state != State::Dead).then_some((entry, state))
     }
 

@@ -144,3 +144,33 @@ impl Drop for Tasks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use maxscale_tests::eventually;
+
+    use super::*;
+    use crate::l1::ENTRY_OVERHEAD;
+
+    #[tokio::test]
+    async fn what_is_over_leaves_l1_though_nobody_asks_for_it() {
+        let hub = Hub::builder().build();
+        let brief = CacheSpec::new("brief", 1).l2_ttl(Duration::from_millis(1));
+        let cache = hub.cache::<u32>(brief);
+        let all = 20_000;
+        for n in 0..all {
+            let load = || async { Ok::<_, Infallible>(Some(1)) };
+            cache.get_or_load(&n.to_string(), load).await.unwrap();
+        }
+        let most = all * ENTRY_OVERHEAD as u64 / 2;
+        let l1 = &hub.shared().l1;
+        eventually(Duration::from_secs(30), async || {
+            // What was removed is counted with the next change.
+            l1.drop_key(&l1.probe(0, "any"));
+            l1.weight() < most
+        })
+        .await;
+    }
+}

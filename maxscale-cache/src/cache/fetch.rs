@@ -202,8 +202,7 @@ where
 
     fn look_near(&self) -> Option<(Entry, State)> {
         let entry = self.shared.l1.get(&self.near.probe())?;
-        let trust = self.shared.trust(micros(self.spec.l1_ttl));
-        let state = entry.state(&trust);
+        let state = self.shared.state(&entry, micros(self.spec.l1_ttl));
         (state != State::Dead).then_some((entry, state))
     }
 

@@ -146,6 +146,8 @@ impl HubBuilder {
 
     /// Starts the hub. An L2 that is down is no error.
     ///
+    /// Built while tokio's clock is paused, as in tests, it keeps to that clock.
+    ///
     /// # Panics
     ///
     /// Outside a tokio runtime.

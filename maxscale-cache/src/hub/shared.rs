@@ -21,7 +21,7 @@ use crate::error::CacheError;
 use crate::far::Far;
 use crate::flight::Flights;
 use crate::key;
-use crate::l1::{L1, NearKey, Probe, Stamp, Trust};
+use crate::l1::{Entry, L1, NearKey, Probe, Stamp, State, Trust};
 use crate::message::{Message, News};
 use crate::pending::{Mark, Order, Target};
 use crate::remote::{Bumped, Heard};
@@ -60,12 +60,22 @@ pub(crate) struct Shared {
 // === impl Shared ===
 
 impl Shared {
-    /// How far L1 can be believed at this moment, for values kept for `l1_ttl`.
+    /// What an entry is good for now, of a value kept for `l1_ttl`.
     #[inline]
-    pub(crate) fn trust(&self, l1_ttl: u64) -> Trust {
+    pub(crate) fn state(&self, entry: &Entry, l1_ttl: u64) -> State {
+        // What is fresh at a later moment is so now.
+        match entry.state(&self.trust(l1_ttl, self.ticks.soon())) {
+            State::Fresh => State::Fresh,
+            _ => entry.state(&self.trust(l1_ttl, self.ticks.now())),
+        }
+    }
+
+    /// How far L1 can be believed at a moment, for values kept for `l1_ttl`.
+    #[inline]
+    fn trust(&self, l1_ttl: u64, now: u64) -> Trust {
         Trust {
             epoch: self.l1.epoch(),
-            now: self.ticks.now(),
+            now,
             until: self.heard_until.load(Ordering::SeqCst),
             grace: micros(GRACE),
             l1_ttl,
