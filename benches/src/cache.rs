@@ -1,7 +1,10 @@
-//! A value that is near, against the same value in a bare moka cache; and responses.
+//! A value that is near, against the same value in a bare moka cache; and the others.
 
 mod far;
 mod http;
+mod idle;
+mod listener;
+mod news;
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -14,9 +17,14 @@ use maxscale_measure::{Bar, Op, Plan, Report};
 
 use crate::peer;
 
+pub(crate) use listener::listen;
+
 /// Longer than any run, so that every read is a hit.
 const TTL: Duration = Duration::from_secs(3_600);
 const KEYS: u32 = 1_024;
+
+/// How long a server may take to be there.
+const READY: Duration = Duration::from_secs(30);
 
 /// A cache as one would set it up by hand for the same purpose.
 type Bare = moka::sync::Cache<String, Arc<String>>;
@@ -24,14 +32,16 @@ type Bare = moka::sync::Cache<String, Arc<String>>;
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     l1_hit_vs_moka(plan, report).await?;
     far::run(plan, report).await?;
+    news::run(plan, report).await?;
+    idle::run(plan, report).await?;
     http::hit_vs_static(plan, report).await?;
-    peer::rust(
-        plan,
-        report,
-        "cache",
-        &["cache.http_hit_vs_axum_response_cache"],
-    )
-    .await
+    let peers = [
+        "cache.get_or_load_vs_amalgam",
+        "cache.get_or_load_vs_multi_tier_cache",
+        "cache.get_or_load_vs_cached",
+        "cache.http_hit_vs_axum_response_cache",
+    ];
+    peer::rust(plan, report, "cache", &peers).await
 }
 
 async fn l1_hit_vs_moka(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
@@ -47,12 +57,7 @@ async fn l1_hit_vs_moka(plan: &Plan, report: &mut Report) -> Result<(), BoxError
     }
     let cost = rounds.cost();
     report.note(&format!("{name}: {cost}"));
-    report.bar(Bar {
-        name,
-        measured: cost.value,
-        op: Op::AtMost,
-        target: 1.35,
-    });
+    bar(report, name, cost.value, Op::AtMost, 1.35);
     Ok(())
 }
 
@@ -91,4 +96,30 @@ async fn near_bare(cache: Bare, ids: Arc<[String]>, count: u32) -> Result<(), Bo
         black_box(cache.get(id).ok_or("a miss")?);
     }
     Ok(())
+}
+
+/// The time that such a share of them does not exceed; the shortest is the first.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of a number of calls"
+)]
+fn at(times: &[Duration], share: f64) -> f64 {
+    let last = times.len().saturating_sub(1);
+    times[(last as f64 * share) as usize].as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn bar(report: &mut Report, name: &'static str, measured: f64, op: Op, target: f64) {
+    report.bar(Bar {
+        name,
+        measured,
+        op,
+        target,
+    });
 }

@@ -43,7 +43,13 @@ struct Request {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(request) = Request::read(std::env::args().skip(1)) else {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [role, url, count] = &*arguments
+        && role == "cache-listener"
+    {
+        return listen(url, count).await;
+    }
+    let Some(request) = Request::read(arguments.into_iter()) else {
         eprintln!(
             "usage: maxscale-benches <area> [--quick]\nareas: {}, all",
             AREAS.join(", ")
@@ -74,6 +80,20 @@ async fn main() -> ExitCode {
     let missed = report.missed().join(", ");
     report.note(&format!("missed: {missed}"));
     ExitCode::FAILURE
+}
+
+/// What a second process of a bench does.
+async fn listen(url: &str, count: &str) -> ExitCode {
+    let Ok(count) = count.parse() else {
+        return ExitCode::from(2);
+    };
+    match cache::listen(url, count).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("a listener ended: {}", Chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn measure(area: &str, plan: &Plan, report: &mut Report) -> Result<(), BoxError> {

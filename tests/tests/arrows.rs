@@ -58,14 +58,17 @@ const NOT_BY_DEFAULT: &[&str] = &[
 
 /// Peers live in workspaces of their own below `benches/peers/`.
 const PEERS: &[&str] = &[
+    "amalgam-cache",
     "apalis",
     "axum-login",
     "axum-response-cache",
     "bb8",
+    "cached",
     "deadpool",
     "diesel",
     "foyer",
     "governor",
+    "multi-tier-cache",
     "quick_cache",
     "stretto",
     "tower-sessions",

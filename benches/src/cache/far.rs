@@ -10,14 +10,15 @@ use maxscale_cache::remote::{FENCE_TTL, RedisRemote, Remote as _};
 use maxscale_cache::{Cache, CacheSpec, Hub};
 use maxscale_core::BoxError;
 use maxscale_core::redis::{Redis, RedisConfig};
-use maxscale_measure::{Bar, Op, Plan, Report};
+use maxscale_measure::{Op, Plan, Report};
 use maxscale_tests::{RedisCluster, RedisServer};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::{READY, at, bar, median};
+
 const KEYS: u32 = 1_024;
 const TASKS: u32 = 64;
-const READY: Duration = Duration::from_secs(30);
 
 /// What a value is: 256 bytes as encoded.
 fn value() -> String {
@@ -72,7 +73,7 @@ pub(super) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError
         });
         let near = near.await?;
         let far = timed(calls, async |n| get(&bare, &ids[n % ids.len()]).await).await?;
-        hits.push(at(&near, 95) / at(&far, 95));
+        hits.push(at(&near, 0.95) / at(&far, 0.95));
 
         let fence = remote.claim("filled", 0, ttl, FENCE_TTL).await?.found.fence;
         let near = timed(calls, async |_| {
@@ -81,7 +82,7 @@ pub(super) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError
         });
         let near = near.await?;
         let far = timed(calls, async |_| set(&bare, "set", sealed.clone()).await);
-        fills.push(at(&near, 50) / at(&far.await?, 50));
+        fills.push(at(&near, 0.5) / at(&far.await?, 0.5));
     }
     bar(
         report,
@@ -218,24 +219,4 @@ async fn timed(
     }
     times.sort_unstable();
     Ok(times)
-}
-
-/// The time that so many percent do not exceed.
-fn at(times: &[Duration], percent: usize) -> f64 {
-    let last = times.len().saturating_sub(1);
-    times[last * percent / 100].as_secs_f64()
-}
-
-fn median(mut ratios: Vec<f64>) -> f64 {
-    ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
-}
-
-fn bar(report: &mut Report, name: &'static str, measured: f64, op: Op, target: f64) {
-    report.bar(Bar {
-        name,
-        measured,
-        op,
-        target,
-    });
 }
