@@ -6,6 +6,7 @@ mod fetch;
 mod many;
 mod spec;
 mod token;
+mod write;
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};

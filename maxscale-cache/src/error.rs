@@ -27,6 +27,22 @@ pub enum CacheError<E> {
     Aborted,
 }
 
+/// A write through the cache did not end well. `E` is the write's own error.
+///
+/// The value is dropped from the cache in either case.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError<E> {
+    /// The write failed, or it is unknown what became of it.
+    #[error("cannot write the value")]
+    Write(#[source] E),
+
+    /// The write ended without an answer: it panicked, or the runtime shut
+    /// down. It is unknown what became of it.
+    #[error("the write ended without an answer")]
+    Aborted,
+}
+
 /// An invalidation names a type that this process has no cache of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no cache of `{kind}` in this process")]
@@ -79,6 +95,38 @@ where
             Self::Load(error) => error.retry_after(),
             Self::Overloaded => Some(Duration::from_secs(1)),
             _ => None,
+        }
+    }
+}
+
+// === impl WriteError ===
+
+impl<E: Classify + 'static> Classify for WriteError<E> {
+    fn class(&self) -> Class {
+        match self {
+            Self::Write(error) => error.class(),
+            Self::Aborted => Class::Internal,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Write(error) => error.code(),
+            Self::Aborted => self.class().code(),
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Write(error) => error.detail(),
+            Self::Aborted => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Write(error) => error.retry_after(),
+            Self::Aborted => None,
         }
     }
 }

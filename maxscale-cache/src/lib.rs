@@ -66,6 +66,6 @@ mod tags;
 mod ticks;
 
 pub use cache::{Cache, CacheSpec, Token, TokenError};
-pub use error::{CacheError, UnknownKind};
+pub use error::{CacheError, UnknownKind, WriteError};
 pub use hub::{Hub, HubBuilder, Invalidated};
 pub use stats::Stats;

@@ -1,5 +1,7 @@
 //! What a caller changed: dropped, marked, or put in its place.
 
+use std::sync::Arc;
+
 use maxscale_core::fact::Invalidation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -84,7 +86,7 @@ where
     /// happen, use [`put_if_newer`](Self::put_if_newer) or
     /// [`invalidate`](Self::invalidate).
     pub async fn put(&self, id: &str, value: V) -> Invalidated {
-        self.put_if(id, value, None).await
+        self.put_if(id, Arc::new(value), None).await
     }
 
     /// As [`put`](Self::put), if there is a value of an older version in L2. Else
@@ -95,10 +97,15 @@ where
     /// know the versions of what it loads
     /// ([`versioned_by`](Self::versioned_by)).
     pub async fn put_if_newer(&self, id: &str, value: V, version: u64) -> Invalidated {
-        self.put_if(id, value, Some(version)).await
+        self.put_if(id, Arc::new(value), Some(version)).await
     }
 
-    async fn put_if(&self, id: &str, value: V, version: Option<u64>) -> Invalidated {
+    pub(super) async fn put_if(
+        &self,
+        id: &str,
+        value: Arc<V>,
+        version: Option<u64>,
+    ) -> Invalidated {
         let shared = self.hub.shared();
         let order = shared.order(&self.schema.kind, id, false);
         let mark = shared.begin(order);

@@ -14,3 +14,4 @@ mod several;
 mod source;
 mod stale;
 mod tagged;
+mod through;

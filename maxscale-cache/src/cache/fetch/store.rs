@@ -75,8 +75,8 @@ where
     }
 
     /// Puts a value that the caller knows under the fence of its change.
-    pub(in crate::cache) async fn put(&self, value: V, fence: Fence, version: Option<u64>) {
-        let Ok(encoded) = serde_json::to_vec(&value) else {
+    pub(in crate::cache) async fn put(&self, value: Arc<V>, fence: Fence, version: Option<u64>) {
+        let Ok(encoded) = serde_json::to_vec(&*value) else {
             return self.shared.counters.rejected_by_size.add(1);
         };
         if encoded.len() > Hub::MAX_VALUE {
@@ -100,7 +100,7 @@ where
             version: version.unwrap_or_else(|| self.version_of(&value)),
         };
         let size = encoded.len();
-        self.store(Some(Arc::new(value)), Some(encoded), size, ground, timing)
+        self.store(Some(value), Some(encoded), size, ground, timing)
             .await;
     }
 
