@@ -91,6 +91,9 @@ where
             return self.serve(entry)?;
         }
         let fetch = self.fetch(&probe.to_key(), None, Wish::default());
+        if let Some(value) = fetch.pinned() {
+            return value;
+        }
         let known = entry.as_ref().map(|(entry, _)| entry);
         let old = match fetch.look_far(known).await {
             Look::Fresh(entry) => return value_of(&entry)?,
@@ -108,9 +111,10 @@ where
     /// never waits.
     pub fn peek(&self, id: &str) -> Option<Arc<V>> {
         let part = key::part_of(id);
-        match self.near(&self.probe(&part))? {
-            (entry, State::Fresh) => self.serve(&entry)?,
-            _ => None,
+        let probe = self.probe(&part);
+        match self.near(&probe) {
+            Some((entry, State::Fresh)) => self.serve(&entry)?,
+            _ => self.pinned(&probe.to_key())?,
         }
     }
 
@@ -248,6 +252,11 @@ where
         Some(value)
     }
 
+    /// What was accepted for the key and is not in the source yet.
+    fn pinned(&self, near: &NearKey) -> Option<Option<Arc<V>>> {
+        self.hub.shared().pinned(near)
+    }
+
     fn fetch(
         &self,
         near: &NearKey,
@@ -295,7 +304,7 @@ impl<V> std::fmt::Debug for Cache<V> {
 }
 
 /// Any number from 0 up to 1.
-fn draw() -> f64 {
+pub(crate) fn draw() -> f64 {
     // Every `RandomState` differs from the one before and between processes.
     let draw = RandomState::new().hash_one(0_u8) >> 32;
     f64::from(u32::try_from(draw).unwrap_or(0)) / f64::from(u32::MAX)

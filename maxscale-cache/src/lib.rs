@@ -35,6 +35,9 @@
 //!   [`Hub::apply`] it.
 //! - **An L2 that comes back** empty, with older data, or as another server (a
 //!   failover) costs misses; nothing from before is served.
+//! - **Writes** that go [through](Cache::write_through) the cache leave no older
+//!   value in it, also if they fail, race or are given up. Those that are to
+//!   reach the source later are what [`behind`] is for, which says what it keeps.
 //! - **Two versions of a schema** in different processes: an invalidation
 //!   reaches both, in all tiers.
 //!
@@ -42,6 +45,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod behind;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "http")]
@@ -59,6 +63,7 @@ mod key;
 mod l1;
 mod message;
 mod pending;
+mod pins;
 mod roll;
 mod schemas;
 mod stats;

@@ -64,6 +64,9 @@ where
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
+        if let Some(value) = self.pinned(near) {
+            return Ok(value);
+        }
         let answer = match self.board(near, wish) {
             Seat::Join(answer) => answer,
             Seat::Lead(pilot, answer) => {

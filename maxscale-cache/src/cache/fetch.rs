@@ -84,6 +84,9 @@ where
         Fut: Future<Output = Result<Option<V>, E>> + Send,
         E: Send + Sync + 'static,
     {
+        if let Some(value) = self.pinned() {
+            return Ok(value);
+        }
         // The flight before this one may have landed since the caller looked.
         let (known, mut old) = match self.look_near() {
             Some((entry, State::Fresh)) if self.is_new(&entry) => match value_of(&entry) {
@@ -198,6 +201,11 @@ where
             Aim::Anew => false,
         };
         is_aim && self.at_least.is_none_or(|it| it.is_met_by(entry.fence))
+    }
+
+    /// What is pinned, looked up after the stamp was taken.
+    pub(super) fn pinned(&self) -> Option<Option<Arc<V>>> {
+        self.shared.pinned(&self.near)
     }
 
     fn look_near(&self) -> Option<(Entry, State)> {

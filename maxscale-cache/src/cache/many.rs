@@ -42,7 +42,10 @@ where
                 Some((entry, State::Fresh)) => values[at] = self.serve(&entry).flatten(),
                 found => {
                     let fetch = self.fetch(&probe.to_key(), None, Wish::default());
-                    missing.push((at, fetch, found));
+                    match fetch.pinned() {
+                        Some(value) => values[at] = value,
+                        None => missing.push((at, fetch, found)),
+                    }
                 }
             }
         }
@@ -98,7 +101,10 @@ where
                     let begun = Some((pilot.stamp, pilot.tags.clone()));
                     let fetch = self.fetch(&near, begun, Wish::default());
                     let id = (*id).to_owned();
-                    led.push(Led { id, pilot, fetch });
+                    match fetch.pinned() {
+                        Some(value) => pilot.land(Ok(value)),
+                        None => led.push(Led { id, pilot, fetch }),
+                    }
                     answer
                 }
             };

@@ -10,6 +10,8 @@ use tracing::Instrument as _;
 use super::Cache;
 use crate::error::WriteError;
 use crate::hub::Invalidated;
+use crate::key;
+use crate::l1::AnyValue;
 
 /// Drops a value when it is dropped before its write has ended: nobody knows
 /// then what became of the write.
@@ -95,6 +97,25 @@ where
             Some((version, value)) => self.put_if(id, value, Some(version)).await,
             None => self.invalidate(id).await,
         }
+    }
+
+    pub(crate) const fn kind(&self) -> &'static str {
+        self.spec.kind
+    }
+
+    /// Lets every read of `id` in this process get `value`, until it is unpinned.
+    pub(crate) fn pin(&self, id: &str, value: Option<Arc<V>>) {
+        let shared = self.hub.shared();
+        let part = key::part_of(id);
+        let probe = self.probe(&part);
+        let value = value.map(|value| value as AnyValue);
+        shared.pins.pin(probe.to_key(), value);
+        shared.l1.drop_key(&probe);
+    }
+
+    pub(crate) fn unpin(&self, id: &str) {
+        let part = key::part_of(id);
+        self.hub.shared().pins.unpin(&self.probe(&part).to_key());
     }
 }
 

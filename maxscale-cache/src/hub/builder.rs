@@ -15,6 +15,7 @@ use crate::far::{Far, Place};
 use crate::key;
 use crate::l1::L1;
 use crate::pending::Pending;
+use crate::pins::Pins;
 use crate::remote::{DynRemote, LocalRemote, Remote};
 use crate::stats::{self, Counters};
 use crate::tags::Tags;
@@ -173,6 +174,7 @@ impl HubBuilder {
             far,
             flights: Arc::default(),
             tags: Tags::default(),
+            pins: Pins::default(),
             loads: Semaphore::new(self.load_limit.get().min(Semaphore::MAX_PERMITS)),
             load_wait: self.load_wait,
             load_timeout: self.load_timeout,

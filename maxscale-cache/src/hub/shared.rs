@@ -24,6 +24,7 @@ use crate::key;
 use crate::l1::{Entry, L1, NearKey, Probe, Stamp, State, Trust};
 use crate::message::{Message, News};
 use crate::pending::{Mark, Order, Target};
+use crate::pins::Pins;
 use crate::remote::{Bumped, Heard};
 use crate::roll::Roll;
 use crate::schemas::Schema;
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) far: Far,
     pub(crate) flights: Arc<Flights>,
     pub(crate) tags: Tags,
+    pub(crate) pins: Pins,
     pub(crate) loads: Semaphore,
     pub(crate) load_wait: Duration,
     pub(crate) load_timeout: Duration,
@@ -105,6 +107,17 @@ impl Shared {
             Ok(Ok(loaded)) => Ok(loaded),
             Ok(Err(error)) => Err(CacheError::Load(Arc::new(error))),
             Err(_) => Err(CacheError::TimedOut),
+        }
+    }
+
+    /// What is pinned under a key, if it is of this type.
+    pub(crate) fn pinned<V: Send + Sync + 'static>(
+        &self,
+        near: &NearKey,
+    ) -> Option<Option<Arc<V>>> {
+        match self.pins.get(near)? {
+            None => Some(None),
+            Some(value) => Some(Some(value.downcast().ok()?)),
         }
     }
 

@@ -186,7 +186,7 @@ where
     }
 
     pub(super) fn put_near(&self, entry: Entry) {
-        if self.spec.l1_ttl.is_zero() {
+        if self.spec.l1_ttl.is_zero() || self.shared.pins.get(&self.near).is_some() {
             return;
         }
         if !self.shared.l1.insert(&self.near, self.stamp, entry) {

@@ -1,0 +1,135 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use maxscale_core::BoxError;
+use maxscale_core::refusal::{Class, Classify};
+
+/// A value was not accepted, or it is unknown whether it was.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BehindError {
+    /// So much is waiting to be written that there was no room in time.
+    /// Nothing was accepted.
+    #[error("no room for another unwritten value within {} ms", waited.as_millis())]
+    Full {
+        /// How long it waited.
+        waited: Duration,
+    },
+
+    /// It was shut down. Nothing was accepted.
+    #[error("unwritten values are not accepted any more")]
+    Closed,
+
+    /// Id and value together are longer than what is ever accepted.
+    #[error("a value of {size} bytes is too long; {most} are allowed")]
+    TooLarge {
+        /// How long they are.
+        size: usize,
+        /// How long they may be.
+        most: usize,
+    },
+
+    /// The value has no encoded form. Nothing was accepted.
+    #[error("cannot encode the value")]
+    Encode(#[source] Arc<BoxError>),
+
+    /// The journal did not confirm. It is **unknown** whether the value is in
+    /// it: it may be written after the next start. After this no value is
+    /// accepted until it is opened anew.
+    #[error("the journal did not confirm")]
+    Journal(#[source] Arc<JournalError>),
+}
+
+/// A journal cannot be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Another process, or another handle in this one, has it open.
+    #[error("the journal {} is in use", path.display())]
+    InUse {
+        /// Its folder.
+        path: PathBuf,
+    },
+
+    /// The system refused.
+    #[error("cannot {step} {}", path.display())]
+    Io {
+        /// What was tried.
+        step: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A file is damaged where only acknowledged values can have been.
+    /// Nothing was changed.
+    #[error("the journal file {} is damaged at byte {at}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+    },
+
+    /// It holds values of another kind.
+    #[error("the journal file {} is not one of `{kind}`", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The kind that was expected.
+        kind: &'static str,
+    },
+
+    /// A value in it cannot be read as the type that it has now. Start the
+    /// release that wrote it, and let it end gracefully; nothing was changed.
+    #[error("the journal has a value of `{id}` that this release cannot read")]
+    Decode {
+        /// Whose value.
+        id: String,
+        /// Why not.
+        #[source]
+        source: BoxError,
+    },
+
+    /// It failed before, and was not opened anew since.
+    #[error("the journal failed before")]
+    Failed,
+}
+
+/// A graceful end did not write everything in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{left} values were not written in time")]
+pub struct Unflushed {
+    pub(super) left: usize,
+}
+
+// === impl BehindError ===
+
+impl Classify for BehindError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Full { .. } | Self::Closed | Self::Journal(_) => Class::Unavailable,
+            Self::TooLarge { .. } => Class::TooLarge,
+            Self::Encode(_) => Class::Internal,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Full { .. } => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+// === impl Unflushed ===
+
+impl Unflushed {
+    /// How many. A journal has them still; without one they are lost.
+    pub const fn left(self) -> usize {
+        self.left
+    }
+}
