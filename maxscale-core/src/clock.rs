@@ -3,7 +3,6 @@
 //! Decisions (leases, expiry, limits, ids) take their time from a [`Clock`].
 //! Sleeps and timeouts use tokio's clock instead.
 
-#[cfg(feature = "steady")]
 mod steady;
 
 use std::fmt;
@@ -11,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-#[cfg(feature = "steady")]
 pub use steady::SteadyClock;
 
 /// A moment: microseconds since 1970-01-01T00:00:00Z, as the databases store it.

@@ -5,9 +5,9 @@ use std::time::Duration;
 /// Counts the time since it was started, which no change of the system's time moves.
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyClock {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "steady"))]
     begun: Duration,
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", feature = "steady")))]
     begun: tokio::time::Instant,
 }
 
@@ -21,32 +21,35 @@ impl SteadyClock {
     /// A clock that counts from now on.
     pub fn start() -> Self {
         Self {
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", feature = "steady"))]
             begun: kernel::now(),
-            #[cfg(not(target_os = "linux"))]
+            #[cfg(not(all(target_os = "linux", feature = "steady")))]
             begun: tokio::time::Instant::now(),
         }
     }
 
     /// The time since the start.
     pub fn now(&self) -> Duration {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", feature = "steady"))]
         return kernel::now().saturating_sub(self.begun);
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(not(all(target_os = "linux", feature = "steady")))]
         return self.begun.elapsed();
     }
 
     /// The time since the start, late by [`LATE`](Self::LATE) at most; never early.
+    ///
+    /// Without the feature `steady`, or on another system than Linux, it is exact
+    /// and costs as much as [`now`](Self::now).
     #[inline]
     pub fn nearly(&self) -> Duration {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", feature = "steady"))]
         return kernel::nearly().saturating_sub(self.begun);
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(not(all(target_os = "linux", feature = "steady")))]
         return self.now();
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "steady"))]
 mod kernel {
     use std::time::Duration;
 
