@@ -26,13 +26,11 @@ use maxscale_core::redis::{Command, Redis, RedisConfig};
 use maxscale_tests::{Process, RedisCluster, RedisServer, eventually};
 use tokio::time::sleep;
 
-use crate::source::LIMIT;
+use crate::program;
+use crate::source::{BOUND, LIMIT};
 use log::{Log, Report};
 
 const NODES: usize = 3;
-
-/// How long after an invalidation another process may serve what was before.
-const BOUND: Duration = Duration::from_millis(1_500);
 
 /// How long runs may find no old read where there have to be some.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -150,27 +148,18 @@ async fn check(run: Run, servers: &Servers) -> Report {
 }
 
 fn start(run: Run, number: usize, servers: &Servers, folder: &Path) -> Process {
-    Process::builder(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "checker::node::program_that_reads",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(node::TRUTH, servers.truth.url())
-        .env(node::STORE, servers.store.url())
-        .env(node::FILE, file(folder, number))
-        .env(
+    let file = file(folder, number);
+    let (reads, longest) = (run.reads, run.longest.as_millis());
+    let variables = [
+        (node::TRUTH, servers.truth.url()),
+        (node::STORE, servers.store.url()),
+        (node::FILE, file.to_str().unwrap().to_owned()),
+        (
             node::RUN,
-            format!(
-                "{number} {} {} {} {}",
-                run.reads,
-                run.longest.as_millis(),
-                run.keys,
-                run.fenced
-            ),
-        )
-        .start()
+            format!("{number} {reads} {longest} {} {}", run.keys, run.fenced),
+        ),
+    ];
+    program::start("checker::node::program_that_reads", &variables)
 }
 
 /// One fault after another, until it is dropped.

@@ -1,6 +1,5 @@
 //! Hubs that share an L2 which fails, forgets to tell, or both.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,9 +13,10 @@ use maxscale_cache::remote::{
 };
 use maxscale_cache::{Hub, HubBuilder, Invalidated};
 use maxscale_tests::eventually;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout};
 
+use crate::held::Held;
 use crate::source::{LIMIT, LONG, Source};
 
 /// A [`LocalRemote`] with a switch for each way to fail.
@@ -182,23 +182,11 @@ async fn load_overtaken_by_another_hub_is_not_kept_even_if_the_message_is_lost()
     let far = Faulty::new();
     far.0.deaf.store(true, Ordering::SeqCst);
     let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache::<u64>(LONG));
-    let (go, gate) = oneshot::channel::<()>();
-    let (started, start) = oneshot::channel::<()>();
-    let overtaken = {
-        let there = there.clone();
-        tokio::spawn(async move {
-            let load = || async move {
-                started.send(()).unwrap();
-                gate.await.unwrap();
-                Ok::<_, Infallible>(Some(0))
-            };
-            there.get_or_load("k", load).await
-        })
-    };
-    start.await.unwrap();
+    let reader = there.clone();
+    let read = |load| async move { reader.get_or_load("k", load).await };
+    let overtaken = Held::start(0, read).await;
     assert_eq!(here.invalidate("k").await, Invalidated::Everywhere);
-    go.send(()).unwrap();
-    assert_eq!(*overtaken.await.unwrap().unwrap().unwrap(), 0);
+    assert_eq!(overtaken.end().await, 0);
     assert_eq!(there.get("k").await, None);
     assert_eq!(here.get("k").await, None);
 }

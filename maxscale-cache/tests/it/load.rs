@@ -14,6 +14,7 @@ use maxscale_tests::eventually;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use crate::held::Held;
 use crate::source::{LIMIT, LONG, Source, race};
 
 #[derive(Debug)]
@@ -58,26 +59,14 @@ async fn callers_that_give_up_do_not_cancel_the_load() {
 #[tokio::test]
 async fn caller_after_an_invalidation_gets_a_load_of_its_own() {
     let cache = Hub::builder().build().cache::<u64>(LONG);
-    let (go, gate) = oneshot::channel::<()>();
-    let (started, start) = oneshot::channel::<()>();
-    let older = {
-        let cache = cache.clone();
-        tokio::spawn(async move {
-            let load = || async move {
-                started.send(()).unwrap();
-                gate.await.unwrap();
-                Ok::<_, Infallible>(Some(1))
-            };
-            cache.get_or_load("k", load).await.unwrap().unwrap()
-        })
-    };
-    start.await.unwrap();
+    let reader = cache.clone();
+    let read = |load| async move { reader.get_or_load("k", load).await };
+    let older = Held::start(1, read).await;
     assert_eq!(cache.invalidate("k").await, Invalidated::Everywhere);
 
     let newer = cache.get_or_load("k", || async { Ok::<_, Infallible>(Some(2)) });
     assert_eq!(*timeout(LIMIT, newer).await.unwrap().unwrap().unwrap(), 2);
-    go.send(()).unwrap();
-    assert_eq!(*older.await.unwrap(), 1);
+    assert_eq!(older.end().await, 1);
     assert_eq!(*cache.get("k").await.unwrap(), 2);
 }
 
@@ -128,24 +117,12 @@ async fn loads_over_the_limit_are_refused_after_a_wait() {
         .load_wait(Duration::from_millis(20))
         .build();
     let cache = hub.cache::<u64>(LONG);
-    let (go, gate) = oneshot::channel::<()>();
-    let (started, start) = oneshot::channel::<()>();
-    let first = {
-        let cache = cache.clone();
-        tokio::spawn(async move {
-            let load = || async move {
-                started.send(()).unwrap();
-                gate.await.unwrap();
-                Ok::<_, Broken>(Some(1))
-            };
-            cache.get_or_load("a", load).await
-        })
-    };
-    start.await.unwrap();
+    let reader = cache.clone();
+    let read = |load| async move { reader.get_or_load("a", load).await };
+    let first = Held::start(1, read).await;
     let second = cache.get_or_load("b", || async { Ok::<_, Broken>(Some(2)) });
     assert!(matches!(second.await, Err(CacheError::Overloaded)));
-    go.send(()).unwrap();
-    assert_eq!(*first.await.unwrap().unwrap().unwrap(), 1);
+    assert_eq!(first.end().await, 1);
 }
 
 #[tokio::test]
@@ -272,23 +249,11 @@ async fn refresh_replaces_a_value_and_serves_the_old_one_until_then() {
     let cache = Hub::builder().build().cache::<u64>(LONG);
     let load = |value| move || async move { Ok::<_, Infallible>(value) };
     cache.get_or_load("k", load(Some(1))).await.unwrap();
-    let (go, gate) = oneshot::channel::<()>();
-    let (started, start) = oneshot::channel::<()>();
-    let newer = {
-        let cache = cache.clone();
-        tokio::spawn(async move {
-            let load = || async move {
-                started.send(()).unwrap();
-                gate.await.unwrap();
-                Ok::<_, Infallible>(Some(2))
-            };
-            *cache.refresh("k", load).await.unwrap().unwrap()
-        })
-    };
-    start.await.unwrap();
+    let reader = cache.clone();
+    let read = |load| async move { reader.refresh("k", load).await };
+    let newer = Held::start(2, read).await;
     assert_eq!(*cache.get("k").await.unwrap(), 1);
-    go.send(()).unwrap();
-    assert_eq!(newer.await.unwrap(), 2);
+    assert_eq!(newer.end().await, 2);
     assert_eq!(*cache.get("k").await.unwrap(), 2);
 
     assert!(cache.refresh("k", load(None)).await.unwrap().is_none());

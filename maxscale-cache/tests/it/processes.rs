@@ -5,23 +5,21 @@ use std::time::Duration;
 
 use maxscale_cache::remote::{RedisRemote, Remote as _};
 use maxscale_cache::{Cache, CacheError, CacheSpec, Hub, Invalidated, Token};
-use maxscale_core::redis::{Command, Redis, RedisConfig};
+use maxscale_core::redis::{Command, Redis};
 use maxscale_tests::{RedisServer, eventually};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::far::Faulty;
-use crate::source::{LIMIT, LONG, Source};
+use crate::held::Held;
+use crate::program::{self, patient};
+use crate::source::{BOUND, LIMIT, LONG, Source};
 
 async fn connect(server: &RedisServer) -> Redis {
-    let redis = Redis::open(RedisConfig::new(&server.url()).unwrap().timeout(LIMIT));
-    assert!(redis.wait_ready(LIMIT).await);
-    redis
+    program::connect(&server.url()).await
 }
 
 async fn hub(server: &RedisServer) -> Hub {
-    let remote = RedisRemote::new(connect(server).await);
-    let hub = Hub::builder().remote(remote).remote_timeout(LIMIT).build();
+    let hub = patient(connect(server).await).build();
     eventually(LIMIT, async || hub.stats().gaps > 0).await;
     hub
 }
@@ -78,25 +76,13 @@ async fn token_of_a_change_that_l2_did_not_confirm_always_loads() {
 async fn caller_with_a_token_joins_no_load_from_before_the_change() {
     let cache = Hub::builder().build().cache::<u64>(LONG);
     let (_, token) = cache.invalidate_with_token("other").await;
-    let (go, gate) = oneshot::channel::<()>();
-    let (started, start) = oneshot::channel::<()>();
-    let older = {
-        let cache = cache.clone();
-        tokio::spawn(async move {
-            let load = || async move {
-                started.send(()).unwrap();
-                gate.await.unwrap();
-                Ok::<_, Infallible>(Some(1))
-            };
-            cache.get_or_load("k", load).await
-        })
-    };
-    start.await.unwrap();
+    let reader = cache.clone();
+    let read = |load| async move { reader.get_or_load("k", load).await };
+    let older = Held::start(1, read).await;
     let load = || async { Ok::<_, Infallible>(Some(2)) };
     let newer = timeout(LIMIT, cache.get_min_version("k", token, load)).await;
-    go.send(()).unwrap();
+    older.end().await;
     assert_eq!(*newer.unwrap().unwrap().unwrap(), 2);
-    older.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,4 +242,13 @@ async fn message_lost_with_its_connection_is_made_up_for_without_later_ones() {
         })
         .await;
     }
+    // What was in L1 all the while, and nobody asked for.
+    source.read(&there, "unasked").await.unwrap();
+    source.set(11);
+    let kill = Command::new("CLIENT").args(["KILL", "TYPE", "pubsub"]);
+    assert!(redis.command(kill).await.unwrap().as_int() >= Some(2));
+    let done = here.invalidate("unasked").await;
+    assert_eq!(done, Invalidated::Everywhere);
+    sleep(BOUND).await;
+    assert_eq!(source.read(&there, "unasked").await.unwrap(), 11);
 }

@@ -9,6 +9,10 @@ use maxscale_cache::{Cache, CacheError, CacheSpec, Hub, Token};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
+/// How long after an invalidation another process may serve what was before,
+/// if the message was lost.
+pub(crate) const BOUND: Duration = Duration::from_millis(1_500);
+
 /// L1 keeps values for so long that no test passes by waiting for their end.
 pub(crate) const LONG: CacheSpec = CacheSpec::new("number", 1)
     .l1_ttl(Duration::from_secs(600))

@@ -6,15 +6,22 @@ use std::time::Duration;
 use maxscale_cache::remote::LocalRemote;
 use maxscale_cache::{Cache, CacheSpec, Hub, Invalidated};
 use maxscale_tests::eventually;
-use tokio::sync::oneshot;
 
 use crate::far::Faulty;
+use crate::held::Held;
 use crate::source::{LIMIT, LONG};
 
 async fn read(cache: &Cache<u64>, id: &str, tags: &[&str], now: u64) -> u64 {
     let load = move || async move { Ok::<_, Infallible>(Some(now)) };
     let value = cache.get_or_load_tagged(id, tags, load).await;
     *value.unwrap().unwrap()
+}
+
+/// A read of `id` under the tag "red" whose load is under way.
+async fn hold(cache: &Cache<u64>, id: &'static str) -> Held {
+    let cache = cache.clone();
+    let read = |load| async move { cache.get_or_load_tagged(id, &["red"], load).await };
+    Held::start(1, read).await
 }
 
 #[tokio::test]
@@ -77,23 +84,9 @@ async fn load_overtaken_by_its_tag_is_not_kept_and_nobody_joins_it() {
     far.set_deaf();
     let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache::<u64>(LONG));
     for (id, dropper) in [("elsewhere", &here), ("here", &there)] {
-        let (go, gate) = oneshot::channel::<()>();
-        let (started, start) = oneshot::channel::<()>();
-        let overtaken = {
-            let there = there.clone();
-            tokio::spawn(async move {
-                let load = || async move {
-                    started.send(()).unwrap();
-                    gate.await.unwrap();
-                    Ok::<_, Infallible>(Some(1))
-                };
-                there.get_or_load_tagged(id, &["red"], load).await
-            })
-        };
-        start.await.unwrap();
+        let overtaken = hold(&there, id).await;
         assert_eq!(dropper.invalidate_tag("red").await, Invalidated::Everywhere);
-        go.send(()).unwrap();
-        overtaken.await.unwrap().unwrap();
+        overtaken.end().await;
         let fresh = far.hub().build().cache::<u64>(LONG);
         assert_eq!(fresh.get(id).await, None, "old value in L2");
     }
@@ -101,25 +94,11 @@ async fn load_overtaken_by_its_tag_is_not_kept_and_nobody_joins_it() {
     assert_eq!(there.get("here").await, None);
     assert_eq!(there.get("elsewhere").await, None);
 
-    let (go, gate) = oneshot::channel::<()>();
-    let (started, start) = oneshot::channel::<()>();
-    let older = {
-        let here = here.clone();
-        tokio::spawn(async move {
-            let load = || async move {
-                started.send(()).unwrap();
-                gate.await.unwrap();
-                Ok::<_, Infallible>(Some(1))
-            };
-            here.get_or_load_tagged("k", &["red"], load).await
-        })
-    };
-    start.await.unwrap();
+    let older = hold(&here, "k").await;
     assert_eq!(here.invalidate_tag("red").await, Invalidated::Everywhere);
     let newer = tokio::time::timeout(LIMIT, read(&here, "k", &["red"], 2)).await;
-    go.send(()).unwrap();
+    older.end().await;
     assert_eq!(newer.unwrap(), 2);
-    older.await.unwrap().unwrap();
     assert_eq!(read(&here, "k", &["red"], 3).await, 2);
 }
 

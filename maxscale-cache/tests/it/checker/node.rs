@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::log::{Event, Kind, Log};
 use super::open;
 use super::unfenced::Unfenced;
+use crate::program::variable;
 use crate::source::LIMIT;
 
 pub(super) const TRUTH: &str = "MAXSCALE_TEST_TRUTH";
@@ -47,13 +48,12 @@ struct Task {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the program that other tests start"]
-#[expect(clippy::disallowed_methods, reason = "how a test tells its program")]
 async fn program_that_reads() {
-    let Ok(run) = std::env::var(RUN) else { return };
+    let Some(run) = variable(RUN) else { return };
     let words: Vec<_> = run.split(' ').collect();
     let number = |at: usize| words[at].parse::<u64>().unwrap();
-    let truth = open(&std::env::var(TRUTH).unwrap());
-    let store = open(&std::env::var(STORE).unwrap());
+    let truth = open(&variable(TRUTH).unwrap());
+    let store = open(&variable(STORE).unwrap());
     assert!(truth.wait_ready(LIMIT).await && store.wait_ready(LIMIT).await);
     let hub = Hub::builder().remote_timeout(Duration::from_secs(2));
     let remote = RedisRemote::new(store);
@@ -95,7 +95,7 @@ async fn program_that_reads() {
     for done in join_all(tasks).await {
         log.0.extend(done.unwrap().0);
     }
-    log.write(&PathBuf::from(std::env::var(FILE).unwrap()));
+    log.write(&PathBuf::from(variable(FILE).unwrap()));
     println!("read {} {:?}", log.0.len(), hub.stats());
 }
 
