@@ -22,7 +22,7 @@ use crate::remote::{Advert, Bump, Bumped, FENCE_TTL, Fence, Heard, Notice, Remot
 
 const TTL: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(5);
-const QUIET: Notice<'_> = Notice::new("conformance", "bump");
+const QUIET: Notice<'_> = Notice::new("conformance", "beat");
 
 /// Runs the whole suite under keys that begin with `prefix`.
 ///
@@ -50,7 +50,7 @@ pub async fn check(remote: impl Remote, prefix: &str) {
     racing_claims_give_one_turn(&remote, &key("turns")).await;
     several_reads_answer_in_order(&*remote, &key("many")).await;
     board_tells_what_all_use(&*remote, &key("board")).await;
-    bump_is_told_to_all_who_listen(&*remote, &key("told"), &key("channel")).await;
+    notice_is_heard_by_all_who_listen(&*remote, &key("channel")).await;
 }
 
 async fn fill_under_the_fence_of_a_miss_is_read_back(remote: &impl Remote, key: &str) {
@@ -71,13 +71,13 @@ async fn fence_without_a_bump_stays(remote: &impl Remote, key: &str) {
 async fn bump_drops_the_value(remote: &impl Remote, key: &str) {
     let fence = miss(remote, key).await;
     assert!(fill(remote, key, fence, "1").await);
-    ok(remote.bump(key, Bump::new(QUIET))).await;
+    ok(remote.bump(key, Bump::new())).await;
     assert_eq!(value(remote, key).await, None, "value after a bump");
 }
 
 async fn bump_between_read_and_fill_refuses_the_fill(remote: &impl Remote, key: &str) {
     let before = miss(remote, key).await;
-    ok(remote.bump(key, Bump::new(QUIET))).await;
+    ok(remote.bump(key, Bump::new())).await;
     assert!(!fill(remote, key, before, "old").await, "old fill accepted");
     let after = miss(remote, key).await;
     assert!(fill(remote, key, after, "new").await);
@@ -86,10 +86,10 @@ async fn bump_between_read_and_fill_refuses_the_fill(remote: &impl Remote, key: 
 }
 
 async fn bump_of_an_unknown_key_refuses_fills_too(remote: &impl Remote, key: &str) {
-    ok(remote.bump(key, Bump::new(QUIET))).await;
+    ok(remote.bump(key, Bump::new())).await;
     let first = miss(remote, key).await;
-    ok(remote.bump(key, Bump::new(QUIET))).await;
-    ok(remote.bump(key, Bump::new(QUIET))).await;
+    ok(remote.bump(key, Bump::new())).await;
+    ok(remote.bump(key, Bump::new())).await;
     assert!(!fill(remote, key, first, "old").await, "old fill accepted");
 }
 
@@ -111,7 +111,7 @@ async fn soft_bump_keeps_the_value_and_refuses_fills(remote: &impl Remote, key: 
     assert!(!fill(remote, key, before, "old").await, "old fill accepted");
     assert!(fill(remote, key, bumped.fence, "2").await);
     assert_eq!(value(remote, key).await, Some("2".into()));
-    ok(remote.bump(key, Bump::new(QUIET))).await;
+    ok(remote.bump(key, Bump::new())).await;
     bump(remote, key, true).await;
     assert_eq!(value(remote, key).await, None, "there was none to keep");
 }
@@ -309,7 +309,7 @@ async fn racing_bumps_leave_no_older_value<R: Remote>(remote: &Arc<R>, key: &str
     let fillers: Vec<_> = fillers.collect();
     for now in 1..=300_u64 {
         register.store(now, Ordering::SeqCst);
-        ok(remote.bump(key, Bump::new(QUIET))).await;
+        ok(remote.bump(key, Bump::new())).await;
         for _ in 0..3 {
             let Some(bytes) = value(&**remote, key).await else {
                 continue;
@@ -323,16 +323,16 @@ async fn racing_bumps_leave_no_older_value<R: Remote>(remote: &Arc<R>, key: &str
     }
 }
 
-async fn bump_is_told_to_all_who_listen(remote: &impl Remote, key: &str, channel: &str) {
+async fn notice_is_heard_by_all_who_listen(remote: &impl Remote, channel: &str) {
     let mut first = remote.listen(channel);
     let mut second = remote.listen(channel);
     let mut elsewhere = remote.listen("conformance-elsewhere");
     let told = Heard::Message("hello".into());
     for listener in [&mut first, &mut second] {
-        // Listening may begin a moment after the call, so the bump is repeated.
+        // Listening may begin a moment after the call, so it is repeated.
         let heard = async {
             loop {
-                ok(remote.bump(key, Bump::new(Notice::new(channel, "hello")))).await;
+                ok(remote.tell(Notice::new(channel, "hello"))).await;
                 let wait = Duration::from_millis(20);
                 while let Ok(Some(heard)) = timeout(wait, listener.next()).await {
                     if heard == told {
@@ -341,7 +341,10 @@ async fn bump_is_told_to_all_who_listen(remote: &impl Remote, key: &str, channel
                 }
             }
         };
-        assert!(timeout(LIMIT, heard).await.is_ok(), "a bump was not heard");
+        assert!(
+            timeout(LIMIT, heard).await.is_ok(),
+            "a notice was not heard"
+        );
     }
     let wait = Duration::from_millis(20);
     while let Ok(Some(heard)) = timeout(wait, elsewhere.next()).await {
@@ -362,7 +365,7 @@ async fn value(remote: &impl Remote, key: &str) -> Option<Bytes> {
 async fn bump(remote: &impl Remote, key: &str, keeps_value: bool) -> Bumped {
     let bump = Bump {
         keeps_value,
-        ..Bump::new(QUIET)
+        ..Bump::new()
     };
     ok(remote.bump(key, bump)).await
 }

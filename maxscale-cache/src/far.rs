@@ -3,31 +3,29 @@
 //! A read that cannot be answered is a miss; what has an unconfirmed
 //! invalidation is not asked for at all.
 
+mod outbox;
+mod sending;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use maxscale_core::Chain;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::envelope::Envelope;
 use crate::hub::Hub;
-use crate::key;
-use crate::message::{Message, News, Subject};
-use crate::pending::{Mark, Order, Pending, Target};
-use crate::remote::{
-    Advert, Bump, Bumped, DynRemote, FENCE_TTL, Fence, Found, Notice, RemoteError,
-};
+use crate::message;
+use crate::pending::Pending;
+use crate::remote::{Advert, DynRemote, FENCE_TTL, Fence, Found, Notice, RemoteError};
 use crate::schemas::{Schema, Schemas};
 use crate::stats::Counters;
 use crate::tags::Held;
 use crate::ticks::{Ticks, micros};
 
-/// Invalidations sent at once while catching up.
-const FLUSH_WIDTH: usize = 32;
+use outbox::Outbox;
 
 /// How long the fence of a tag is kept beyond the longest life of a value.
 const TAG_MARGIN: Duration = Duration::from_secs(3_600);
@@ -50,6 +48,8 @@ pub(crate) struct Far {
     pub(crate) origin: u64,
     /// The last number given to a message.
     seq: AtomicU64,
+    /// What changed and is to be told.
+    outbox: Outbox,
     ticks: Ticks,
     era: AtomicU64,
     /// Whether the board was lost since somebody looked, and so was what L2 had.
@@ -125,6 +125,7 @@ impl Far {
             alone: place.alone,
             origin: place.origin,
             seq: AtomicU64::new(0),
+            outbox: Outbox::default(),
             ticks: place.ticks,
             era: AtomicU64::new(u64::from(place.alone)),
             emptied: AtomicBool::new(false),
@@ -250,77 +251,13 @@ impl Far {
         Some(fence)
     }
 
-    /// Marks what `order` names; from now on this process does not use L2 for it.
-    pub(crate) fn mark(&self, order: Order) -> Mark<'_> {
-        let off = Duration::from_micros(self.longest_ttl.load(Ordering::SeqCst));
-        self.pending.mark(order, off)
-    }
-
-    /// Sends a marked invalidation. `Some` once L2 has confirmed it: what
-    /// became of each key.
-    pub(crate) async fn send(&self, mark: Mark<'_>) -> Option<Vec<(String, Bumped)>> {
-        let since = Instant::now();
-        let mut done: Vec<(String, Bumped)> = Vec::new();
-        loop {
-            if !self.alone && !self.schemas.is_known(since) {
-                self.beat("board").await?;
-            }
-            let keys = self.keys(&mark.order);
-            let is_done = |key: &String| done.iter().any(|(bumped, _)| bumped == key);
-            let missing: Vec<_> = keys.into_iter().filter(|key| !is_done(key)).collect();
-            // What was known when the bumps were sent must hold after them:
-            // else a version that came meanwhile may have kept the old value.
-            if missing.is_empty() && (self.alone || self.schemas.is_known(since)) {
-                mark.confirm();
-                return Some(done);
-            }
-            let bumps = missing.into_iter().map(|key| self.bump(key, &mark.order));
-            for bumped in join_all(bumps).await {
-                done.push(bumped?);
-            }
-        }
-    }
-
-    /// Sends what is due. True once nothing is.
-    pub(crate) async fn flush(&self) -> bool {
-        let mut due = self.pending.take_due();
-        while !due.is_empty() {
-            let rest = due.split_off(due.len().min(FLUSH_WIDTH));
-            let sent = join_all(due.into_iter().map(|mark| self.send(mark))).await;
-            if sent.iter().any(Option::is_none) {
-                return false;
-            }
-            due = rest;
-        }
-        true
-    }
-
-    /// Keeps sending what is due, every `pause` or when `hurry` ends, until it is confirmed.
-    pub(crate) async fn keep_flushing(&self, pause: Duration, hurry: &Notify) {
-        loop {
-            self.pending.due.notified().await;
-            while !self.flush().await {
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    () = hurry.notified() => {}
-                }
-            }
-        }
-    }
-
     /// Shows this process to the others and learns of them. `None` if L2 did
     /// not answer.
     pub(crate) async fn beat(&self, step: &'static str) -> Option<()> {
         let schemas = self.schemas.adverts();
         let origin = format!("{:016x}", self.origin);
-        let message = Message {
-            origin: self.origin,
-            seq: self.seq.load(Ordering::SeqCst),
-            news: News::Beat {
-                sent: self.ticks.now(),
-            },
-        };
-        let message = message.write();
+        let last = self.seq.load(Ordering::SeqCst);
+        let message = message::beat(self.origin, last, self.ticks.now());
         let notice = Notice::new(&self.channel, &message);
         let advert = Advert::new(&self.board, &origin, self.schemas.seen(), &schemas, notice);
         let asked = Instant::now();
@@ -367,51 +304,6 @@ impl Far {
             }
             _ => FarRead::Miss,
         }
-    }
-
-    /// The keys that an order is about, of all versions that there are.
-    fn keys(&self, order: &Order) -> Vec<String> {
-        match &order.target {
-            Target::Value { kind, part, .. } => {
-                let versions = self.schemas.versions(kind);
-                let key = |version| key::of_parts(&self.prefix, kind, part, version);
-                versions.into_iter().map(key).collect()
-            }
-            Target::Tag { .. } | Target::All { .. } => vec![order.name.to_string()],
-        }
-    }
-
-    async fn bump(&self, key: String, order: &Order) -> Option<(String, Bumped)> {
-        let (news, soft, ttl) = match &order.target {
-            Target::Value { kind, part, soft } => {
-                let subject = Subject { kind, part };
-                let news = if *soft {
-                    News::Stale(subject)
-                } else {
-                    News::Drop(subject)
-                };
-                (news, *soft, FENCE_TTL)
-            }
-            Target::Tag { kind, part } => {
-                (News::Tag(Subject { kind, part }), false, self.tag_ttl())
-            }
-            Target::All { kind } => (News::All(kind), false, self.tag_ttl()),
-        };
-        let message = Message {
-            origin: self.origin,
-            seq: self.seq.fetch_add(1, Ordering::SeqCst) + 1,
-            news,
-        };
-        let message = message.write();
-        let mut bump = Bump::new(Notice::new(&self.channel, &message));
-        bump.keeps_value = soft;
-        bump.ttl = ttl;
-        let bumped = self.answer("bump", self.remote.bump(&key, bump)).await?;
-        Some((key, bumped))
-    }
-
-    fn tag_ttl(&self) -> Duration {
-        Duration::from_micros(self.longest_ttl.load(Ordering::SeqCst)) + TAG_MARGIN
     }
 
     async fn answer<T>(

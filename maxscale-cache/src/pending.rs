@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::message::{News, Subject};
+
 /// A change that all processes have to hear of, and L2 first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
@@ -85,6 +87,26 @@ impl Order {
             (&mut self.target, &earlier.target)
         {
             *soft &= before;
+        }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// What the others are told.
+    pub(crate) fn news(&self) -> News<'_> {
+        match self {
+            Self::Value { kind, part, soft } => {
+                let subject = Subject { kind, part };
+                if *soft {
+                    News::Stale(subject)
+                } else {
+                    News::Drop(subject)
+                }
+            }
+            Self::Tag { kind, part } => News::Tag(Subject { kind, part }),
+            Self::All { kind } => News::All(kind),
         }
     }
 }

@@ -7,132 +7,38 @@
 //! it likes: a forgotten fence refuses fills too, and the one that takes its
 //! place was never there before.
 //!
+//! Who bumped a key [tells](Remote::tell) the others, many keys by one message,
+//! and nobody is promised anything before both are done.
+//!
 //! A key without values is of use too: its fence is the generation of a tag.
 //!
 //! Stores answer or fail; when to leave them alone is decided by the hub.
 
+mod erased;
 mod local;
+mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod told;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use maxscale_core::BoxError;
 
+pub(crate) use erased::DynRemote;
 pub use local::LocalRemote;
+pub use record::{Bump, Bumped, Claimed, Fence, Found};
 #[cfg(feature = "redis")]
 pub use redis::RedisRemote;
+pub use told::{Advert, Beat, Heard, Notice};
 
 /// How long a fence without a value is kept. A load that takes longer is not stored.
 pub const FENCE_TTL: Duration = Duration::from_secs(60);
-
-/// The state of a key between two bumps. Never used twice for one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fence {
-    number: u64,
-    lineage: u64,
-}
-
-/// What a store has under a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Found {
-    /// The value, unless there is only a fence.
-    pub value: Option<Bytes>,
-    /// The fence to fill under.
-    pub fence: Fence,
-}
-
-/// What a [claim](Remote::claim) got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Claimed {
-    /// What is there now.
-    pub found: Found,
-    /// How long another claim has yet to go; zero if the claim is the caller's.
-    pub wait: Duration,
-    /// The store's clock, in microseconds.
-    pub now: u64,
-}
-
-/// How a [bump](Remote::bump) changes a key.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Bump<'a> {
-    /// What is told to all who listen.
-    pub notice: Notice<'a>,
-    /// Whether the value stays, to be served while nobody has a newer one.
-    pub keeps_value: bool,
-    /// How long the fence is kept at least.
-    pub ttl: Duration,
-}
-
-/// What a [bump](Remote::bump) did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Bumped {
-    /// The fence from now on.
-    pub fence: Fence,
-    /// The version of the value that was there, 0 if there was none.
-    pub before: u64,
-}
-
-/// What a [bump](Remote::bump) tells all who listen.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Notice<'a> {
-    /// Whom it is for.
-    pub channel: &'a str,
-    /// What is told: short ASCII text.
-    pub message: &'a str,
-}
-
-/// What a process says when it [beats](Remote::beat).
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Advert<'a> {
-    /// The board on which processes that share values meet.
-    pub board: &'a str,
-    /// Names this process among them.
-    pub origin: &'a str,
-    /// The time of the last [`Beat`] that it took in, 0 for none.
-    pub seen: u64,
-    /// The schemas that it uses, and how long values of each may live.
-    pub schemas: &'a [(Arc<str>, Duration)],
-    /// What is told to all who listen.
-    pub notice: Notice<'a>,
-}
-
-/// What a process learns when it [beats](Remote::beat).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Beat {
-    /// The store's clock, in microseconds.
-    pub now: u64,
-    /// Since when, by that clock, the board was not lost. Values from before
-    /// must not be used: nobody knows who missed which of them.
-    pub era: u64,
-    /// Every schema of which values may live, and how long its users have yet
-    /// to stay away from the store, until all others know of it.
-    pub schemas: Vec<(String, Duration)>,
-    /// How long one may rely on it.
-    pub valid_for: Duration,
-}
-
-/// What a listener hears.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Heard {
-    /// A message of some [`Notice`], one's own included.
-    Message(Bytes),
-    /// Messages may have been lost: anything may have been dropped.
-    Missed,
-}
 
 /// An L2 did not answer as asked.
 #[derive(Debug, thiserror::Error)]
@@ -193,15 +99,18 @@ pub trait Remote: Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Result<bool, RemoteError>> + Send;
 
-    /// In one step moves the fence, drops the value unless told otherwise, and
-    /// sends the notice.
+    /// In one step moves the fence and drops the value, unless told otherwise.
     ///
     /// May be repeated: each time is as good as once.
     fn bump(
         &self,
         key: &str,
-        bump: Bump<'_>,
+        bump: Bump,
     ) -> impl Future<Output = Result<Bumped, RemoteError>> + Send;
+
+    /// Sends the notice. Once it is done, whoever [listens](Self::listen) gets it
+    /// before what is told later, or hears that something was missed.
+    fn tell(&self, notice: Notice<'_>) -> impl Future<Output = Result<(), RemoteError>> + Send;
 
     /// Says that the process is there and which schemas it uses, sends the
     /// notice, and learns what the others use.
@@ -211,201 +120,4 @@ pub trait Remote: Send + Sync + 'static {
     ///
     /// The stream mends itself and says [`Heard::Missed`] whenever it may have lost something.
     fn listen(&self, channel: &str) -> BoxStream<'static, Heard>;
-}
-
-type Answer<'a, T> = BoxFuture<'a, Result<T, RemoteError>>;
-
-/// [`Remote`] as an object, for the one place that keeps it.
-pub(crate) trait DynRemote: Send + Sync {
-    fn read<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Found>>;
-    fn read_many<'a>(
-        &'a self,
-        keys: &'a [Arc<str>],
-    ) -> BoxFuture<'a, Vec<Result<Option<Found>, RemoteError>>>;
-    fn claim<'a>(
-        &'a self,
-        key: &'a str,
-        owner: u64,
-        hold: Duration,
-        ttl: Duration,
-    ) -> Answer<'a, Claimed>;
-    fn release<'a>(&'a self, key: &'a str, owner: u64) -> Answer<'a, ()>;
-    fn fill<'a>(
-        &'a self,
-        key: &'a str,
-        fence: Fence,
-        version: u64,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Answer<'a, bool>;
-    fn bump<'a>(&'a self, key: &'a str, bump: Bump<'a>) -> Answer<'a, Bumped>;
-    fn beat<'a>(&'a self, advert: Advert<'a>) -> Answer<'a, Beat>;
-    fn listen(&self, channel: &str) -> BoxStream<'static, Heard>;
-}
-
-// === impl Fence ===
-
-impl Fence {
-    /// The fence that a store numbers `number`.
-    pub const fn new(number: u64) -> Self {
-        Self::of(0, number)
-    }
-
-    /// The fence that a store numbers `number`, while its history of writes is
-    /// `lineage`. A store that may have lost bumps has another history, and
-    /// none of the fences from before.
-    pub const fn of(lineage: u64, number: u64) -> Self {
-        Self { number, lineage }
-    }
-
-    /// The store's number. It rises from bump to bump.
-    pub const fn get(self) -> u64 {
-        self.number
-    }
-
-    /// Which history of the store's writes it belongs to.
-    pub const fn lineage(self) -> u64 {
-        self.lineage
-    }
-}
-
-// === impl Found ===
-
-impl Found {
-    /// `value` under `fence`.
-    pub const fn new(value: Option<Bytes>, fence: Fence) -> Self {
-        Self { value, fence }
-    }
-}
-
-// === impl Claimed ===
-
-impl Claimed {
-    /// `found` at `now`; another claim has `wait` to go.
-    pub const fn new(found: Found, wait: Duration, now: u64) -> Self {
-        Self { found, wait, now }
-    }
-}
-
-// === impl Bump ===
-
-impl<'a> Bump<'a> {
-    /// Drops the value and tells `notice`.
-    pub const fn new(notice: Notice<'a>) -> Self {
-        Self {
-            notice,
-            keeps_value: false,
-            ttl: FENCE_TTL,
-        }
-    }
-}
-
-// === impl Bumped ===
-
-impl Bumped {
-    /// The fence is `fence` now; the version was `before`.
-    pub const fn new(fence: Fence, before: u64) -> Self {
-        Self { fence, before }
-    }
-}
-
-// === impl Notice ===
-
-impl<'a> Notice<'a> {
-    /// `message` for all who listen on `channel`.
-    pub const fn new(channel: &'a str, message: &'a str) -> Self {
-        Self { channel, message }
-    }
-}
-
-// === impl Advert ===
-
-impl<'a> Advert<'a> {
-    /// `origin` is on `board`, uses `schemas`, and tells `notice`.
-    pub const fn new(
-        board: &'a str,
-        origin: &'a str,
-        seen: u64,
-        schemas: &'a [(Arc<str>, Duration)],
-        notice: Notice<'a>,
-    ) -> Self {
-        Self {
-            board,
-            origin,
-            seen,
-            schemas,
-            notice,
-        }
-    }
-}
-
-// === impl Beat ===
-
-impl Beat {
-    /// What the board says at `now`.
-    pub const fn new(
-        now: u64,
-        era: u64,
-        schemas: Vec<(String, Duration)>,
-        valid_for: Duration,
-    ) -> Self {
-        Self {
-            now,
-            era,
-            schemas,
-            valid_for,
-        }
-    }
-}
-
-// === impl DynRemote ===
-
-impl<R: Remote> DynRemote for R {
-    fn read<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Found>> {
-        Box::pin(Remote::read(self, key))
-    }
-
-    fn read_many<'a>(
-        &'a self,
-        keys: &'a [Arc<str>],
-    ) -> BoxFuture<'a, Vec<Result<Option<Found>, RemoteError>>> {
-        Box::pin(Remote::read_many(self, keys))
-    }
-
-    fn claim<'a>(
-        &'a self,
-        key: &'a str,
-        owner: u64,
-        hold: Duration,
-        ttl: Duration,
-    ) -> Answer<'a, Claimed> {
-        Box::pin(Remote::claim(self, key, owner, hold, ttl))
-    }
-
-    fn release<'a>(&'a self, key: &'a str, owner: u64) -> Answer<'a, ()> {
-        Box::pin(Remote::release(self, key, owner))
-    }
-
-    fn fill<'a>(
-        &'a self,
-        key: &'a str,
-        fence: Fence,
-        version: u64,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Answer<'a, bool> {
-        Box::pin(Remote::fill(self, key, fence, version, value, ttl))
-    }
-
-    fn bump<'a>(&'a self, key: &'a str, bump: Bump<'a>) -> Answer<'a, Bumped> {
-        Box::pin(Remote::bump(self, key, bump))
-    }
-
-    fn beat<'a>(&'a self, advert: Advert<'a>) -> Answer<'a, Beat> {
-        Box::pin(Remote::beat(self, advert))
-    }
-
-    fn listen(&self, channel: &str) -> BoxStream<'static, Heard> {
-        Remote::listen(self, channel)
-    }
 }

@@ -198,9 +198,10 @@ impl HubBuilder {
             flusher.far.keep_flushing(RETRY_EVERY, &flusher.hurry).await;
         })];
         if !alone {
-            let (listener, beater) = (shared.clone(), shared.clone());
+            let (listener, beater, teller) = (shared.clone(), shared.clone(), shared.clone());
             tasks.push(tokio::spawn(async move { listener.keep_listening().await }));
             tasks.push(tokio::spawn(async move { beater.keep_beating().await }));
+            tasks.push(tokio::spawn(async move { teller.far.keep_telling().await }));
         }
         Hub {
             shared,

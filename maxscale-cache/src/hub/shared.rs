@@ -22,7 +22,7 @@ use crate::far::Far;
 use crate::flight::Flights;
 use crate::key;
 use crate::l1::{Entry, L1, NearKey, Probe, Stamp, State, Trust};
-use crate::message::{Message, News};
+use crate::message::{Message, News, Told};
 use crate::pending::{Mark, Order, Target};
 use crate::pins::Pins;
 use crate::remote::{Bumped, Heard};
@@ -203,18 +203,23 @@ impl Shared {
             return self.miss();
         };
         if message.origin == self.far.origin {
-            if let News::Beat { sent } = message.news {
+            if let Told::Beat { sent } = message.told {
                 let until = sent.saturating_add(micros(HEARD_FOR));
                 self.heard_until.fetch_max(until, Ordering::SeqCst);
             }
             return;
         }
         let (now, seq) = (self.ticks.now(), message.seq);
-        let complete = match message.news {
-            News::Beat { .. } => self.roll().beat(message.origin, seq, now),
-            _ => self.roll().message(message.origin, seq, now),
+        let complete = match message.told {
+            Told::Beat { .. } => self.roll().beat(message.origin, seq, now),
+            Told::News(news) => {
+                let complete = self.roll().message(message.origin, seq, now);
+                for news in news {
+                    self.take_in(news);
+                }
+                complete
+            }
         };
-        self.take_in(message.news);
         if !complete {
             self.miss();
         }
@@ -229,7 +234,6 @@ impl Shared {
                 self.tags.move_on(&key);
             }
             News::All(kind) => self.tags.move_on(&key::of_all(&self.far.prefix, kind)),
-            News::Beat { .. } => {}
         }
     }
 

@@ -99,7 +99,7 @@ impl LocalRemote {
         }
     }
 
-    fn tell(&self, notice: Notice<'_>) {
+    fn send(&self, notice: Notice<'_>) {
         let message = Bytes::copy_from_slice(notice.message.as_bytes());
         // An error says that nobody listens.
         let _ = self.0.notices.send((notice.channel.into(), message));
@@ -205,7 +205,7 @@ impl Remote for LocalRemote {
         Ok(true)
     }
 
-    async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
+    async fn bump(&self, key: &str, bump: Bump) -> Result<Bumped, RemoteError> {
         let _step = self.lock(key);
         let known = self.0.records.get(key).filter(|it| it.value.is_some());
         let before = known.as_ref().map_or(0, |known| known.version);
@@ -218,8 +218,12 @@ impl Remote for LocalRemote {
             record.ends = known.ends;
         }
         self.put(key, &record);
-        self.tell(bump.notice);
         Ok(Bumped::new(record.fence, before))
+    }
+
+    async fn tell(&self, notice: Notice<'_>) -> Result<(), RemoteError> {
+        self.send(notice);
+        Ok(())
     }
 
     async fn beat(&self, advert: Advert<'_>) -> Result<Beat, RemoteError> {
@@ -240,7 +244,7 @@ impl Remote for LocalRemote {
         // Nobody relies on it beyond the call, so nobody has to be waited for.
         let beat = Beat::new(self.now(), 1, schemas.collect(), Duration::ZERO);
         drop(boards);
-        self.tell(advert.notice);
+        self.send(advert.notice);
         Ok(beat)
     }
 

@@ -19,7 +19,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use maxscale_core::redis::{Command, Event, Lineage, Redis, RedisError, Reply, Script};
 
-use super::{Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard};
+use super::{Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, Notice};
 use super::{Remote, RemoteError};
 
 const MARK: &[u8; 4] = b"MXR2";
@@ -114,12 +114,18 @@ impl Remote for RedisRemote {
         Ok(reply.as_int().ok_or_else(unexpected)? == 1)
     }
 
-    async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
+    async fn bump(&self, key: &str, bump: Bump) -> Result<Bumped, RemoteError> {
         let call = BUMP.call().key(key).arg(i64::from(bump.keeps_value));
         let call = call.arg(millis(bump.ttl));
-        let call = call.arg(bump.notice.channel).arg(bump.notice.message);
         let (reply, lineage) = self.redis.script_from(call).await?;
         bumped(reply, lineage).ok_or_else(unexpected)
+    }
+
+    async fn tell(&self, notice: Notice<'_>) -> Result<(), RemoteError> {
+        // No key: any server of a cluster passes it on to all.
+        let publish = Command::new("PUBLISH").args([notice.channel, notice.message]);
+        self.redis.command(publish).await?;
+        Ok(())
     }
 
     async fn beat(&self, advert: Advert<'_>) -> Result<Beat, RemoteError> {

@@ -9,7 +9,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use maxscale_cache::conformance;
 use maxscale_cache::remote::{
-    Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, LocalRemote, Remote, RemoteError,
+    Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, LocalRemote, Notice, Remote,
+    RemoteError,
 };
 use maxscale_cache::{Hub, HubBuilder, Invalidated};
 use maxscale_tests::eventually;
@@ -110,7 +111,12 @@ impl Remote for Faulty {
         self.0.remote.fill(key, fence, version, value, ttl).await
     }
 
-    async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
+    async fn tell(&self, notice: Notice<'_>) -> Result<(), RemoteError> {
+        self.fail().await?;
+        self.0.remote.tell(notice).await
+    }
+
+    async fn bump(&self, key: &str, bump: Bump) -> Result<Bumped, RemoteError> {
         self.fail().await?;
         if self.0.loses_bumps.load(Ordering::SeqCst) {
             return Err(RemoteError::TimedOut);

@@ -21,6 +21,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 /// Loads the key after all others do, or hangs if it is the first of a run in
 /// which the first one is killed.
+#[expect(clippy::print_stdout, reason = "the test waits for it")]
 async fn load(redis: Redis) -> Result<Option<u64>, RedisError> {
     let loads = redis.command(Command::new("INCR").key("loads")).await?;
     println!("loading");

@@ -1,7 +1,7 @@
 -- Moves the fence of KEYS[1]. ARGV: whether the value stays (1), how long a fence
--- without a value is kept (milliseconds), channel and message, the server's lineage.
+-- without a value is kept (milliseconds), the server's lineage.
 -- Replies the fence, and the version of the value that was there (zero: none).
-local key, ttl, lineage = KEYS[1], ARGV[2], ARGV[5]
+local key, ttl, lineage = KEYS[1], ARGV[2], ARGV[3]
 
 local record = redis.pcall('GETRANGE', key, 0, HEAD - 1)
 local has_value = ours(record) and part(record, 12) == lineage and redis.call('STRLEN', key) > HEAD
@@ -15,5 +15,4 @@ else
   redis.call('DEL', key)
   redis.pcall('SET', key, head(fence, lineage, ZERO), 'PX', ttl)
 end
-redis.call('PUBLISH', ARGV[3], ARGV[4])
 return {string.format('%.0f', fence), before}

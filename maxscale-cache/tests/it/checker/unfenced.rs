@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use maxscale_cache::remote::{
-    Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, RedisRemote, Remote, RemoteError,
+    Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, Notice, RedisRemote, Remote,
+    RemoteError,
 };
 
 /// Redis, with one fence for everything and ever.
@@ -48,9 +49,13 @@ impl Remote for Unfenced {
         self.0.fill(key, now.found.fence, version, value, ttl).await
     }
 
-    async fn bump(&self, key: &str, bump: Bump<'_>) -> Result<Bumped, RemoteError> {
+    async fn bump(&self, key: &str, bump: Bump) -> Result<Bumped, RemoteError> {
         let bumped = self.0.bump(key, bump).await?;
         Ok(Bumped::new(ONE, bumped.before))
+    }
+
+    async fn tell(&self, notice: Notice<'_>) -> Result<(), RemoteError> {
+        self.0.tell(notice).await
     }
 
     async fn beat(&self, advert: Advert<'_>) -> Result<Beat, RemoteError> {
