@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,29 @@ pub enum WriteError<E> {
 #[error("no cache of `{kind}` in this process")]
 pub struct UnknownKind {
     pub(crate) kind: Arc<str>,
+}
+
+/// The journal of unconfirmed invalidations cannot be used; see
+/// [`HubBuilder::journal`](crate::HubBuilder::journal).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Its file cannot be opened, read or written.
+    #[error("cannot open the journal {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// Another hub uses it, here or in another process.
+    #[error("the journal {} is in use", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 // === impl CacheError ===
@@ -128,6 +152,14 @@ impl<E: Classify + 'static> Classify for WriteError<E> {
             Self::Write(error) => error.retry_after(),
             Self::Aborted => None,
         }
+    }
+}
+
+// === impl JournalError ===
+
+impl Classify for JournalError {
+    fn class(&self) -> Class {
+        Class::Internal
     }
 }
 

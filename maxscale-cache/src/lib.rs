@@ -71,6 +71,6 @@ mod tags;
 mod ticks;
 
 pub use cache::{Cache, CacheSpec, Token, TokenError};
-pub use error::{CacheError, UnknownKind, WriteError};
+pub use error::{CacheError, JournalError, UnknownKind, WriteError};
 pub use hub::{Hub, HubBuilder, Invalidated};
 pub use stats::Stats;

@@ -5,50 +5,50 @@
 //! L2. The number of marks is bounded; what does not fit turns L2 off for as
 //! long as an old value could live there.
 //!
+//! Where there is a [`Journal`], what L2 did not confirm is noted in it, and is
+//! marked again when the process is back.
+//!
 //! It sends nothing; [`far`](crate::far) does.
 
+mod journal;
+mod order;
+
 use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::message::{News, Subject};
+use crate::error::JournalError;
+use crate::message::News;
 
-/// A change that all processes have to hear of, and L2 first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Order {
-    /// What is marked meanwhile: a key in L2, that of a value without its version.
-    pub(crate) name: Arc<str>,
-    pub(crate) target: Target,
-}
-
-/// What changes. Kinds, ids and tags are written as in keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    Value {
-        kind: Arc<str>,
-        part: Arc<str>,
-        /// Whether the old value may be served until there is a new one.
-        soft: bool,
-    },
-    Tag {
-        kind: Arc<str>,
-        part: Arc<str>,
-    },
-    All {
-        kind: Arc<str>,
-    },
-}
+pub(crate) use journal::Journal;
+pub(crate) use order::{Order, Target};
 
 #[derive(Debug)]
 pub(crate) struct Pending {
     limit: usize,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    journal: Option<Journal>,
     /// Something is due.
     pub(crate) due: Notify,
 }
+
+/// What a journal has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// It is not confirmed.
+    Change(Target),
+    /// Something did not fit: L2 is off for so long.
+    Off(Duration),
+}
+
+/// How a note of that kind begins.
+const OFF: &str = "off:";
 
 /// An invalidation to send; confirmed or handed back exactly once.
 ///
@@ -67,7 +67,16 @@ pub(crate) struct Mark<'a> {
 struct State {
     next_seq: u64,
     marks: HashMap<Arc<str>, Entry>,
-    off_until: Option<Instant>,
+    off: Option<Off>,
+}
+
+/// Something did not fit.
+#[derive(Clone, Copy, Debug)]
+struct Off {
+    until: Instant,
+    /// For how long it was when it began.
+    span: Duration,
+    noted: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -76,39 +85,24 @@ struct Entry {
     seq: u64,
     order: Order,
     due: bool,
+    /// The number of its record in the journal.
+    noted: Option<u64>,
 }
 
-// === impl Order ===
-
-impl Order {
-    /// Takes in an earlier order of the same name that nobody confirmed.
-    fn cover(&mut self, earlier: &Self) {
-        if let (Target::Value { soft, .. }, Target::Value { soft: before, .. }) =
-            (&mut self.target, &earlier.target)
-        {
-            *soft &= before;
-        }
-    }
-}
-
-// === impl Target ===
-
-impl Target {
-    /// What the others are told.
-    pub(crate) fn news(&self) -> News<'_> {
-        match self {
-            Self::Value { kind, part, soft } => {
-                let subject = Subject { kind, part };
-                if *soft {
-                    News::Stale(subject)
-                } else {
-                    News::Drop(subject)
-                }
-            }
-            Self::Tag { kind, part } => News::Tag(Subject { kind, part }),
-            Self::All { kind } => News::All(kind),
-        }
-    }
+/// Opens a journal, and reads what it has from before. Blocks.
+pub(crate) fn open_journal(path: &Path) -> Result<(Journal, Vec<Note>), JournalError> {
+    let (journal, texts) = Journal::open(path)?;
+    let read = |text: &String| match text.strip_prefix(OFF) {
+        Some(millis) => Some(Note::Off(Duration::from_millis(millis.parse().ok()?))),
+        None => News::read(text).map(|news| Note::Change(Target::of(news))),
+    };
+    // Of another release: it may name any value, so that nothing may be served.
+    let foreign = || JournalError::Open {
+        path: path.to_owned(),
+        source: io::Error::from(io::ErrorKind::InvalidData),
+    };
+    let notes: Option<_> = texts.iter().map(read).collect();
+    Ok((journal, notes.ok_or_else(foreign)?))
 }
 
 // === impl Pending ===
@@ -117,9 +111,34 @@ impl Pending {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
-            state: Mutex::default(),
+            state: Arc::default(),
+            journal: None,
             due: Notify::new(),
         }
+    }
+
+    /// Notes from now on in `journal` what is not confirmed. What it has from
+    /// before is marked, and due.
+    pub(crate) fn keep_in(&mut self, journal: Journal, notes: Vec<Note>, prefix: &str) {
+        self.journal = Some(journal);
+        // Everything of before is on disk.
+        let noted = Some(0);
+        let mut state = self.state();
+        for note in notes {
+            match note {
+                Note::Change(target) => {
+                    let entry = state.put(Order::new(prefix, target));
+                    (entry.due, entry.noted) = (true, noted);
+                }
+                Note::Off(span) => {
+                    // How much of it is over nobody knows.
+                    state.turn_off(span);
+                    state.off = state.off.map(|off| Off { noted, ..off });
+                }
+            }
+        }
+        drop(state);
+        self.due.notify_one();
     }
 
     /// Marks what `order` names. Without room for it, L2 is off for `off` from now.
@@ -127,22 +146,12 @@ impl Pending {
         let mut state = self.state();
         let full = state.marks.len() >= self.limit && !state.marks.contains_key(&order.name);
         let seq = if full {
-            let until = Instant::now() + off;
-            state.off_until = Some(state.off_until.map_or(until, |old| old.max(until)));
+            state.turn_off(off);
             None
         } else {
-            state.next_seq += 1;
-            let seq = state.next_seq;
-            if let Some(earlier) = state.marks.get(&order.name) {
-                order.cover(&earlier.order);
-            }
-            let entry = Entry {
-                seq,
-                order: order.clone(),
-                due: false,
-            };
-            state.marks.insert(order.name.clone(), entry);
-            Some(seq)
+            let entry = state.put(order);
+            order = entry.order.clone();
+            Some(entry.seq)
         };
         Mark {
             pending: self,
@@ -155,13 +164,47 @@ impl Pending {
     /// Whether L2 must not be used for what is marked as `name`.
     pub(crate) fn bars(&self, name: &str) -> bool {
         let mut state = self.state();
-        if let Some(until) = state.off_until {
-            if Instant::now() < until {
+        if let Some(off) = state.off {
+            if Instant::now() < off.until {
                 return true;
             }
-            state.off_until = None;
+            state.off = None;
+            // The journal need not know any more.
+            self.due.notify_one();
         }
         state.marks.contains_key(name)
+    }
+
+    /// Returns once what is marked as `name` is in the journal, if there is one
+    /// and it is not confirmed meanwhile; or that it did not fit.
+    pub(crate) async fn note(&self, name: &str) {
+        let Some(journal) = &self.journal else { return };
+        let noted = {
+            let mut state = self.state();
+            let State { marks, off, .. } = &mut *state;
+            if let Some(entry) = marks.get_mut(name) {
+                let push = || journal.push(&entry.order.target.news().to_string());
+                *entry.noted.get_or_insert_with(push)
+            } else if let Some(off) = off {
+                let text = Note::Off(off.span).to_string();
+                *off.noted.get_or_insert_with(|| journal.push(&text))
+            } else {
+                return;
+            }
+        };
+        if let Err(error) = journal.sync(noted).await {
+            tracing::error!(%error, "an unconfirmed invalidation is not in the journal");
+        }
+    }
+
+    /// Drops from the journal what was confirmed since.
+    pub(crate) async fn tidy(&self) {
+        let Some(journal) = &self.journal else { return };
+        let state = self.state.clone();
+        let needed = move || lock(&state).noted();
+        if let Err(error) = journal.tidy(needed).await {
+            tracing::error!(%error, "the journal is not tidied up");
+        }
     }
 
     /// Takes all that is due; each becomes due again unless it is confirmed.
@@ -185,7 +228,65 @@ impl Pending {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl State ===
+
+impl State {
+    /// Enters a new order, which stands for the earlier ones of its name too.
+    fn put(&mut self, mut order: Order) -> &mut Entry {
+        self.next_seq += 1;
+        let mut noted = None;
+        if let Some(earlier) = self.marks.get(&order.name) {
+            order.cover(&earlier.order);
+            // What is noted has to say as much.
+            noted = earlier.noted.filter(|_| order == earlier.order);
+        }
+        let entry = Entry {
+            seq: self.next_seq,
+            order: order.clone(),
+            due: false,
+            noted,
+        };
+        let place = self.marks.entry(order.name);
+        place.insert_entry(entry).into_mut()
+    }
+
+    fn turn_off(&mut self, span: Duration) {
+        let until = Instant::now() + span;
+        let noted = self.off.filter(|off| off.span >= span);
+        self.off = Some(Off {
+            until: self.off.map_or(until, |off| off.until.max(until)),
+            span: self.off.map_or(span, |off| off.span.max(span)),
+            noted: noted.and_then(|off| off.noted),
+        });
+    }
+
+    /// What the journal has to keep.
+    fn noted(&self) -> Vec<String> {
+        let marks = self.marks.values().filter(|entry| entry.noted.is_some());
+        let marks = marks.map(|entry| entry.order.target.news().to_string());
+        let off = self.off.filter(|off| off.noted.is_some());
+        let off = off.map(|off| Note::Off(off.span).to_string());
+        marks.chain(off).collect()
+    }
+}
+
+// === impl Note ===
+
+/// As the journal has it.
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Change(target) => target.news().fmt(f),
+            Self::Off(span) => write!(f, "{OFF}{}", span.as_millis()),
+        }
     }
 }
 
@@ -211,7 +312,12 @@ impl Drop for Mark<'_> {
             return;
         };
         if self.confirmed {
+            let noted = entry.noted.is_some();
             state.marks.remove(&self.order.name);
+            if noted {
+                // The journal need not know any more.
+                self.pending.due.notify_one();
+            }
         } else {
             entry.due = true;
             self.pending.due.notify_one();
@@ -220,66 +326,4 @@ impl Drop for Mark<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OFF: Duration = Duration::from_secs(60);
-
-    fn order(name: &str, soft: bool) -> Order {
-        Order {
-            name: name.into(),
-            target: Target::Value {
-                kind: "kind".into(),
-                part: name.into(),
-                soft,
-            },
-        }
-    }
-
-    fn hard(name: &str) -> Order {
-        order(name, false)
-    }
-
-    #[test]
-    fn mark_that_is_soft_does_not_soften_an_earlier_one() {
-        let pending = Pending::new(10);
-        drop(pending.mark(hard("k"), OFF));
-        assert_eq!(pending.mark(order("k", true), OFF).order, hard("k"));
-    }
-
-    #[test]
-    fn confirming_an_earlier_invalidation_leaves_the_later_one() {
-        let pending = Pending::new(10);
-        let first = pending.mark(hard("k"), OFF);
-        let second = pending.mark(hard("k"), OFF);
-        first.confirm();
-        assert!(pending.bars("k"));
-        second.confirm();
-        assert!(!pending.bars("k"));
-    }
-
-    #[test]
-    fn invalidation_given_up_is_due_until_confirmed() {
-        let pending = Pending::new(10);
-        drop(pending.mark(hard("k"), OFF));
-        drop(pending.take_due());
-        let mut due = pending.take_due();
-        assert_eq!(due.len(), 1);
-        assert!(pending.take_due().is_empty());
-        due.remove(0).confirm();
-        assert!(!pending.bars("k"));
-        assert_eq!(pending.len(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn overflow_turns_everything_off_for_a_while() {
-        let pending = Pending::new(1);
-        let kept = pending.mark(hard("a"), OFF);
-        let lost = pending.mark(hard("b"), OFF);
-        kept.confirm();
-        lost.confirm();
-        assert!(pending.bars("b") && pending.bars("unrelated"));
-        tokio::time::advance(OFF).await;
-        assert!(!pending.bars("b"));
-    }
-}
+mod tests;

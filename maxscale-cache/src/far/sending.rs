@@ -27,8 +27,18 @@ impl Far {
     }
 
     /// Sends a marked invalidation. `Some` once L2 has confirmed it: what
-    /// became of each key.
+    /// became of each key. Before it is `None` it is in the journal, if there
+    /// is one.
     pub(crate) async fn send(&self, mark: Mark<'_>) -> Option<Vec<(String, Bumped)>> {
+        let name = mark.order.name.clone();
+        let done = self.deliver(mark).await;
+        if done.is_none() {
+            self.pending.note(&name).await;
+        }
+        done
+    }
+
+    async fn deliver(&self, mark: Mark<'_>) -> Option<Vec<(String, Bumped)>> {
         let since = Instant::now();
         let mut done: Vec<(String, Bumped)> = Vec::new();
         loop {
@@ -76,6 +86,7 @@ impl Far {
                     () = hurry.notified() => {}
                 }
             }
+            self.pending.tidy().await;
         }
     }
 

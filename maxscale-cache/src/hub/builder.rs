@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,10 +12,11 @@ use maxscale_core::meter::{self, Meter};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Hub, Shared, Tasks};
+use crate::error::JournalError;
 use crate::far::{Far, Place};
 use crate::key;
 use crate::l1::L1;
-use crate::pending::Pending;
+use crate::pending::{self, Journal, Note, Pending};
 use crate::pins::Pins;
 use crate::remote::{DynRemote, LocalRemote, Remote};
 use crate::stats::{self, Counters};
@@ -40,6 +42,8 @@ pub struct HubBuilder {
     load_timeout: Duration,
     remote_timeout: Duration,
     pending_limit: usize,
+    /// With what was found in it.
+    journal: Option<(Journal, Vec<Note>)>,
     meter: Meter,
 }
 
@@ -57,6 +61,7 @@ impl HubBuilder {
             load_timeout: Hub::DEFAULT_LOAD_TIMEOUT,
             remote_timeout: Hub::DEFAULT_REMOTE_TIMEOUT,
             pending_limit: PENDING_LIMIT,
+            journal: None,
             meter: meter::nowhere(),
         }
     }
@@ -137,6 +142,32 @@ impl HubBuilder {
         self
     }
 
+    /// Keeps unconfirmed invalidations in the file at `path`, so that they
+    /// outlive the process: an invalidation is on disk before it answers
+    /// [`HereOnly`](crate::Invalidated::HereOnly). What a hub finds there when
+    /// it starts it sends first, and until L2 has confirmed it does not use L2
+    /// for these keys. If more came than are
+    /// [remembered](Self::pending_limit), L2 is off after a restart for as long
+    /// as it would have been off before.
+    ///
+    /// The file is empty while nothing is unconfirmed. It belongs to one hub,
+    /// and to one [prefix](Self::prefix); beside it lies one that ends in
+    /// `.lock`. A disk that does not take what is written is told in the log.
+    ///
+    /// It protects against the end of the process, not against its death between
+    /// a change and the call of [`Cache::invalidate`](crate::Cache::invalidate).
+    /// It blocks while it reads the file.
+    ///
+    /// Default: none; what is unconfirmed dies with the process.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`JournalError`] if the file cannot be used, or is used.
+    pub fn journal(mut self, path: impl AsRef<Path>) -> Result<Self, JournalError> {
+        self.journal = Some(pending::open_journal(path.as_ref())?);
+        Ok(self)
+    }
+
     /// Sets where the hub counts.
     ///
     /// Default: nowhere; [`Hub::stats`] counts all the same.
@@ -167,7 +198,10 @@ impl HubBuilder {
         let remote = self
             .remote
             .unwrap_or_else(|| Box::new(LocalRemote::default()));
-        let pending = Pending::new(self.pending_limit);
+        let mut pending = Pending::new(self.pending_limit);
+        if let Some((journal, notes)) = self.journal {
+            pending.keep_in(journal, notes, &place.prefix);
+        }
         let far = Far::new(remote, pending, place, counters.clone());
         let shared = Arc::new(Shared {
             l1: L1::new(self.l1_budget, self.absent_quota),

@@ -132,14 +132,12 @@ impl Shared {
 
     /// As [`order`](Self::order); the id too is written as in keys.
     pub(crate) fn order_of(&self, kind: &Arc<str>, part: &str, soft: bool) -> Order {
-        Order {
-            name: format!("{}:{kind}:{part}", self.far.prefix).into(),
-            target: Target::Value {
-                kind: kind.clone(),
-                part: part.into(),
-                soft,
-            },
-        }
+        let target = Target::Value {
+            kind: kind.clone(),
+            part: part.into(),
+            soft,
+        };
+        Order::new(&self.far.prefix, target)
     }
 
     /// Carries out an order everywhere. What has to hold at once in this

@@ -11,6 +11,7 @@ mod http;
 mod killed;
 mod load;
 mod memory;
+mod outage;
 mod processes;
 mod program;
 mod redis;
