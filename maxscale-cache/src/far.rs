@@ -235,6 +235,12 @@ impl Far {
         }
     }
 
+    /// The fence of a key at this moment, if L2 tells.
+    pub(crate) async fn fence_now(&self, key: &str) -> Option<Fence> {
+        let found = self.answer("audit", self.remote.read(key)).await?;
+        found.map(|found| found.fence)
+    }
+
     /// The fence of a tag since it was held; `None` if L2 does not tell.
     pub(crate) async fn fence_of(&self, held: &Held, epoch: u64) -> Option<Fence> {
         let key = &held.tag.key;

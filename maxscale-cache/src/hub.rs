@@ -1,5 +1,6 @@
 //! The one hub of a process: its L1, its L2, and the tasks between.
 
+mod audit;
 mod builder;
 mod shared;
 

@@ -30,7 +30,8 @@
 //!   as old values live.
 //! - **If this process dies meanwhile**, its unconfirmed invalidations die with
 //!   it: others may see the old value until its `l2_ttl`
-//!   ([`CacheSpec::l2_ttl`], 1 h) ended. Carry the [`Invalidation`] in the
+//!   ([`CacheSpec::l2_ttl`], 1 h) ended. With a [journal](HubBuilder::journal)
+//!   they are on disk, and sent when the process is back. Carry the [`Invalidation`] in the
 //!   transaction that makes the change where that is too long, and
 //!   [`Hub::apply`] it.
 //! - **An L2 that comes back** empty, with older data, or as another server (a

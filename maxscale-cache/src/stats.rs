@@ -30,6 +30,16 @@ const MISSED: Metric = Metric::new(
     "{gap}",
     "Times that L1 became suspect because an invalidation may have been missed.",
 );
+const AUDITED: Metric = Metric::new(
+    "maxscale.cache.audits",
+    "{look}",
+    "Looks at values that were invalidated, after the time in which they have to be gone.",
+);
+const AUDITED_OLD: Metric = Metric::new(
+    "maxscale.cache.audits.old",
+    "{value}",
+    "Values that such a look found in a tier, older than they may be.",
+);
 pub(crate) const PENDING: Metric = Metric::new(
     "maxscale.cache.invalidations.pending",
     "{key}",
@@ -68,6 +78,10 @@ pub struct Stats {
     pub gaps: u64,
     /// Keys whose invalidation L2 has not confirmed yet.
     pub pending: u64,
+    /// Looks at what was invalidated; see [`HubBuilder::audit`](crate::HubBuilder::audit).
+    pub audited: u64,
+    /// Values that such a look found in a tier, older than they may be.
+    pub audited_old: u64,
 }
 
 #[derive(Debug)]
@@ -81,6 +95,21 @@ pub(crate) struct Counters {
     pub(crate) remote_errors: HotCounter,
     pub(crate) stale: HotCounter,
     pub(crate) gaps: HotCounter,
+    pub(crate) audited: HotCounter,
+    pub(crate) audited_old: HotCounter,
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// How many nines of consistency the [audit](crate::HubBuilder::audit) saw:
+    /// 3 if one look in a thousand found an old value. As many looks without any
+    /// tell as much at the least. `None` without a look.
+    #[expect(clippy::cast_precision_loss, reason = "nobody wants so many digits")]
+    pub fn nines(&self) -> Option<f64> {
+        let looks = (self.audited > 0).then_some(self.audited as f64)?;
+        Some((looks / self.audited_old.max(1) as f64).log10())
+    }
 }
 
 // === impl Counters ===
@@ -98,6 +127,8 @@ impl Counters {
             remote_errors: count(REMOTE_ERRORS, &[]),
             stale: count(STALE, &[]),
             gaps: count(MISSED, &[]),
+            audited: count(AUDITED, &[]),
+            audited_old: count(AUDITED_OLD, &[]),
         }
     }
 
@@ -113,6 +144,8 @@ impl Counters {
             stale: self.stale.get(),
             gaps: self.gaps.get(),
             pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            audited: self.audited.get(),
+            audited_old: self.audited_old.get(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use maxscale_core::meter::{self, Meter};
 use tokio::sync::{Notify, Semaphore};
 
+use super::audit::Audit;
 use super::{Hub, Shared, Tasks};
 use crate::error::JournalError;
 use crate::far::{Far, Place};
@@ -44,6 +45,7 @@ pub struct HubBuilder {
     pending_limit: usize,
     /// With what was found in it.
     journal: Option<(Journal, Vec<Note>)>,
+    audit: Option<NonZeroU32>,
     meter: Meter,
 }
 
@@ -62,6 +64,7 @@ impl HubBuilder {
             remote_timeout: Hub::DEFAULT_REMOTE_TIMEOUT,
             pending_limit: PENDING_LIMIT,
             journal: None,
+            audit: None,
             meter: meter::nowhere(),
         }
     }
@@ -168,6 +171,18 @@ impl HubBuilder {
         Ok(self)
     }
 
+    /// Looks after one in so many invalidations of values, those of other
+    /// processes that are heard too: whether 1.5 s later, and 10 s later, either
+    /// tier has something older. [`Stats::nines`](crate::Stats::nines) and the
+    /// log tell. At most 64 are looked after at once, with three reads of L2 for
+    /// each version of the value in this process.
+    ///
+    /// Default: nothing is looked after.
+    pub const fn audit(mut self, one_in: NonZeroU32) -> Self {
+        self.audit = Some(one_in);
+        self
+    }
+
     /// Sets where the hub counts.
     ///
     /// Default: nowhere; [`Hub::stats`] counts all the same.
@@ -203,6 +218,7 @@ impl HubBuilder {
             pending.keep_in(journal, notes, &place.prefix);
         }
         let far = Far::new(remote, pending, place, counters.clone());
+        let (audit, samples) = self.audit.map(Audit::new).unzip();
         let shared = Arc::new(Shared {
             l1: L1::new(self.l1_budget, self.absent_quota),
             far,
@@ -216,6 +232,7 @@ impl HubBuilder {
             ticks,
             heard_until: AtomicU64::new(if alone { u64::MAX } else { 0 }),
             roll: Mutex::default(),
+            audit,
             hurry: Notify::new(),
         });
         let (pending, bytes) = (Arc::downgrade(&shared), Arc::downgrade(&shared));
@@ -236,6 +253,12 @@ impl HubBuilder {
             tasks.push(tokio::spawn(async move { listener.keep_listening().await }));
             tasks.push(tokio::spawn(async move { beater.keep_beating().await }));
             tasks.push(tokio::spawn(async move { teller.far.keep_telling().await }));
+        }
+        if let Some(samples) = samples {
+            let auditor = shared.clone();
+            tasks.push(tokio::spawn(async move {
+                auditor.keep_auditing(samples).await;
+            }));
         }
         Hub {
             shared,

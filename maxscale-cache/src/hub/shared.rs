@@ -16,6 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::audit::Audit;
 use super::builder::RETRY_EVERY;
 use crate::error::CacheError;
 use crate::far::Far;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     /// Until which tick every drop of the others is heard.
     pub(super) heard_until: AtomicU64,
     pub(super) roll: Mutex<Roll>,
+    pub(super) audit: Option<Audit>,
     /// Redis may be back.
     pub(super) hurry: Notify,
 }
@@ -144,7 +146,18 @@ impl Shared {
     /// process holds when the future is first polled. `Some` once L2 confirmed.
     pub(crate) async fn change(&self, order: Order) -> Option<Vec<(String, Bumped)>> {
         let mark = self.begin(order);
-        self.far.send(mark).await
+        let target = self.audit.as_ref().map(|_| mark.order.target.clone());
+        let done = self.far.send(mark).await;
+        if let (Some(audit), Some(done)) = (&self.audit, &done)
+            && let Some(Target::Value {
+                kind,
+                part,
+                soft: false,
+            }) = &target
+        {
+            audit.sample(kind, part, done);
+        }
+        done
     }
 
     /// Carries out an order in this process, and notes that it is to be sent.
@@ -225,7 +238,12 @@ impl Shared {
 
     fn take_in(&self, news: News<'_>) {
         match news {
-            News::Drop(it) => self.change_value(it.kind, it.part, false),
+            News::Drop(it) => {
+                self.change_value(it.kind, it.part, false);
+                if let Some(audit) = &self.audit {
+                    audit.sample(it.kind, it.part, &[]);
+                }
+            }
             News::Stale(it) => self.change_value(it.kind, it.part, true),
             News::Tag(it) => {
                 let key = key::of_tag(&self.far.prefix, it.kind, it.part);

@@ -1,11 +1,12 @@
 //! Hubs that share an L2 which fails, forgets to tell, or both.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream};
 use maxscale_cache::conformance;
 use maxscale_cache::remote::{
@@ -30,6 +31,9 @@ struct Inner {
     hangs: AtomicBool,
     deaf: AtomicBool,
     loses_bumps: AtomicBool,
+    lies: AtomicBool,
+    silent: AtomicBool,
+    told: AtomicUsize,
     gaps: broadcast::Sender<()>,
 }
 
@@ -41,6 +45,9 @@ impl Faulty {
             hangs: false.into(),
             deaf: false.into(),
             loses_bumps: false.into(),
+            lies: false.into(),
+            silent: false.into(),
+            told: 0.into(),
             gaps: broadcast::Sender::new(8),
         }))
     }
@@ -55,6 +62,11 @@ impl Faulty {
 
     pub(crate) fn set_loses_bumps(&self, loses: bool) {
         self.0.loses_bumps.store(loses, Ordering::SeqCst);
+    }
+
+    /// Lets bumps be confirmed that were none.
+    pub(crate) fn set_lies(&self) {
+        self.0.lies.store(true, Ordering::SeqCst);
     }
 
     fn set_down(&self, down: bool) {
@@ -113,6 +125,10 @@ impl Remote for Faulty {
 
     async fn tell(&self, notice: Notice<'_>) -> Result<(), RemoteError> {
         self.fail().await?;
+        if self.0.silent.load(Ordering::SeqCst) {
+            return Err(RemoteError::TimedOut);
+        }
+        self.0.told.fetch_add(1, Ordering::SeqCst);
         self.0.remote.tell(notice).await
     }
 
@@ -120,6 +136,9 @@ impl Remote for Faulty {
         self.fail().await?;
         if self.0.loses_bumps.load(Ordering::SeqCst) {
             return Err(RemoteError::TimedOut);
+        }
+        if self.0.lies.load(Ordering::SeqCst) {
+            return self.0.remote.bump("another", bump).await;
         }
         self.0.remote.bump(key, bump).await
     }
@@ -231,6 +250,45 @@ async fn unconfirmed_invalidation_keeps_the_old_value_out_until_it_is_confirmed(
     eventually(LIMIT, async || near_hub.stats().pending == 0).await;
     assert_eq!(source.read(&there, "k").await.unwrap(), 1);
     assert_eq!(source.read(&here, "k").await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidation_of_which_nobody_was_told_is_not_confirmed() {
+    let (far, source) = (Faulty::new(), Source::default());
+    let [near_hub, far_hub] = [far.hub().build(), far.hub().build()];
+    let [here, there] = [&near_hub, &far_hub].map(|hub| hub.cache::<u64>(LONG));
+    source.read(&there, "k").await.unwrap();
+    far.0.silent.store(true, Ordering::SeqCst);
+    source.set(1);
+    assert_eq!(here.invalidate("k").await, Invalidated::HereOnly);
+    assert_eq!(
+        source.read(&there, "k").await.unwrap(),
+        0,
+        "it heard nothing"
+    );
+    far.0.silent.store(false, Ordering::SeqCst);
+    eventually(LIMIT, async || near_hub.stats().pending == 0).await;
+    eventually(LIMIT, async || source.read(&there, "k").await.unwrap() == 1).await;
+}
+
+#[tokio::test]
+async fn invalidations_at_once_go_by_few_messages() {
+    let far = Faulty::new();
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache::<u64>(LONG));
+    let source = Source::default();
+    let ids: Vec<_> = (0..640).map(|n| n.to_string()).collect();
+    for id in &ids {
+        source.read(&there, id).await.unwrap();
+    }
+    source.set(1);
+    for done in join_all(ids.iter().map(|id| here.invalidate(id))).await {
+        assert_eq!(done, Invalidated::Everywhere);
+    }
+    let told = far.0.told.load(Ordering::SeqCst);
+    assert!((10..100).contains(&told), "{told} messages");
+    for id in &ids {
+        eventually(LIMIT, async || source.read(&there, id).await.unwrap() == 1).await;
+    }
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Older,
     /// A task saw less than before.
     Backwards,
+    /// A read found nothing.
+    Failed,
 }
 
 const SIZE: usize = 17;
@@ -46,6 +48,9 @@ pub(crate) struct Report {
     pub(crate) older_elsewhere: usize,
     pub(crate) older_by_token: usize,
     pub(crate) backwards: usize,
+    pub(crate) failed: usize,
+    /// What the store dropped for want of room.
+    pub(crate) evicted: u64,
     /// The longest time after an invalidation elsewhere that the old value was read.
     pub(crate) worst: Duration,
 }
@@ -80,6 +85,7 @@ impl Event {
             Kind::ChangedHere,
             Kind::Older,
             Kind::Backwards,
+            Kind::Failed,
         ];
         Self {
             kind: kinds[usize::from(bytes[0])],
@@ -134,6 +140,7 @@ pub(crate) fn judge(logs: &[Log], bound: Duration) -> Report {
             match event.kind {
                 Kind::Older => report.older_by_token += 1,
                 Kind::Backwards => report.backwards += 1,
+                Kind::Failed => report.failed += 1,
                 Kind::Changed | Kind::ChangedHere => {}
                 Kind::Read => {
                     report.reads += 1;
@@ -190,7 +197,7 @@ fn earliest(changes: &[Change], moment: impl Fn(&Change) -> u64) -> Vec<u64> {
 
 impl Report {
     pub(crate) fn violations(&self) -> usize {
-        self.older_here + self.older_elsewhere + self.older_by_token
+        self.older_here + self.older_elsewhere + self.older_by_token + self.backwards
     }
 
     fn judge_read(&mut self, node: usize, read: &Event, timeline: &Timeline, bound: u64) {
@@ -223,12 +230,14 @@ impl fmt::Display for Report {
         write!(
             f,
             "{reads} reads ({} % within 100 ms of a change), {changes} changes; older than in the \
-             same process: {}, in another: {}, by token: {}, backwards: {}; worst: {:?}",
+             same process: {}, in another: {}, by token: {}, backwards: {}; failed: {}; evicted by the store: {}; worst: {:?}",
             100 * close / reads.max(&1),
             self.older_here,
             self.older_elsewhere,
             self.older_by_token,
             self.backwards,
+            self.failed,
+            self.evicted,
             self.worst
         )
     }

@@ -61,7 +61,8 @@ async fn program_that_reads() {
         "true" => hub.remote(remote).build(),
         _ => hub.remote(Unfenced(remote)).build(),
     };
-    let cache = hub.cache::<u64>(CacheSpec::new("register", 1));
+    let version = 1 + u32::try_from(number(0) % 2).unwrap();
+    let cache = hub.cache::<u64>(CacheSpec::new("register", version));
     // In use: what is loaded is found in L2.
     eventually(LIMIT, async || {
         let load = || async { Ok::<_, RedisError>(Some(1)) };
@@ -128,8 +129,9 @@ impl Task {
     async fn read(&mut self, key: u64) {
         let at = now();
         let load = self.load(key);
-        let Ok(Some(value)) = self.work.cache.get_or_load(&key.to_string(), load).await else {
-            return;
+        let read = self.work.cache.get_or_load(&key.to_string(), load).await;
+        let Ok(Some(value)) = read else {
+            return self.note(Kind::Failed, key, 0, at);
         };
         self.note(Kind::Read, key, *value, at);
         let seen = self.seen.entry(key).or_default();
@@ -171,8 +173,9 @@ impl Task {
         let at = now();
         let load = self.load(key);
         let cache = &self.work.cache;
-        let Ok(Some(value)) = cache.get_min_version(&key.to_string(), token, load).await else {
-            return;
+        let read = cache.get_min_version(&key.to_string(), token, load).await;
+        let Ok(Some(value)) = read else {
+            return self.note(Kind::Failed, key, 0, at);
         };
         self.note(Kind::Read, key, *value, at);
         if *value < version {
