@@ -56,6 +56,8 @@ pub(crate) struct Far {
     pub(crate) emptied: AtomicBool,
     /// What the store's clock is ahead of the ticks, at the least.
     ahead: AtomicI64,
+    /// And at the most.
+    ahead_at_most: AtomicI64,
     /// One asks, and the others wait for what it learns.
     asking: tokio::sync::Mutex<()>,
     /// There is something new to tell the others.
@@ -130,6 +132,7 @@ impl Far {
             era: AtomicU64::new(u64::from(place.alone)),
             emptied: AtomicBool::new(false),
             ahead: AtomicI64::new(0),
+            ahead_at_most: AtomicI64::new(0),
             asking: tokio::sync::Mutex::default(),
             registered: Notify::new(),
             longest_ttl: AtomicU64::new(0),
@@ -151,6 +154,11 @@ impl Far {
     /// A tick by the store's clock, a little late.
     pub(crate) fn at(&self, tick: u64) -> u64 {
         tick.saturating_add_signed(self.ahead.load(Ordering::SeqCst))
+    }
+
+    /// As [`at`](Self::at), a little early instead.
+    pub(crate) fn at_the_latest(&self, tick: u64) -> u64 {
+        tick.saturating_add_signed(self.ahead_at_most.load(Ordering::SeqCst))
     }
 
     pub(crate) fn era(&self) -> u64 {
@@ -266,12 +274,12 @@ impl Far {
         let message = message::beat(self.origin, last, self.ticks.now());
         let notice = Notice::new(&self.channel, &message);
         let advert = Advert::new(&self.board, &origin, self.schemas.seen(), &schemas, notice);
-        let asked = Instant::now();
+        let (asked, asked_at) = (Instant::now(), self.ticks.now());
         let beat = self.answer(step, self.remote.beat(advert)).await?;
         let now = self.ticks.now();
-        let ahead = i128::from(beat.now) - i128::from(now);
-        let ahead = i64::try_from(ahead).unwrap_or(0);
-        self.ahead.store(ahead, Ordering::SeqCst);
+        let ahead = |tick| i64::try_from(i128::from(beat.now) - i128::from(tick)).unwrap_or(0);
+        self.ahead.store(ahead(now), Ordering::SeqCst);
+        self.ahead_at_most.store(ahead(asked_at), Ordering::SeqCst);
         self.schemas.take_in(&beat, asked, now);
         let before = self.era.swap(beat.era, Ordering::SeqCst);
         if before != beat.era && before != 0 {

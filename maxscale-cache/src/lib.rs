@@ -67,6 +67,7 @@ mod pending;
 mod pins;
 mod roll;
 mod schemas;
+mod shown;
 mod stats;
 mod tags;
 mod ticks;

@@ -20,6 +20,7 @@ use crate::l1::L1;
 use crate::pending::{self, Journal, Note, Pending};
 use crate::pins::Pins;
 use crate::remote::{DynRemote, LocalRemote, Remote};
+use crate::shown::Shown;
 use crate::stats::{self, Counters};
 use crate::tags::Tags;
 use crate::ticks::Ticks;
@@ -225,6 +226,7 @@ impl HubBuilder {
             flights: Arc::default(),
             tags: Tags::default(),
             pins: Pins::default(),
+            shown: Shown::default(),
             loads: Semaphore::new(self.load_limit.get().min(Semaphore::MAX_PERMITS)),
             load_wait: self.load_wait,
             load_timeout: self.load_timeout,

@@ -29,6 +29,7 @@ use crate::pins::Pins;
 use crate::remote::{Bumped, Heard};
 use crate::roll::Roll;
 use crate::schemas::Schema;
+use crate::shown::Shown;
 use crate::stats::Counters;
 use crate::tags::Tags;
 use crate::ticks::{Ticks, micros};
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) flights: Arc<Flights>,
     pub(crate) tags: Tags,
     pub(crate) pins: Pins,
+    pub(crate) shown: Shown,
     pub(crate) loads: Semaphore,
     pub(crate) load_wait: Duration,
     pub(crate) load_timeout: Duration,

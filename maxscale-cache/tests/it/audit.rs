@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use maxscale_cache::{Hub, Invalidated};
 use maxscale_tests::eventually;
+use tokio::time::sleep;
 
 use crate::far::Faulty;
 use crate::source::{LONG, Source};
@@ -21,6 +22,8 @@ async fn look_finds_no_old_value_where_there_is_none() {
     let hubs = [hub(&far), hub(&far)];
     let [here, there] = [&hubs[0], &hubs[1]].map(|hub| hub.cache::<u64>(LONG));
     assert_eq!(hubs[0].stats().nines(), None);
+    // Time passes once both listen, and no sooner.
+    sleep(Duration::from_secs(1)).await;
     for value in 1..=5 {
         source.set(value);
         assert_eq!(here.invalidate("k").await, Invalidated::Everywhere);

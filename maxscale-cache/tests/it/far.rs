@@ -217,6 +217,23 @@ async fn load_overtaken_by_another_hub_is_not_kept_even_if_the_message_is_lost()
 }
 
 #[tokio::test]
+async fn who_saw_what_l2_refused_is_shown_nothing_older_next() {
+    let (far, source) = (Faulty::new(), Source::default());
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache::<u64>(LONG));
+    source.read(&here, "other").await.unwrap();
+    let reader = here.clone();
+    let read = |load| async move { reader.get_or_load("k", load).await };
+    let refused = Held::start(2, read).await;
+    source.set(1);
+    assert_eq!(there.invalidate("k").await, Invalidated::Everywhere);
+    assert_eq!(source.read(&there, "k").await.unwrap(), 1);
+    // Changed, and not told yet.
+    source.set(2);
+    assert_eq!(refused.end().await, 2);
+    assert_eq!(source.read(&here, "k").await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn gap_empties_l1() {
     let (far, source) = (Faulty::new(), Source::default());
     far.0.deaf.store(true, Ordering::SeqCst);

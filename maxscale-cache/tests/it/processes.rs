@@ -246,7 +246,14 @@ async fn message_lost_with_its_connection_is_made_up_for_without_later_ones() {
     source.read(&there, "unasked").await.unwrap();
     source.set(11);
     let kill = Command::new("CLIENT").args(["KILL", "TYPE", "pubsub"]);
-    assert!(redis.command(kill).await.unwrap().as_int() >= Some(2));
+    let list = Command::new("CLIENT").args(["LIST", "TYPE", "pubsub"]);
+    eventually(LIMIT, async || {
+        let list = redis.command(list.clone()).await.unwrap().into_bytes();
+        // Both hubs listen.
+        list.unwrap().iter().filter(|byte| **byte == b'\n').count() == 2
+    })
+    .await;
+    assert_eq!(redis.command(kill).await.unwrap().as_int(), Some(2));
     let done = here.invalidate("unasked").await;
     assert_eq!(done, Invalidated::Everywhere);
     sleep(BOUND).await;

@@ -63,6 +63,11 @@ where
         if left == 0 || !is_met {
             return Look::Nothing;
         }
+        // Nor what may be older than what was shown before.
+        let now = self.shared.ticks.now();
+        if envelope.since < self.shared.shown.least(self.near.hash, now) {
+            return Look::Nothing;
+        }
         // Loaded without L2, or filled after it by a load that had begun before:
         // who saw the newer one shall not see the older one next.
         if known.is_some_and(|known| known.since > envelope.since) {

@@ -40,6 +40,15 @@ where
         ground: Option<Ground>,
         begun: u64,
     ) {
+        let ended = self.shared.ticks.now();
+        if !self.try_keep(value, ground, begun).await {
+            let loaded = self.shared.far.at_the_latest(ended);
+            self.shared.shown.note(self.near.hash, loaded, ended);
+        }
+    }
+
+    /// As [`keep`](Self::keep); whether L2 has it now.
+    async fn try_keep(&self, value: Option<Arc<V>>, ground: Option<Ground>, begun: u64) -> bool {
         let fresh = match &value {
             None => self.spec.absent_ttl,
             Some(_) if self.spec.l2_ttl.is_zero() => self.spec.l1_ttl,
@@ -49,7 +58,7 @@ where
             if ground.is_some() {
                 self.shared.far.release(&self.key).await;
             }
-            return;
+            return false;
         }
         let encoded = match value.as_deref().map(serde_json::to_vec).transpose() {
             Ok(encoded) if encoded.as_ref().is_none_or(|it| it.len() <= Hub::MAX_VALUE) => encoded,
@@ -58,7 +67,7 @@ where
                 if ground.is_some() {
                     self.shared.far.release(&self.key).await;
                 }
-                return;
+                return false;
             }
         };
         let share = f64::from(self.spec.jitter_percent) / 100.0 * draw();
@@ -71,7 +80,7 @@ where
             cost: u32::try_from(cost).unwrap_or(u32::MAX),
             version: value.as_deref().map_or(0, |value| self.version_of(value)),
         };
-        self.store(value, encoded, size, ground, timing).await;
+        self.store(value, encoded, size, ground, timing).await
     }
 
     /// Puts a value that the caller knows under the fence of its change.
@@ -111,12 +120,13 @@ where
         size: usize,
         ground: Option<Ground>,
         timing: Timing,
-    ) {
+    ) -> bool {
         // What nobody may serve must not take the place of what is newer, nor
         // what a later load in this process may have stored under the same fence.
         let is_overtaken = !self.shared.l1.is_current(self.near.hash, self.stamp);
         if is_overtaken || !self.tags.iter().all(Held::is_current) {
-            return self.shared.counters.rejected_by_fence.add(1);
+            self.shared.counters.rejected_by_fence.add(1);
+            return false;
         }
         let window = match value {
             Some(_) => self.spec.stale_window(),
@@ -140,13 +150,17 @@ where
             Filled::Stored => filling,
             // True when the load began, and perhaps no longer than that.
             Filled::Unknown => timing.begun,
-            Filled::Refused => return self.shared.counters.rejected_by_fence.add(1),
+            Filled::Refused => {
+                self.shared.counters.rejected_by_fence.add(1);
+                return false;
+            }
         };
+        let is_stored = filled == Filled::Stored;
         let fresh_until = timing.begun.saturating_add(micros(timing.fresh));
         let stale_until = fresh_until.saturating_add(micros(window));
         let left = stale_until.saturating_sub(self.shared.ticks.now());
         if left == 0 {
-            return;
+            return is_stored;
         }
         self.put_near(Arc::new(Kept {
             value: value.map(|value| value as AnyValue),
@@ -164,6 +178,7 @@ where
             epoch: AtomicU64::new(self.stamp.epoch),
             weight: self.weight(size),
         }));
+        is_stored
     }
 
     fn envelope(&self, encoded: Option<Vec<u8>>, ground: &Ground, timing: &Timing) -> Envelope {
