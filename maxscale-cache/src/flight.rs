@@ -2,8 +2,9 @@
 //!
 //! The load runs in a task of its own, so a caller that gives up cancels
 //! nothing. A flight carries the [`Stamp`] of its start, and nobody boards one
-//! whose stamp, or one of whose tags, is past: who arrives after an invalidation never gets the
-//! answer of a load that began before it.
+//! whose stamp, or one of whose tags, is past: who arrives after an invalidation
+//! never gets the answer of a load that began before it. While the invalidations
+//! of others are not heard, nobody boards one that began long ago.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -41,6 +42,8 @@ pub(crate) struct Pilot<T> {
 
 struct Listed {
     stamp: Stamp,
+    /// The tick of its start.
+    begun: u64,
     /// The tags that the value will have, as they were at the start.
     tags: Arc<[Held]>,
     /// Tells this flight from one that replaced it.
@@ -52,10 +55,12 @@ struct Listed {
 // === impl Flights ===
 
 impl Flights {
-    /// Boards the flight of `key`, if there is one that nothing has overtaken, or starts one.
+    /// Boards the flight of `key`, if there is one that nothing has overtaken and
+    /// that began at `since` or later, or starts one at `now`.
     pub(crate) fn board<T>(
         self: &Arc<Self>,
         key: &NearKey,
+        (since, now): (u64, u64),
         start: impl FnOnce() -> (Stamp, Arc<[Held]>),
     ) -> Seat<T>
     where
@@ -64,7 +69,9 @@ impl Flights {
         let name = (key.clone(), TypeId::of::<T>());
         let mut listed = self.listed();
         let (stamp, tags) = start();
-        let is_current = |it: &&Listed| it.stamp == stamp && it.tags.iter().all(Held::is_current);
+        let is_current = |it: &&Listed| {
+            it.stamp == stamp && it.begun >= since && it.tags.iter().all(Held::is_current)
+        };
         if let Some(flight) = listed.get(&name).filter(is_current)
             && let Some(answer) = flight.answer.downcast_ref::<watch::Receiver<Option<T>>>()
         {
@@ -74,6 +81,7 @@ impl Flights {
         let number = Arc::new(());
         let flight = Listed {
             stamp,
+            begun: now,
             tags: tags.clone(),
             number: number.clone(),
             answer: Box::new(answer.clone()),

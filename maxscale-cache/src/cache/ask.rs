@@ -95,7 +95,7 @@ where
     {
         let shared = self.hub.shared();
         let start = || (shared.stamp(near), self.hold(wish.tags));
-        let seat = shared.flights.board(near, start);
+        let seat = shared.flights.board(near, shared.flights_since(), start);
         if matches!(seat, Seat::Join(_)) {
             shared.counters.coalesced.add(1);
         }

@@ -96,6 +96,19 @@ impl Shared {
         }
     }
 
+    /// Since which tick a flight has to be under way to be boarded now, and now.
+    /// A process that stood still may have asked L2 before, and heard nothing since.
+    pub(crate) fn flights_since(&self) -> (u64, u64) {
+        let now = self.ticks.now();
+        let is_heard = now <= self.heard_until.load(Ordering::SeqCst);
+        let since = if is_heard {
+            0
+        } else {
+            now.saturating_sub(micros(GRACE))
+        };
+        (since, now)
+    }
+
     /// Runs a load, one of so many at once, within its time.
     pub(crate) async fn load<F, Fut, T, E>(&self, load: F) -> Result<T, CacheError<E>>
     where

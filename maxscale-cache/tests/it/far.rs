@@ -16,7 +16,7 @@ use maxscale_cache::remote::{
 use maxscale_cache::{Hub, HubBuilder, Invalidated};
 use maxscale_tests::eventually;
 use tokio::sync::broadcast;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::held::Held;
 use crate::source::{LIMIT, LONG, Source};
@@ -231,6 +231,22 @@ async fn who_saw_what_l2_refused_is_shown_nothing_older_next() {
     source.set(2);
     assert_eq!(refused.end().await, 2);
     assert_eq!(source.read(&here, "k").await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_a_load_from_long_ago_while_nothing_is_heard() {
+    let (far, source) = (Faulty::new(), Source::default());
+    far.set_deaf();
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| hub.cache::<u64>(LONG));
+    let reader = here.clone();
+    let read = |load| async move { reader.get_or_load("k", load).await };
+    let older = Held::start(0, read).await;
+    source.set(1);
+    assert_eq!(there.invalidate("k").await, Invalidated::Everywhere);
+    sleep(Duration::from_millis(1_500)).await;
+    let newer = timeout(LIMIT, source.read(&here, "k")).await;
+    assert_eq!(newer.unwrap().unwrap(), 1);
+    assert_eq!(older.end().await, 0);
 }
 
 #[tokio::test]
