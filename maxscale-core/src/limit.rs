@@ -44,6 +44,7 @@ mod local;
 mod marks;
 mod overrides;
 mod oversight;
+mod places;
 mod policy;
 #[cfg(feature = "redis")]
 mod redis;

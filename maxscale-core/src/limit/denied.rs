@@ -4,7 +4,8 @@
 //! Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005): who
 //! finds no counter takes over the smallest one, with its count. So a count is never
 //! too small, too large at most by what it began with, and whoever has more than a
-//! share of one in [`COUNTERS`] of what its shard counts is among them.
+//! share of one in [`COUNTERS`] of what its shard counts is among them. That holds in
+//! whatever order denials are counted, so threads count for themselves first.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,12 +16,16 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use foldhash::fast::FixedState;
 
 use super::hashes::Hashes;
+use super::places::Places;
 use super::{Decision, Limits, Policy};
 
 const SHARDS: usize = 16;
 
 /// Of each shard.
 const COUNTERS: usize = 64;
+
+/// How many a thread counts for itself before it tells.
+const UNTOLD: u64 = 256;
 
 /// How much is kept of a principal's text where it is kept at all.
 const LONGEST_TEXT: usize = 128;
@@ -45,8 +50,15 @@ pub struct Denied {
 
 pub(super) struct DeniedCounts {
     hashes: Hashes,
-    // Under an attack all threads count in the same one.
     shards: [RwLock<Shard>; SHARDS],
+    /// Under an attack all threads count the same one.
+    near: Places<Tally>,
+}
+
+/// What one thread has counted, and not told yet.
+struct Tally {
+    about: Arc<About>,
+    count: u64,
 }
 
 #[derive(Default)]
@@ -57,12 +69,17 @@ struct Shard {
 }
 
 struct Counter {
+    about: Arc<About>,
+    count: AtomicU64,
+    over: u64,
+}
+
+/// Who is counted.
+struct About {
     key: u128,
     policy: Arc<str>,
     tag: u128,
     principal: Option<Box<str>>,
-    count: AtomicU64,
-    over: u64,
 }
 
 // === impl Limits ===
@@ -103,6 +120,7 @@ impl DeniedCounts {
         Self {
             hashes: Hashes::new(),
             shards: std::array::from_fn(|_| RwLock::default()),
+            near: Places::new(),
         }
     }
 
@@ -114,41 +132,73 @@ impl DeniedCounts {
         tag: impl FnOnce() -> u128,
     ) {
         let key = self.hashes.key(principal, policy.mix());
-        let place = (key % SHARDS as u128) as usize;
-        if self.shard(place).count(key) {
+        if let Some(untold) = self.near.with(key, |tally| Some(tally.one_more())) {
+            if let Some(about) = untold {
+                self.add(&about, UNTOLD);
+            }
             return;
         }
-        let new = Counter {
-            key,
-            policy: policy.shared_name(),
-            tag: tag(),
-            principal: told.map(beginning),
-            count: AtomicU64::new(1),
-            over: 0,
-        };
-        let shard = self.shards[place].write();
+        let known = self.shard(key).count(key, 1).cloned();
+        let about = known.unwrap_or_else(|| {
+            let about = Arc::new(About {
+                key,
+                policy: policy.shared_name(),
+                tag: tag(),
+                principal: told.map(beginning),
+            });
+            self.add(&about, 1);
+            about
+        });
+        if let Some(old) = self.near.put(key, Tally { about, count: 0 }) {
+            self.tell(old);
+        }
+    }
+
+    fn tell(&self, Tally { about, count }: Tally) {
+        if count > 0 {
+            self.add(&about, count);
+        }
+    }
+
+    fn add(&self, about: &Arc<About>, count: u64) {
+        if self.shard(about.key).count(about.key, count).is_some() {
+            return;
+        }
+        let shard = self.shards[place(about.key)].write();
         let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been there first.
-        if !shard.count(key) {
-            shard.add(new);
+        if shard.count(about.key, count).is_none() {
+            shard.add(Counter {
+                about: about.clone(),
+                count: AtomicU64::new(count),
+                over: 0,
+            });
         }
     }
 
     fn top(&self, n: usize) -> Vec<Denied> {
+        for tally in self.near.take_all() {
+            self.tell(tally);
+        }
         let mut all = Vec::new();
-        for shard in 0..SHARDS {
-            all.extend(self.shard(shard).counters.iter().map(Counter::told));
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            all.extend(shard.counters.iter().map(Counter::told));
         }
         all.sort_unstable_by_key(|denied| Reverse(denied.count));
         all.truncate(n);
         all
     }
 
-    fn shard(&self, place: usize) -> RwLockReadGuard<'_, Shard> {
-        let shard = self.shards[place].read();
+    fn shard(&self, key: u128) -> RwLockReadGuard<'_, Shard> {
+        let shard = self.shards[place(key)].read();
         // Nothing panics while holding it, and its state is valid at each step.
         shard.unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+const fn place(key: u128) -> usize {
+    (key % SHARDS as u128) as usize
 }
 
 impl fmt::Debug for DeniedCounts {
@@ -160,25 +210,22 @@ impl fmt::Debug for DeniedCounts {
 // === impl Shard ===
 
 impl Shard {
-    /// Whether it has a counter, which then has one more.
-    fn count(&self, key: u128) -> bool {
-        let place = self.places.get(&key);
-        let counter = place.and_then(|place| self.counters.get(*place));
-        counter.is_some_and(|it| {
-            it.count.fetch_add(1, Ordering::Relaxed);
-            true
-        })
+    /// Counts, and says whom, if it has a counter.
+    fn count(&self, key: u128, count: u64) -> Option<&Arc<About>> {
+        let counter = self.counters.get(*self.places.get(&key)?)?;
+        counter.count.fetch_add(count, Ordering::Relaxed);
+        Some(&counter.about)
     }
 
     fn add(&mut self, mut new: Counter) {
-        let key = new.key;
+        let key = new.about.key;
         let least = self.counters.iter().enumerate();
         let least = least.min_by_key(|(_, counter)| counter.count());
         let place = match least {
             Some((place, least)) if self.counters.len() >= COUNTERS => {
                 new.over = least.count();
                 *new.count.get_mut() += new.over;
-                self.places.remove(&least.key);
+                self.places.remove(&least.about.key);
                 self.counters[place] = new;
                 place
             }
@@ -191,6 +238,16 @@ impl Shard {
     }
 }
 
+// === impl Tally ===
+
+impl Tally {
+    /// Says of whom a thread has counted so many that it tells.
+    fn one_more(&mut self) -> Option<Arc<About>> {
+        self.count = (self.count + 1) % UNTOLD;
+        (self.count == 0).then(|| self.about.clone())
+    }
+}
+
 // === impl Counter ===
 
 impl Counter {
@@ -200,9 +257,9 @@ impl Counter {
 
     fn told(&self) -> Denied {
         Denied {
-            policy: self.policy.clone(),
-            hash: format!("{:032x}", self.tag),
-            principal: self.principal.clone(),
+            policy: self.about.policy.clone(),
+            hash: format!("{:032x}", self.about.tag),
+            principal: self.about.principal.clone(),
             count: self.count(),
             over: self.over,
         }

@@ -137,6 +137,11 @@ impl Moment {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The time from `earlier` to this moment; none if it is later.
+    pub(super) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.micros_since(earlier))
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "it begins anew")]
     const fn roughly(self) -> Roughly {
         Roughly((self.0 / 1_024) as u32)

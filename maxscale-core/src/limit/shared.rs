@@ -1,6 +1,7 @@
 //! Redis as [`Limits`](super::Limits) uses it: tokens are taken ahead, what it denied
 //! is remembered, what comes at once goes together, and an error is no decision.
 
+mod clock;
 mod denials;
 mod flights;
 mod instances;
@@ -74,7 +75,7 @@ impl Shared {
         if policy.is_shadow() {
             return None;
         }
-        (self.denials).find_one(principal, policy, cost, Instant::now())
+        self.denials.find_one(principal, policy, cost)
     }
 
     /// Decides without waiting, if this process holds tokens of all policies or knows
@@ -231,7 +232,7 @@ impl Shared {
         principal: &str,
         charges: impl IntoIterator<Item = &'a Charge>,
     ) -> Option<Vec<Standing>> {
-        self.denials.find(principal, charges, Instant::now())
+        self.denials.find(principal, charges)
     }
 
     /// Decides a request; none if Redis does not.

@@ -12,7 +12,10 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
+use super::clock::CoarseClock;
 use crate::limit::hashes::Hashes;
+use crate::limit::lease::Moment;
+use crate::limit::places::Places;
 use crate::limit::policy::mix;
 use crate::limit::{Charge, Policy, Rule, Standing, Status};
 
@@ -25,8 +28,10 @@ const MOST: usize = 4_096;
 
 pub(super) struct Denials {
     hashes: Hashes,
-    // Under an attack all threads read the same one.
     shards: [RwLock<Shard>; SHARDS],
+    /// Under an attack all threads ask for the same one.
+    near: Places<Near>,
+    clock: CoarseClock,
 }
 
 /// By keys that are hashes already.
@@ -41,6 +46,15 @@ struct Denial {
     until: Instant,
 }
 
+/// What one thread keeps of a denial.
+struct Near {
+    policy: Policy,
+    cost: u32,
+    status: Status,
+    at: Moment,
+    until: Moment,
+}
+
 // === impl Denials ===
 
 impl Denials {
@@ -48,6 +62,8 @@ impl Denials {
         Self {
             hashes: Hashes::new(),
             shards: Default::default(),
+            near: Places::new(),
+            clock: CoarseClock::start(),
         }
     }
 
@@ -56,7 +72,6 @@ impl Denials {
         &self,
         principal: &str,
         charges: impl IntoIterator<Item = &'a Charge>,
-        now: Instant,
     ) -> Option<Vec<Standing>> {
         let mut denied = Vec::new();
         for charge in charges {
@@ -64,38 +79,43 @@ impl Denials {
             if charge.policy.is_shadow() {
                 return None;
             }
-            denied.extend(self.find_one(principal, &charge.policy, charge.cost, now));
+            denied.extend(self.find_one(principal, &charge.policy, charge.cost));
         }
         (!denied.is_empty()).then_some(denied)
     }
 
     /// How a policy that is no shadow stands, if it denies.
-    pub(super) fn find_one(
-        &self,
-        principal: &str,
-        policy: &Policy,
-        cost: u32,
-        now: Instant,
-    ) -> Option<Standing> {
-        let status = self.status(principal, policy, cost, now)?;
-        Some(Standing {
-            policy: policy.clone(),
-            status,
-            allowed: false,
-        })
-    }
-
-    fn status(&self, principal: &str, policy: &Policy, cost: u32, now: Instant) -> Option<Status> {
+    pub(super) fn find_one(&self, principal: &str, policy: &Policy, cost: u32) -> Option<Standing> {
         let key = self.hashes.key(principal, policy.mix());
+        let near = |near: &mut Near| near.standing(policy, cost, &self.clock);
+        if let Some(standing) = self.near.with(key, near) {
+            return Some(standing);
+        }
         // Nothing panics while holding it.
         let shard = self.shard(key).read();
         let shard = shard.unwrap_or_else(PoisonError::into_inner);
         let denial = shard.get(&key)?;
-        let holds = now < denial.until && cost == denial.cost && denial.rule == *policy.rule();
-        holds.then(|| {
-            let since = now.saturating_duration_since(denial.at);
-            denial.status.after(since)
-        })
+        let now = Instant::now();
+        if now >= denial.until || cost != denial.cost || denial.rule != *policy.rule() {
+            return None;
+        }
+        let status = denial
+            .status
+            .after(now.saturating_duration_since(denial.at));
+        let at = self.clock.now();
+        if self.near.has_room(key, |near| near.until <= at) {
+            let near = Near {
+                policy: policy.apart(),
+                cost,
+                status,
+                at,
+                until: at + denial.until.saturating_duration_since(now),
+            };
+            // Under the lock: what is forgotten afterwards is forgotten here too.
+            drop(self.near.put(key, near));
+        }
+        drop(shard);
+        Some(denied(policy.clone(), status))
     }
 
     /// `sent` is before the command left: no wait told is longer than it is.
@@ -131,7 +151,9 @@ impl Denials {
 
     pub(super) fn forget(&self, principal: &str, policy: &str) {
         let key = self.hashes.key(principal, mix(policy));
-        self.changed(key).remove(&key);
+        let mut shard = self.changed(key);
+        shard.remove(&key);
+        self.near.forget(key);
     }
 
     fn changed(&self, key: u128) -> RwLockWriteGuard<'_, Shard> {
@@ -141,5 +163,26 @@ impl Denials {
 
     const fn shard(&self, key: u128) -> &RwLock<Shard> {
         &self.shards[(key % SHARDS as u128) as usize]
+    }
+}
+
+// === impl Near ===
+
+impl Near {
+    fn standing(&self, policy: &Policy, cost: u32, clock: &CoarseClock) -> Option<Standing> {
+        if cost != self.cost || !self.policy.is(policy) {
+            return None;
+        }
+        let now = clock.before(self.until, clock.nearly());
+        let status = self.status.after(now.since(self.at));
+        (now < self.until).then(|| denied(self.policy.clone(), status))
+    }
+}
+
+const fn denied(policy: Policy, status: Status) -> Standing {
+    Standing {
+        policy,
+        status,
+        allowed: false,
     }
 }

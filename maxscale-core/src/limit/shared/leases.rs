@@ -1,19 +1,16 @@
 //! The tokens that this process holds, by policy and principal.
 
-mod clock;
-mod stripes;
-
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::clock::CoarseClock;
 use crate::limit::hashes::Hashes;
 use crate::limit::lease::{Chunk, Lease, Left, Moment, Terms};
+use crate::limit::places::Places;
 use crate::limit::redis::BACK_WITHIN;
 use crate::limit::table::{Entry, Table};
 use crate::limit::{LocalLimits, Policy, Status};
-use clock::LeaseClock;
-use stripes::Stripes;
 
 const SHARDS: usize = 64;
 
@@ -24,8 +21,9 @@ pub(super) const MARGIN: Duration = BACK_WITHIN;
 pub(super) struct Leases {
     hashes: Hashes,
     shards: Box<[Mutex<Shard>]>,
-    clock: LeaseClock,
-    stripes: Stripes,
+    clock: CoarseClock,
+    /// Of very hot keys, each thread's part.
+    parts: Places<Held<Chunk>>,
 }
 
 type Shard = Table<Held<Lease>>;
@@ -64,8 +62,8 @@ impl Leases {
             shards: (0..SHARDS)
                 .map(|_| Mutex::new(Table::new(capacity)))
                 .collect(),
-            stripes: Stripes::new(),
-            clock: LeaseClock::start(),
+            parts: Places::new(),
+            clock: CoarseClock::start(),
         }
     }
 
@@ -80,7 +78,11 @@ impl Leases {
     ) -> Option<(Policy, Left)> {
         let (key, nearly) = (self.key(principal, policy), self.clock.nearly());
         let at = |end| self.clock.before(end, nearly);
-        if let Some(spent) = self.stripes.spend(key, (policy, terms), cost, at) {
+        let of_part = |part: &mut Held<Chunk>| {
+            let now = at(part.lease.end());
+            part.spend((policy, terms), cost, now)
+        };
+        if let Some(spent) = self.parts.with(key, of_part) {
             return Some(spent);
         }
         let mut shard = self.shard(key);
@@ -127,10 +129,12 @@ impl Leases {
 
     /// Gives this thread a part of a hot key's tokens.
     fn divide(&self, key: u128, held: &mut Held<Lease>, now: Moment, errands: &mut Errands) {
-        if self.stripes.has_place(key, now)
+        if self.parts.has_room(key, |part| part.lease.is_over(now))
             && let Some(chunk) = held.lease.chunk(now)
         {
-            errands.unspent = self.stripes.put(key, held.apart(chunk), now);
+            let old = self.parts.put(key, held.apart(chunk));
+            errands.unspent =
+                old.and_then(|mut old| old.unspent_by(|chunk, _| chunk.take(now, MARGIN)));
         }
     }
 
@@ -175,7 +179,7 @@ impl Leases {
         let key = self.key(principal, policy);
         // Under the lock nobody gives a thread a part of it.
         let mut shard = self.shard(key);
-        self.stripes.forget(key);
+        self.parts.forget(key);
         if let Some(entry) = shard.get_mut(key) {
             entry.state = Held::new(principal, policy, self.now());
         }
@@ -183,17 +187,25 @@ impl Leases {
 
     /// What nobody has wanted for a while.
     pub(super) fn idle(&self) -> Vec<Unspent> {
-        let idle = |chunk: &mut Chunk, terms: &Terms| chunk.idle(terms, self.now(), MARGIN);
-        let mut all = self.stripes.all(|| self.now(), idle);
+        let mut all = self.of_parts(|chunk, terms, now| chunk.idle(terms, now, MARGIN));
         all.extend(self.all(|lease, terms, now| lease.idle(terms, now, MARGIN)));
         all
     }
 
     /// All that could be given back.
     pub(super) fn take_all(&self) -> Vec<Unspent> {
-        let take = |chunk: &mut Chunk, _: &Terms| chunk.take(self.now(), MARGIN);
-        let mut all = self.stripes.all(|| self.now(), take);
+        let mut all = self.of_parts(|chunk, _, now| chunk.take(now, MARGIN));
         all.extend(self.all(|lease, _, now| lease.take_all(now, MARGIN)));
+        all
+    }
+
+    fn of_parts(&self, of: impl Fn(&mut Chunk, &Terms, Moment) -> u32) -> Vec<Unspent> {
+        let mut all = Vec::new();
+        self.parts.retain(|part| {
+            let now = self.now();
+            all.extend(part.unspent_by(|chunk, terms| of(chunk, terms, now)));
+            !part.lease.is_over(now)
+        });
         all
     }
 
@@ -242,6 +254,21 @@ impl Held<Lease> {
             policy: self.policy.apart(),
             lease: chunk,
         }
+    }
+}
+
+impl Held<Chunk> {
+    fn spend(
+        &mut self,
+        (policy, terms): (&Policy, &Terms),
+        cost: u32,
+        now: Moment,
+    ) -> Option<(Policy, Left)> {
+        if !self.is_under(policy, terms) {
+            return None;
+        }
+        let left = self.lease.spend(terms, cost, now)?;
+        Some((self.policy.clone(), left))
     }
 }
 

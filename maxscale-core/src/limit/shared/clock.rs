@@ -1,15 +1,15 @@
-//! The time as leases see it: exact, or cheap and a little late.
+//! The time as what holds for a moment sees it: exact, or cheap and a little late.
 
 use crate::clock::SteadyClock;
 use crate::limit::lease::Moment;
 
 /// From when on moments are counted.
 #[derive(Debug)]
-pub(super) struct LeaseClock(SteadyClock);
+pub(super) struct CoarseClock(SteadyClock);
 
-// === impl LeaseClock ===
+// === impl CoarseClock ===
 
-impl LeaseClock {
+impl CoarseClock {
     pub(super) fn start() -> Self {
         Self(SteadyClock::start())
     }
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn cheap_time_is_never_early_and_what_ends_soon_has_the_exact_one() {
-        let (clock, late) = (LeaseClock::start(), SteadyClock::LATE);
+        let (clock, late) = (CoarseClock::start(), SteadyClock::LATE);
         for _ in 0..100_000 {
             let nearly = clock.nearly();
             let exact = clock.now();
