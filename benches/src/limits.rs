@@ -8,13 +8,14 @@ mod bare;
 mod shared;
 mod zipf;
 
-use maxscale_core::limit::{Limits, Policy, Source};
+use std::sync::Arc;
+
 use maxscale_core::{BoxError, Chain};
 use maxscale_measure::{Bar, Op, Plan, Report};
 use maxscale_tests::RedisServer;
 
 use crate::peer::{self, Npm};
-use shared::{KEYS, TASKS, hot, names, ours, spread, wide};
+use shared::{KEYS, Ours, Question, TASKS, asked, hot, ours, wide};
 
 /// In the process, and by leases.
 const VS_GOVERNOR: [&str; 4] = [
@@ -48,7 +49,7 @@ async fn flexible(
     plan: &Plan,
     report: &mut Report,
     server: &RedisServer,
-    (name, target, keys): (&str, f64, u32),
+    (name, target, keys): (&'static str, f64, u32),
 ) -> Result<(), BoxError> {
     let url = server.url();
     let arguments = [url.clone(), keys.to_string(), TASKS.to_string()];
@@ -62,17 +63,11 @@ async fn flexible(
     };
     // Every request asks the server.
     let policy = if keys == 1 { hot()? } else { wide()? }.strict();
-    let keys = names(name, keys);
+    let question = Arc::new(Question::of(name, target, keys, policy));
     let mut rounds = plan.compare();
     while !rounds.are_enough() {
         let (redis, limits) = ours(&url).await?;
-        let ours = |count| {
-            let (limits, policy, keys) = (limits.clone(), policy.clone(), keys.clone());
-            spread(TASKS, count, move |n| {
-                let (limits, policy, keys) = (limits.clone(), policy.clone(), keys.clone());
-                async move { take(&limits, &policy, &keys[n as usize % keys.len()]).await }
-            })
-        };
+        let ours = |count| asked(TASKS, count, Ours(limits.clone(), question.clone()));
         let theirs = |count| {
             let peer = peer.clone();
             async move { peer.turn(count).await }
@@ -89,13 +84,4 @@ async fn flexible(
         target,
     });
     Ok(())
-}
-
-async fn take(limits: &Limits, policy: &Policy, key: &str) -> Result<(), BoxError> {
-    let decision = limits.check(policy, key).await;
-    // A denial costs less, and would be measured as a fast decision.
-    match decision.is_allowed() && decision.source() == Source::Store {
-        true => Ok(()),
-        false => Err("a request was denied".into()),
-    }
 }

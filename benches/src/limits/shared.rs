@@ -88,12 +88,12 @@ fn narrow(name: &str) -> Result<Policy, BoxError> {
 const NARROW_NUMBERS: Numbers = Numbers(3_600_000_000, 3_600_000_000);
 
 /// Keys of a bar's own: what one has used up is not asked for by another.
-pub(super) fn names(bar: &str, count: u32) -> Arc<[String]> {
+fn names(bar: &str, count: u32) -> Arc<[String]> {
     (0..count).map(|n| format!("{bar}-account-{n}")).collect()
 }
 
 /// `count` calls, by so many tasks at once.
-pub(super) async fn spread<F, A>(tasks: u32, count: u32, call: F) -> Result<(), BoxError>
+async fn spread<F, A>(tasks: u32, count: u32, call: F) -> Result<(), BoxError>
 where
     F: Fn(u32) -> A + Clone + Send + 'static,
     A: Future<Output = Result<(), BoxError>> + Send,
@@ -124,7 +124,7 @@ fn bar(report: &mut Report, name: &str, measured: f64, op: Op, target: f64) {
 }
 
 /// What a comparison asks: the same of both sides.
-struct Question {
+pub(super) struct Question {
     name: &'static str,
     target: f64,
     tasks: u32,
@@ -138,12 +138,12 @@ struct Question {
 
 /// One who asks; each task has its own, so that neither side waits for threads that
 /// count who else has it.
-trait Side: Clone + Send + 'static {
+pub(super) trait Side: Clone + Send + 'static {
     fn ask(&self, n: u32) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
 #[derive(Clone)]
-struct Ours(Limits, Arc<Question>);
+pub(super) struct Ours(pub(super) Limits, pub(super) Arc<Question>);
 
 #[derive(Clone)]
 struct Theirs(Bare, Arc<Question>);
@@ -168,7 +168,7 @@ impl Side for Theirs {
 }
 
 /// `count` questions, by so many tasks at once.
-async fn asked(tasks: u32, count: u32, side: impl Side) -> Result<(), BoxError> {
+pub(super) async fn asked(tasks: u32, count: u32, side: impl Side) -> Result<(), BoxError> {
     let mut running = JoinSet::new();
     for task in 0..tasks.min(count) {
         let side = side.clone();
@@ -234,7 +234,7 @@ impl Question {
         }
     }
 
-    fn of(name: &'static str, target: f64, keys: u32, policy: Policy) -> Self {
+    pub(super) fn of(name: &'static str, target: f64, keys: u32, policy: Policy) -> Self {
         Self {
             name,
             target,

@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod attempts;
+mod denials;
 mod faults;
 mod holders;
 mod leases;
