@@ -369,16 +369,20 @@ impl Lease {
     /// Tokens for a thread to hold; none if there are hardly any.
     pub(super) fn chunk(&mut self, now: Moment) -> Option<Chunk> {
         let [most, least] = CHUNK;
-        let tokens = (self.tokens[FIRST] / 8).min(most);
-        if tokens < least || self.first_until <= now {
-            return None;
-        }
-        self.tokens[FIRST] -= tokens;
+        let untils = [self.first_until, self.second_until];
+        let part = |place: usize| (self.tokens[place] / 8).min(most);
+        // Where the older grant has hardly any left, requests would ask here one by one
+        // until it ends.
+        let place = [FIRST, SECOND]
+            .into_iter()
+            .find(|place| part(*place) >= least && untils[*place] > now)?;
+        let tokens = part(place);
+        self.tokens[place] -= tokens;
         self.wanted = self.wanted.saturating_add(tokens);
         Some(Chunk {
             grant: Grant {
                 tokens,
-                until: self.first_until,
+                until: untils[place],
             },
             used: now.roughly(),
             full_at: self.full_at,

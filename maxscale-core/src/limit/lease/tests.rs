@@ -279,6 +279,33 @@ fn what_is_put_back_was_never_wanted() {
     assert!(!lease.put_back(&terms, 1, begun + terms.ttl));
 }
 
+/// What is left of the older grant is spent request by request, the younger one is not.
+#[test]
+fn threads_have_parts_of_a_hot_key_also_while_its_older_grant_runs_out() {
+    let (terms, begun) = (terms(100_000, 800_000), BEGUN);
+    let later = begun + Duration::from_millis(100);
+    for spent_before in [0, 100, 300] {
+        let mut lease = Lease::new(begun);
+        for (at, tokens) in [(begun, 300), (later, 40_000)] {
+            lease.answered(&terms, at, Some((tokens, Status::new(700_000, Some(0), 0))));
+        }
+        assert!(spent_before == 0 || lease.spend(&terms, spent_before, later).left.is_some());
+        let chunk = lease.chunk(later).unwrap();
+        let (tokens, since) = match spent_before {
+            0 => (300 / 8, begun),
+            _ => (CHUNK[0], later),
+        };
+        assert_eq!(chunk.grant.tokens, tokens);
+        assert_eq!(chunk.end(), since + terms.ttl);
+        assert!(
+            lease
+                .chunk(begun + terms.ttl)
+                .is_some_and(|it| it.end() == later + terms.ttl)
+        );
+        assert!(lease.chunk(later + terms.ttl).is_none());
+    }
+}
+
 #[test]
 fn dear_request_that_finds_no_tokens_takes_none_from_what_it_has_to_wait_for() {
     let (terms, begun) = (terms(1_000, 800), BEGUN);
