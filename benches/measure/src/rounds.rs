@@ -77,6 +77,23 @@ impl Plan {
         if self.is_quick() { quick } else { full }
     }
 
+    /// How many calls take a turn. Making them warms the side up: connections, prepared
+    /// statements, caches.
+    async fn count<F>(&self, side: &impl Fn(u32) -> F) -> Result<u32, BoxError>
+    where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let mut count = 1_u32;
+        while timed(side(count)).await? < self.turn {
+            // What takes no time at all is not worth more.
+            let Some(more) = count.checked_mul(2) else {
+                break;
+            };
+            count = more;
+        }
+        Ok(count)
+    }
+
     /// Starts a comparison.
     pub fn compare(&self) -> Rounds {
         Rounds {
@@ -137,22 +154,21 @@ impl Rounds {
         A: Future<Output = Result<(), BoxError>> + Send + 'static,
         B: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        // This also warms both sides up: connections, prepared statements, caches.
-        let mut count = 1;
-        while timed(theirs(count)).await?.min(timed(ours(count)).await?) < self.plan.turn {
-            count *= 2;
-        }
+        // Where one side is a hundred times as fast, as many calls of the other would
+        // take minutes.
+        let our_count = self.plan.count(&ours).await?;
+        let their_count = self.plan.count(&theirs).await?;
         let mut costs = Vec::new();
         for turn in 0..self.plan.turns {
             // Going first was seen to be worth 2 % for writes: each side does in turn.
             let (a, b) = if turn % 2 == 0 {
-                let a = timed(ours(count)).await?;
-                (a, timed(theirs(count)).await?)
+                let a = each(&ours, our_count).await?;
+                (a, each(&theirs, their_count).await?)
             } else {
-                let b = timed(theirs(count)).await?;
-                (timed(ours(count)).await?, b)
+                let b = each(&theirs, their_count).await?;
+                (each(&ours, our_count).await?, b)
             };
-            costs.push(a.as_secs_f64() / b.as_secs_f64());
+            costs.push(a / b);
         }
         self.costs.push(Median::of(costs).value);
         Ok(())
@@ -175,6 +191,14 @@ impl Rounds {
     pub fn speed(&self) -> Median {
         Median::of(self.costs.iter().map(|cost| 1.0 / cost).collect())
     }
+}
+
+/// The seconds that one of so many calls takes.
+async fn each<F>(side: &impl Fn(u32) -> F, count: u32) -> Result<f64, BoxError>
+where
+    F: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    Ok(timed(side(count)).await?.as_secs_f64() / f64::from(count))
 }
 
 /// Runs in a task, as work in a service does.
