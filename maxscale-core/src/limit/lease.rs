@@ -215,6 +215,7 @@ impl Terms {
 
     /// How a key stands of which so many tokens are held here; the store has all at
     /// `full_at`.
+    #[inline]
     fn left(&self, held: u32, full_at: Moment, now: Moment) -> Left {
         let reset = full_at.micros_since(now);
         Left {

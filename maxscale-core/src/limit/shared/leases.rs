@@ -258,6 +258,9 @@ impl Held<Lease> {
 }
 
 impl Held<Chunk> {
+    // Out of line, its answer goes through memory in pieces, which takes as long as all
+    // the rest.
+    #[inline(always)]
     fn spend(
         &mut self,
         (policy, terms): (&Policy, &Terms),
