@@ -5,10 +5,14 @@
 //! whose stamp, or one of whose tags, is past: who arrives after an invalidation
 //! never gets the answer of a load that began before it. While the invalidations
 //! of others are not heard, nobody boards one that began long ago.
+//!
+//! So several flights of a key may be under way, of which the last one is listed. A
+//! pilot whose flight was overtaken can [wait](Pilot::successor) for that one.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -36,8 +40,17 @@ pub(crate) struct Pilot<T> {
     name: Name,
     pub(crate) stamp: Stamp,
     pub(crate) tags: Arc<[Held]>,
-    number: Arc<()>,
+    /// The tick of its start.
+    pub(crate) begun: u64,
+    mark: Arc<Mark>,
     answer: watch::Sender<Option<T>>,
+}
+
+/// Tells a flight from one that replaced it.
+#[derive(Default)]
+struct Mark {
+    /// Whether one that it replaced waits for it.
+    is_awaited: AtomicBool,
 }
 
 struct Listed {
@@ -46,8 +59,7 @@ struct Listed {
     begun: u64,
     /// The tags that the value will have, as they were at the start.
     tags: Arc<[Held]>,
-    /// Tells this flight from one that replaced it.
-    number: Arc<()>,
+    mark: Arc<Mark>,
     /// A `watch::Receiver<Option<T>>`; the name's [`TypeId`] is `T`'s.
     answer: Box<dyn Any + Send>,
 }
@@ -56,19 +68,21 @@ struct Listed {
 
 impl Flights {
     /// Boards the flight of `key`, if there is one that nothing has overtaken and
-    /// that began at `since` or later, or starts one at `now`.
+    /// that began at `since` or later, or starts one at `now`. `start` is told
+    /// whether there is one that began before.
     pub(crate) fn board<T>(
         self: &Arc<Self>,
         key: &NearKey,
         (since, now): (u64, u64),
-        start: impl FnOnce() -> (Stamp, Arc<[Held]>),
+        start: impl FnOnce(bool) -> (Stamp, Arc<[Held]>),
     ) -> Seat<T>
     where
         T: Send + Sync + 'static,
     {
         let name = (key.clone(), TypeId::of::<T>());
         let mut listed = self.listed();
-        let (stamp, tags) = start();
+        let is_from_before = listed.get(&name).is_some_and(|it| it.begun < since);
+        let (stamp, tags) = start(is_from_before);
         let is_current = |it: &&Listed| {
             it.stamp == stamp && it.begun >= since && it.tags.iter().all(Held::is_current)
         };
@@ -78,12 +92,12 @@ impl Flights {
             return Seat::Join(answer.clone());
         }
         let (sender, answer) = watch::channel(None);
-        let number = Arc::new(());
+        let mark = Arc::<Mark>::default();
         let flight = Listed {
             stamp,
             begun: now,
             tags: tags.clone(),
-            number: number.clone(),
+            mark: mark.clone(),
             answer: Box::new(answer.clone()),
         };
         listed.insert(name.clone(), flight);
@@ -92,7 +106,8 @@ impl Flights {
             name,
             stamp,
             tags,
-            number,
+            begun: now,
+            mark,
             answer: sender,
         };
         Seat::Lead(pilot, answer)
@@ -134,10 +149,24 @@ impl<T> Pilot<T> {
 
     fn unlist(&self) {
         let mut listed = self.flights.listed();
-        let mine = |flight: &Listed| Arc::ptr_eq(&flight.number, &self.number);
+        let mine = |flight: &Listed| Arc::ptr_eq(&flight.mark, &self.mark);
         if listed.get(&self.name).is_some_and(mine) {
             listed.remove(&self.name);
         }
+    }
+}
+
+impl<T: Send + Sync + 'static> Pilot<T> {
+    /// The answer of the flight that replaced this one, if it is under way and
+    /// nobody waits for this one: so nobody waits for more than two.
+    pub(crate) fn successor(&self) -> Option<watch::Receiver<Option<T>>> {
+        let listed = self.flights.listed();
+        let flight = listed.get(&self.name)?;
+        if Arc::ptr_eq(&flight.mark, &self.mark) || self.mark.is_awaited.load(Ordering::SeqCst) {
+            return None;
+        }
+        flight.mark.is_awaited.store(true, Ordering::SeqCst);
+        flight.answer.downcast_ref().cloned()
     }
 }
 

@@ -117,6 +117,11 @@ impl L1 {
         true
     }
 
+    /// Refuses what is on its way in.
+    pub(crate) fn overtake(&self, hash: u64) {
+        *self.generation(hash) += 1;
+    }
+
     /// Forgets a key and whatever is on its way in.
     pub(crate) fn drop_key(&self, probe: &Probe<'_>) {
         let mut generation = self.generation(probe.hash);
@@ -195,6 +200,7 @@ mod tests {
             value: value.map(|value| Arc::new(value) as AnyValue),
             fence: None,
             since: 0,
+            loaded: 0,
             tags: SmallVec::new(),
             cost: 0,
             fresh_until: 500,

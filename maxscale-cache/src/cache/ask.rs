@@ -47,7 +47,7 @@ where
         }
         if wish.at_least.is_some() {
             // Whatever is being loaded may have begun before the change.
-            self.hub.shared().l1.drop_key(&probe);
+            self.hub.shared().l1.overtake(probe.hash);
         }
         self.fly(&probe.to_key(), Aim::Any, wish, load).await
     }
@@ -94,7 +94,13 @@ where
         E: Send + Sync + 'static,
     {
         let shared = self.hub.shared();
-        let start = || (shared.stamp(near), self.hold(wish.tags));
+        let start = |is_from_before| {
+            if is_from_before {
+                // It must not replace what is loaded from now on.
+                shared.l1.overtake(near.hash);
+            }
+            (shared.stamp(near), self.hold(wish.tags))
+        };
         let seat = shared.flights.board(near, shared.flights_since(), start);
         if matches!(seat, Seat::Join(_)) {
             shared.counters.coalesced.add(1);

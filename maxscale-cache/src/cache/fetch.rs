@@ -1,6 +1,7 @@
 //! One value on its way into the tiers.
 
 mod claim;
+mod land;
 mod look;
 mod store;
 
@@ -75,7 +76,7 @@ where
         E: Send + Sync + 'static,
     {
         let answer = self.run(&pilot, load).await;
-        pilot.land(answer);
+        self.land(pilot, answer).await;
     }
 
     async fn run<F, Fut, E>(&self, pilot: &Pilot<Answer<V, E>>, load: F) -> Answer<V, E>

@@ -121,7 +121,7 @@ where
                 for (led, read) in led.into_iter().zip(reads) {
                     let mut looked = led.fetch.take_in(read, asked, None).await;
                     match led.fetch.settle(&mut looked, &mut None) {
-                        Some(value) => led.pilot.land(Ok(value)),
+                        Some(value) => led.fetch.land(led.pilot, Ok(value)).await,
                         None => missing.push(led),
                     }
                 }
@@ -166,7 +166,7 @@ where
         let value = values.remove(&led.id).map(Arc::new);
         async move {
             led.fetch.keep(value.clone(), ground, begun).await;
-            led.pilot.land(Ok(value));
+            led.fetch.land(led.pilot, Ok(value)).await;
         }
     });
     join_all(kept.collect::<Vec<_>>()).await;

@@ -40,6 +40,8 @@ pub(crate) struct Kept {
     pub(crate) fence: Option<Fence>,
     /// When it was loaded, by the clock of L2.
     pub(crate) since: u64,
+    /// By when that load had ended, at the latest.
+    pub(crate) loaded: u64,
 }
 
 /// How far what is in this process can be believed now.
@@ -100,6 +102,19 @@ impl Kept {
     pub(crate) fn confirm(&self, epoch: u64, known: u64) {
         self.known.fetch_max(known, Ordering::SeqCst);
         self.epoch.fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    /// Whether a value from L2, stored under `fence` and loaded at `since`, is this
+    /// one or was read from the source later.
+    pub(crate) fn may_be_followed_by(&self, fence: Fence, since: u64) -> bool {
+        // The fence moved after this one was stored, and before that one's load.
+        let is_later = |mine: Fence| fence.lineage() == mine.lineage() && fence.get() > mine.get();
+        self.is(fence, since) || since >= self.loaded || self.fence.is_some_and(is_later)
+    }
+
+    /// Whether it is what was stored under `fence` and loaded at `since`.
+    pub(crate) fn is(&self, fence: Fence, since: u64) -> bool {
+        self.fence == Some(fence) && self.since == since
     }
 
     /// Whether it is of no use to anybody any more, but for its tags.

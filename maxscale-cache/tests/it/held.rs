@@ -45,7 +45,12 @@ impl Held {
 
     /// Lets the load end, and returns what was read.
     pub(crate) async fn end(self) -> u64 {
+        self.go().await.unwrap()
+    }
+
+    /// Lets the load end, and does not wait for it.
+    pub(crate) fn go(self) -> JoinHandle<u64> {
         self.go.send(()).unwrap();
-        *self.read.await.unwrap().unwrap().unwrap()
+        tokio::spawn(async move { *self.read.await.unwrap().unwrap().unwrap() })
     }
 }

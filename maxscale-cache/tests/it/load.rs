@@ -66,7 +66,8 @@ async fn caller_after_an_invalidation_gets_a_load_of_its_own() {
 
     let newer = cache.get_or_load("k", || async { Ok::<_, Infallible>(Some(2)) });
     assert_eq!(*timeout(LIMIT, newer).await.unwrap().unwrap().unwrap(), 2);
-    assert_eq!(older.end().await, 1);
+    // Else who was shown the one might be shown the other next.
+    assert_eq!(older.end().await, 2);
     assert_eq!(*cache.get("k").await.unwrap(), 2);
 }
 

@@ -12,6 +12,7 @@ mod http;
 mod killed;
 mod load;
 mod memory;
+mod monotonic;
 mod outage;
 mod processes;
 mod program;

@@ -68,18 +68,17 @@ where
         if envelope.since < self.shared.shown.least(self.near.hash, now) {
             return Look::Nothing;
         }
-        // Loaded without L2, or filled after it by a load that had begun before:
-        // who saw the newer one shall not see the older one next.
-        if known.is_some_and(|known| known.since > envelope.since) {
+        // What this process has may have been loaded without L2, or a load that
+        // had begun before was stored after it.
+        let goes_back = |known: &Entry| !known.may_be_followed_by(envelope.fence, envelope.since);
+        if known.is_some_and(goes_back) {
             return Look::Nothing;
         }
         let Some(tags) = self.check_tags(&envelope.tags).await else {
             return Look::Nothing;
         };
         let same = |known: &&Entry| {
-            known.fence == Some(envelope.fence)
-                && known.since == envelope.since
-                && known.tags.iter().all(Held::is_current)
+            known.is(envelope.fence, envelope.since) && known.tags.iter().all(Held::is_current)
         };
         let entry = if let Some(known) = known.filter(same) {
             known.confirm(self.stamp.epoch, asked);
@@ -97,6 +96,7 @@ where
                 value,
                 fence: Some(envelope.fence),
                 since: envelope.since,
+                loaded: self.shared.far.at_the_latest(now),
                 tags,
                 cost: envelope.cost,
                 fresh_until: asked.saturating_add(envelope.fresh).saturating_sub(age),

@@ -16,12 +16,12 @@ use crate::hub::Hub;
 use crate::key;
 use crate::l1::{AnyValue, ENTRY_OVERHEAD, Entry, Kept};
 use crate::remote::Fence;
-use crate::tags::Held;
 use crate::ticks::micros;
 
 /// When a load began, how long it took, and how long its value is good for.
 struct Timing {
     begun: u64,
+    ended: u64,
     fresh: Duration,
     cost: u32,
     version: u64,
@@ -41,14 +41,21 @@ where
         begun: u64,
     ) {
         let ended = self.shared.ticks.now();
-        if !self.try_keep(value, ground, begun).await {
+        let is_stored = self.try_keep(value, ground, (begun, ended)).await;
+        // Who is overtaken says so when it lands.
+        if !is_stored && self.is_current() {
             let loaded = self.shared.far.at_the_latest(ended);
             self.shared.shown.note(self.near.hash, loaded, ended);
         }
     }
 
     /// As [`keep`](Self::keep); whether L2 has it now.
-    async fn try_keep(&self, value: Option<Arc<V>>, ground: Option<Ground>, begun: u64) -> bool {
+    async fn try_keep(
+        &self,
+        value: Option<Arc<V>>,
+        ground: Option<Ground>,
+        (begun, ended): (u64, u64),
+    ) -> bool {
         let fresh = match &value {
             None => self.spec.absent_ttl,
             Some(_) if self.spec.l2_ttl.is_zero() => self.spec.l1_ttl,
@@ -73,9 +80,10 @@ where
         let share = f64::from(self.spec.jitter_percent) / 100.0 * draw();
         let fresh = fresh.mul_f64(1.0 - share);
         let size = encoded.as_ref().map_or(0, Vec::len);
-        let cost = self.shared.ticks.now().saturating_sub(begun);
+        let cost = ended.saturating_sub(begun);
         let timing = Timing {
             begun,
+            ended,
             fresh,
             cost: u32::try_from(cost).unwrap_or(u32::MAX),
             version: value.as_deref().map_or(0, |value| self.version_of(value)),
@@ -104,6 +112,7 @@ where
         });
         let timing = Timing {
             begun,
+            ended: begun,
             fresh,
             cost: 0,
             version: version.unwrap_or_else(|| self.version_of(&value)),
@@ -123,8 +132,7 @@ where
     ) -> bool {
         // What nobody may serve must not take the place of what is newer, nor
         // what a later load in this process may have stored under the same fence.
-        let is_overtaken = !self.shared.l1.is_current(self.near.hash, self.stamp);
-        if is_overtaken || !self.tags.iter().all(Held::is_current) {
+        if !self.is_current() {
             self.shared.counters.rejected_by_fence.add(1);
             return false;
         }
@@ -152,6 +160,8 @@ where
             Filled::Unknown => timing.begun,
             Filled::Refused => {
                 self.shared.counters.rejected_by_fence.add(1);
+                // Somebody dropped it, which is not heard yet.
+                self.shared.l1.drop_key(&self.near.probe());
                 return false;
             }
         };
@@ -169,6 +179,7 @@ where
                 Some(ground) => ground.since,
                 None => self.shared.far.at(timing.begun),
             },
+            loaded: self.shared.far.at_the_latest(timing.ended),
             tags: self.tags.iter().cloned().collect(),
             cost: timing.cost,
             fresh_until,

@@ -1,0 +1,72 @@
+//! What those on board of a flight are shown.
+//!
+//! A flight that was overtaken may have found a change that is not invalidated yet,
+//! while one that began later asked the source earlier and found what was before.
+//! Only one of them is kept, and who was shown the other must not be shown that
+//! one next. So those on board get what is kept in the place of what was found, or
+//! what the later flight will find; and if nobody later comes to an answer, what
+//! they are shown lets nothing in that was loaded at the same time.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Fetch, value_of};
+use crate::cache::Answer;
+use crate::cache::ask::wait_for;
+use crate::flight::Pilot;
+use crate::l1::State;
+use crate::tags::Held;
+
+impl<V> Fetch<V>
+where
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    /// Gives everyone on board the answer, or what has taken its place.
+    pub(in crate::cache) async fn land<E>(&self, pilot: Pilot<Answer<V, E>>, answer: Answer<V, E>)
+    where
+        E: Send + Sync + 'static,
+    {
+        let answer = if answer.is_ok() && !self.is_current() {
+            match self.later(&pilot).await {
+                Some(value) => Ok(value),
+                None => {
+                    self.show();
+                    answer
+                }
+            }
+        } else {
+            answer
+        };
+        pilot.land(answer);
+    }
+
+    /// Whether nobody dropped the value since this began, as far as was heard.
+    pub(super) fn is_current(&self) -> bool {
+        self.shared.l1.is_current(self.near.hash, self.stamp)
+            && self.tags.iter().all(Held::is_current)
+    }
+
+    /// What was loaded after the flight had begun.
+    async fn later<E>(&self, pilot: &Pilot<Answer<V, E>>) -> Option<Option<Arc<V>>>
+    where
+        E: Send + Sync + 'static,
+    {
+        if let Some((entry, State::Fresh)) = self.look_near()
+            && entry.since >= self.shared.far.at_the_latest(pilot.begun)
+        {
+            return value_of(&entry);
+        }
+        wait_for(pilot.successor()?).await.ok()
+    }
+
+    /// Notes that what was found is shown and not kept.
+    fn show(&self) {
+        let now = self.shared.ticks.now();
+        let loaded = self.shared.far.at_the_latest(now);
+        // Noted first: who sees the stamp that the drop leaves sees the note.
+        self.shared.shown.note(self.near.hash, loaded, now);
+        self.shared.l1.drop_key(&self.near.probe());
+    }
+}
