@@ -45,10 +45,6 @@ where
             }
             return Ok(answer);
         }
-        if wish.at_least.is_some() {
-            // Whatever is being loaded may have begun before the change.
-            self.hub.shared().l1.overtake(probe.hash);
-        }
         self.fly(&probe.to_key(), Aim::Any, wish, load).await
     }
 
@@ -94,6 +90,12 @@ where
         E: Send + Sync + 'static,
     {
         let shared = self.hub.shared();
+        let (mut since, now) = shared.flights_since();
+        if wish.at_least.is_some() {
+            // Whatever is being loaded may have begun before the change, or take
+            // what L2 has.
+            since = u64::MAX;
+        }
         let start = |is_from_before| {
             if is_from_before {
                 // It must not replace what is loaded from now on.
@@ -101,7 +103,7 @@ where
             }
             (shared.stamp(near), self.hold(wish.tags))
         };
-        let seat = shared.flights.board(near, shared.flights_since(), start);
+        let seat = shared.flights.board(near, (since, now), start);
         if matches!(seat, Seat::Join(_)) {
             shared.counters.coalesced.add(1);
         }

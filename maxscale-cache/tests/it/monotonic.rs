@@ -7,8 +7,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use maxscale_cache::{Cache, Hub, Invalidated};
-use maxscale_tests::eventually;
+use maxscale_cache::{Cache, Hub, Invalidated, Token};
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
@@ -102,19 +102,18 @@ async fn load_whose_successor_fails_shows_what_it_found() {
     let cache = alone();
     let older = hold(&cache, 1).await;
     drop_it(&cache).await;
-    let (failing, fails) = (cache.clone(), tokio::sync::Notify::new());
-    let fails = std::sync::Arc::new(fails);
-    let fail = fails.clone();
+    let (fails, failing) = oneshot::channel::<()>();
     let load = move || async move {
-        fail.notified().await;
+        failing.await.unwrap();
         panic!("a load may panic")
     };
+    let reader = cache.clone();
     let newer =
-        tokio::spawn(async move { failing.get_or_load::<_, _, Infallible>("k", load).await });
+        tokio::spawn(async move { reader.get_or_load::<_, _, Infallible>("k", load).await });
     let_run().await;
     let older = older.go();
     let_run().await;
-    fails.notify_one();
+    fails.send(()).unwrap();
     assert!(newer.await.unwrap().is_err());
     assert_eq!(timeout(LIMIT, older).await.unwrap().unwrap(), 1);
 }
@@ -148,12 +147,34 @@ async fn load_from_long_ago_replaces_nothing_that_was_loaded_since() {
     assert_eq!(read(&cache, 1).await, 1);
     older.end().await;
     assert_eq!(read(&cache, 1).await, 1);
-    // Nor in L2.
-    eventually(LIMIT, async || {
-        sleep(Duration::from_millis(1_100)).await;
-        let value = read(&cache, 1).await;
-        assert_eq!(value, 1);
-        Some(())
-    })
-    .await;
+    // Nor in L2, which is asked again after a second in which nothing is heard.
+    sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(*cache.get("k").await.unwrap(), 1);
+}
+
+/// The token of a change that L2 did not confirm: only a load can have it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn token_is_kept_to_though_others_read_the_same_meanwhile() {
+    let cache = alone();
+    let token: Token = "-".parse().unwrap();
+    let load = |value| move || async move { Ok::<_, Infallible>(Some(value)) };
+    for id in (0..3_000).map(|n| n.to_string()) {
+        cache.get_or_load(&id, load(0)).await.unwrap();
+        let others = (0..3).map(|_| {
+            let (cache, id) = (cache.clone(), id.clone());
+            tokio::spawn(async move {
+                // Until the change is seen here too.
+                while *cache.get_or_load(&id, load(1)).await.unwrap().unwrap() == 0 {
+                    yield_now().await;
+                }
+            })
+        });
+        let others: Vec<_> = others.collect();
+        yield_now().await;
+        let value = cache.get_min_version(&id, token, load(1)).await;
+        assert_eq!(*value.unwrap().unwrap(), 1, "of {id}");
+        for other in others {
+            timeout(LIMIT, other).await.unwrap().unwrap();
+        }
+    }
 }

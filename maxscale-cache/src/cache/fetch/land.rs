@@ -28,7 +28,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        let answer = if answer.is_ok() && !self.is_current() {
+        let answer = if answer.is_ok() && self.is_overtaken() {
             match self.later(&pilot).await {
                 Some(value) => Ok(value),
                 None => {
@@ -42,23 +42,35 @@ where
         pilot.land(answer);
     }
 
-    /// Whether nobody dropped the value since this began, as far as was heard.
-    pub(super) fn is_current(&self) -> bool {
-        self.shared.l1.is_current(self.near.hash, self.stamp)
-            && self.tags.iter().all(Held::is_current)
+    /// Whether others may have begun to look for the value anew meanwhile.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.shared.stamp(&self.near) != self.stamp || !self.tags.iter().all(Held::is_current)
     }
 
-    /// What was loaded after the flight had begun.
+    /// What has taken the place of what was found.
     async fn later<E>(&self, pilot: &Pilot<Answer<V, E>>) -> Option<Option<Arc<V>>>
     where
         E: Send + Sync + 'static,
     {
-        if let Some((entry, State::Fresh)) = self.look_near()
-            && entry.since >= self.shared.far.at_the_latest(pilot.begun)
-        {
-            return value_of(&entry);
+        let kept = self.kept_since(pilot.begun);
+        if kept.is_some() {
+            return kept;
         }
-        wait_for(pilot.successor()?).await.ok()
+        let found = wait_for(pilot.successor()?).await.ok()?;
+        match self.at_least {
+            None => Some(found),
+            // It may have taken what L2 has, which may lack the change.
+            Some(_) => self.kept_since(pilot.begun),
+        }
+    }
+
+    /// What L1 has, if its load began at this tick or later.
+    fn kept_since(&self, tick: u64) -> Option<Option<Arc<V>>> {
+        let (entry, state) = self.look_near()?;
+        let is_later = entry.since >= self.shared.far.at_the_latest(tick);
+        (is_later && state == State::Fresh)
+            .then(|| value_of(&entry))
+            .flatten()
     }
 
     /// Notes that what was found is shown and not kept.

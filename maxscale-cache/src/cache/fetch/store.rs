@@ -16,6 +16,7 @@ use crate::hub::Hub;
 use crate::key;
 use crate::l1::{AnyValue, ENTRY_OVERHEAD, Entry, Kept};
 use crate::remote::Fence;
+use crate::tags::Held;
 use crate::ticks::micros;
 
 /// When a load began, how long it took, and how long its value is good for.
@@ -43,7 +44,7 @@ where
         let ended = self.shared.ticks.now();
         let is_stored = self.try_keep(value, ground, (begun, ended)).await;
         // Who is overtaken says so when it lands.
-        if !is_stored && self.is_current() {
+        if !is_stored && !self.is_overtaken() {
             let loaded = self.shared.far.at_the_latest(ended);
             self.shared.shown.note(self.near.hash, loaded, ended);
         }
@@ -132,7 +133,8 @@ where
     ) -> bool {
         // What nobody may serve must not take the place of what is newer, nor
         // what a later load in this process may have stored under the same fence.
-        if !self.is_current() {
+        let is_dropped = !self.shared.l1.is_current(self.near.hash, self.stamp);
+        if is_dropped || !self.tags.iter().all(Held::is_current) {
             self.shared.counters.rejected_by_fence.add(1);
             return false;
         }
