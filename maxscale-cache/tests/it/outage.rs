@@ -115,11 +115,12 @@ async fn invalidations_outlive_the_process(outage: Duration) {
     register.command(set).await.unwrap();
     raise(&register, "down").await;
     process.wait_for_line("not confirmed", WAIT).await;
+    sleep(outage / 2).await;
     process.kill();
     assert!(std::fs::metadata(&file).unwrap().len() > 0);
     let process = start(&file);
     process.wait_for_line("restarted", WAIT).await;
-    sleep(outage).await;
+    sleep(outage / 2).await;
     proxy.heal().await;
     process.wait_for_line("confirmed", WAIT).await;
     // The time in which it has to be gone elsewhere, not one for things to settle.
