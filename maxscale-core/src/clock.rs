@@ -89,6 +89,7 @@ impl Clock {
         match &self.0 {
             Source::System => {
                 // A system clock before 1970 is a broken machine; the epoch keeps order.
+                #[expect(clippy::disallowed_methods, reason = "the clock that is injected")]
                 let span = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .unwrap_or_default();

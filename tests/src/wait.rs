@@ -111,6 +111,10 @@ pub(crate) async fn within<T>(
 pub fn free_port() -> u16 {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let next = NEXT.get_or_init(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a number that differs from run to run"
+        )]
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -38,6 +38,10 @@ struct Run {
 pub(crate) fn run_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a number that differs from run to run"
+        )]
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

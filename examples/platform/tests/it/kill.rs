@@ -91,6 +91,10 @@ async fn survives(
             sleep(dice.moment(Duration::from_secs(1))).await;
             starting.kill();
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the times of a journal are compared with it"
+        )]
         let (start, clock) = (Instant::now(), SystemTime::now());
         service = Service::start(builder()).await;
         let found = assert_kept(service.base(), &mut books).await;

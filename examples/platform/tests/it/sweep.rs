@@ -130,6 +130,10 @@ async fn sweep_leaves_the_objects_of_other_databases_alone() {
     ours.close().await;
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the file system says of a file"
+)]
 fn age(file: &Path, by: Duration) {
     let file = File::options().write(true).open(file).unwrap();
     file.set_modified(SystemTime::now() - by).unwrap();
