@@ -123,9 +123,10 @@ where
     /// At most one load per id runs in this process; callers that come
     /// meanwhile get its answer, and callers that give up do not cancel it: it
     /// runs in a task of its own. Only who comes after an invalidation of the
-    /// id never gets the answer of a load from before; a new one starts. Of
-    /// several processes that share L2, one loads, and the others wait for it
-    /// as long as it lives.
+    /// id never gets the answer of a load from before; a new one starts, and who
+    /// waits for the one from before may get what the new one finds. Of several
+    /// processes that share L2, one loads, and the others wait for it as long as
+    /// it lives.
     ///
     /// `None` means that there is no such value; see
     /// [`CacheSpec::absent_ttl`]. Invalidate after creating a value too: a load
