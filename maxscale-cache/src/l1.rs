@@ -200,6 +200,7 @@ mod tests {
             value: value.map(|value| Arc::new(value) as AnyValue),
             fence: None,
             since: 0,
+            begun: 0,
             loaded: 0,
             tags: SmallVec::new(),
             cost: 0,

@@ -80,6 +80,11 @@ where
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
+        // What is served meanwhile meets the token, and a load under way will do.
+        let wish = Wish {
+            at_least: None,
+            ..wish
+        };
         if let Seat::Lead(pilot, _) = self.board::<E>(near, wish) {
             self.take_off(pilot, aim, wish, load);
         }

@@ -40,7 +40,9 @@ pub(crate) struct Kept {
     pub(crate) fence: Option<Fence>,
     /// When it was loaded, by the clock of L2.
     pub(crate) since: u64,
-    /// By when that load had ended, at the latest.
+    /// The tick at which this process began to load it, 0 if another did.
+    pub(crate) begun: u64,
+    /// By when its load had ended, at the latest, by the clock of L2.
     pub(crate) loaded: u64,
 }
 

@@ -64,6 +64,11 @@ impl Faulty {
         self.0.loses_bumps.store(loses, Ordering::SeqCst);
     }
 
+    /// Lets all who listen hear that something was lost.
+    pub(crate) fn tell_gap(&self) {
+        let _ = self.0.gaps.send(());
+    }
+
     /// Lets bumps be confirmed that were none.
     pub(crate) fn set_lies(&self) {
         self.0.lies.store(true, Ordering::SeqCst);
@@ -259,7 +264,7 @@ async fn gap_empties_l1() {
     assert_eq!(here.invalidate("k").await, Invalidated::Everywhere);
     assert_eq!(source.read(&there, "k").await.unwrap(), 0);
     eventually(LIMIT, async || {
-        let _ = far.0.gaps.send(());
+        far.tell_gap();
         source.read(&there, "k").await.unwrap() == 1
     })
     .await;

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use maxscale_cache::{Cache, Hub, Invalidated, Token};
+use maxscale_tests::eventually;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
@@ -150,6 +151,39 @@ async fn load_from_long_ago_replaces_nothing_that_was_loaded_since() {
     // Nor in L2, which is asked again after a second in which nothing is heard.
     sleep(Duration::from_millis(1_500)).await;
     assert_eq!(*cache.get("k").await.unwrap(), 1);
+}
+
+/// A read of `k` that does not wait for what other processes load.
+async fn hold_beside_others(cache: &Cache<u64>, value: u64) -> Held {
+    let reader = cache.clone();
+    Held::start(value, move |load| async move {
+        let load = |_| async move {
+            let found = load().await?;
+            Ok(found.into_iter().map(|it| ("k".to_owned(), it)).collect())
+        };
+        let mut answers = reader.get_or_load_many(&["k"], load).await;
+        answers.remove(0)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn value_that_another_process_stored_later_and_read_earlier_is_not_shown_next() {
+    let far = Faulty::new();
+    let hub = far.hub().build();
+    let (here, there) = (hub.cache::<u64>(LONG), far.hub().build().cache(LONG));
+    // 2 is in the source since there was asked, and not told of yet.
+    let newer = hold_beside_others(&here, 2).await;
+    let older = hold_beside_others(&there, 1).await;
+    assert_eq!(newer.end().await, 2);
+    assert_eq!(older.end().await, 1);
+    let gaps = hub.stats().gaps;
+    eventually(LIMIT, async || {
+        far.tell_gap();
+        hub.stats().gaps > gaps
+    })
+    .await;
+    assert_eq!(read(&here, 2).await, 2);
 }
 
 /// The token of a change that L2 did not confirm: only a load can have it.

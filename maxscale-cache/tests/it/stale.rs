@@ -213,3 +213,28 @@ async fn lives_differ_by_the_jitter_and_no_more() {
     advance(Duration::from_millis(2_600)).await;
     assert_eq!(alive().await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn reads_by_token_share_the_load_behind_what_they_are_served() {
+    let cache = cache(SPEC.stale_while_revalidating(MINUTE));
+    let (_, token) = cache.invalidate_with_token("k").await;
+    assert_eq!(read(&cache, 1).await, 1);
+    advance(11 * SECOND).await;
+    let loads = Arc::new(AtomicU64::new(0));
+    for _ in 0..10 {
+        let loads = loads.clone();
+        let load = move || async move {
+            loads.fetch_add(1, Ordering::SeqCst);
+            sleep(SECOND).await;
+            Ok::<_, Broken>(Some(2))
+        };
+        let value = cache.get_min_version("k", token, load).await;
+        assert_eq!(*value.unwrap().unwrap(), 1);
+        tokio::task::yield_now().await;
+    }
+    eventually(LIMIT, async || {
+        cache.get("k").await.is_some_and(|it| *it == 2)
+    })
+    .await;
+    assert_eq!(loads.load(Ordering::SeqCst), 1);
+}

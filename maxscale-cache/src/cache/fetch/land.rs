@@ -67,7 +67,8 @@ where
     /// What L1 has, if its load began at this tick or later.
     fn kept_since(&self, tick: u64) -> Option<Option<Arc<V>>> {
         let (entry, state) = self.look_near()?;
-        let is_later = entry.since >= self.shared.far.at_the_latest(tick);
+        // By this process's clock, if it loaded it; else by the store's.
+        let is_later = entry.begun >= tick || entry.since >= self.shared.far.at_the_latest(tick);
         (is_later && state == State::Fresh)
             .then(|| value_of(&entry))
             .flatten()

@@ -96,6 +96,7 @@ where
                 value,
                 fence: Some(envelope.fence),
                 since: envelope.since,
+                begun: 0,
                 loaded: self.shared.far.at_the_latest(now),
                 tags,
                 cost: envelope.cost,

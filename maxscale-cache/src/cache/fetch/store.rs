@@ -181,6 +181,7 @@ where
                 Some(ground) => ground.since,
                 None => self.shared.far.at(timing.begun),
             },
+            begun: timing.begun,
             loaded: self.shared.far.at_the_latest(timing.ended),
             tags: self.tags.iter().cloned().collect(),
             cost: timing.cost,
