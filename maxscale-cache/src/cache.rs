@@ -37,6 +37,14 @@ pub struct Cache<V> {
     spec: CacheSpec,
     l1_ttl: u64,
     version_of: Option<fn(&V) -> u64>,
+    naming: Option<Naming<V>>,
+}
+
+/// Values that name tags themselves.
+struct Naming<V> {
+    names_of: fn(&V) -> Vec<String>,
+    /// What moves before any tag of the kind does.
+    any: Arc<Tag>,
 }
 
 type Answer<V, E> = Result<Option<Arc<V>>, CacheError<E>>;
@@ -70,6 +78,7 @@ where
             all,
             spec,
             version_of: None,
+            naming: None,
         }
     }
 
@@ -79,6 +88,25 @@ where
     #[must_use]
     pub fn versioned_by(mut self, version_of: fn(&V) -> u64) -> Self {
         self.version_of = Some(version_of);
+        self
+    }
+
+    /// The same cache, whose values have tags that are known only once they are
+    /// loaded, beside those that their callers give: `names_of` reads them out.
+    ///
+    /// They are dropped with them as with [others](Self::get_or_load_tagged), also
+    /// if that happens during the load. What costs that: while a tag of the kind is
+    /// being dropped, whichever it is, values that are being loaded with tags of
+    /// their own are returned and not kept; a drop of a tag asks L2 twice, and a
+    /// load once more.
+    ///
+    /// All processes have to do so, or none.
+    #[must_use]
+    pub fn tagged_by(mut self, names_of: fn(&V) -> Vec<String>) -> Self {
+        let shared = self.hub.shared();
+        let key = key::of_any_tag(&shared.far.prefix, &self.schema.kind);
+        let any = shared.tags.get(&key);
+        self.naming = Some(Naming { names_of, any });
         self
     }
 
@@ -222,7 +250,8 @@ where
         self.ask(id, Wish { tags, at_least }, load).await
     }
 
-    /// The kind's own tag and these, as they are now.
+    /// The kind's own tag, the one that moves with any if values name their own, and
+    /// these, as they are now.
     fn hold(&self, tags: &[&str]) -> Arc<[Held]> {
         let shared = self.hub.shared();
         let prefix = &shared.far.prefix;
@@ -230,7 +259,9 @@ where
             let key = key::of_tag(prefix, &self.schema.kind, &key::part_of(tag));
             shared.tags.get(&key).hold()
         });
-        std::iter::once(self.all.hold()).chain(held).collect()
+        let any = self.naming.iter().map(|naming| naming.any.hold());
+        let own = std::iter::once(self.all.hold()).chain(any);
+        own.chain(held).collect()
     }
 
     fn probe<'a>(&self, part: &'a str) -> Probe<'a> {
@@ -279,6 +310,7 @@ where
             at_least: wish.at_least,
             aim: Aim::Any,
             version_of: self.version_of,
+            names_of: self.naming.as_ref().map(|naming| naming.names_of),
         }
     }
 }
@@ -292,6 +324,16 @@ impl<V> Clone for Cache<V> {
             spec: self.spec,
             l1_ttl: self.l1_ttl,
             version_of: self.version_of,
+            naming: self.naming.clone(),
+        }
+    }
+}
+
+impl<V> Clone for Naming<V> {
+    fn clone(&self) -> Self {
+        Self {
+            names_of: self.names_of,
+            any: self.any.clone(),
         }
     }
 }

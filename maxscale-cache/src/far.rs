@@ -245,7 +245,7 @@ impl Far {
 
     /// The fence of a key at this moment, if L2 tells.
     pub(crate) async fn fence_now(&self, key: &str) -> Option<Fence> {
-        let found = self.answer("audit", self.remote.read(key)).await?;
+        let found = self.answer("fence", self.remote.read(key)).await?;
         found.map(|found| found.fence)
     }
 

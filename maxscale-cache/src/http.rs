@@ -15,7 +15,7 @@
 //!
 //! Complete answers to GET that say so themselves ([`Storing`]), of a status that
 //! RFC 9111 knows, up to the body limit. **Never**: answers with `Set-Cookie`, with
-//! `private`, `no-store` or `no-cache`, with `Vary: *`, to requests with
+//! `private`, `no-store` or `no-cache`, with `Vary: *`, with more than 16 tags, to requests with
 //! `Authorization` unless the RFC allows it, to requests with a body, parts of
 //! something (206), what was cut off, and what has trailers.
 //!
@@ -39,7 +39,8 @@
 //! After POST, PUT, PATCH, DELETE and unknown methods that succeed: the resource, all
 //! its variants, and what `Location` and `Content-Location` name at the same host.
 //! In this process before the answer is given, elsewhere as the
-//! [hub](crate#what-is-guaranteed) does.
+//! [hub](crate#what-is-guaranteed) does. What a response names in `Cache-Tag` or
+//! `Surrogate-Key` are its tags here too ([`HttpCache::invalidate_tag`]).
 //!
 //! Clocks of processes are compared: a response can be served longer, or less long,
 //! by as much as they differ.
@@ -166,6 +167,17 @@ impl HttpCache {
     /// the background.
     pub async fn invalidate(&self, uri: &Uri) -> Invalidated {
         self.shared.invalidate(&Target::at(uri)).await
+    }
+
+    /// Forgets all that was sent with `tag` in `Cache-Tag` or `Surrogate-Key`, and has
+    /// the CDN forget it.
+    ///
+    /// In this process it is forgotten at once, also if the caller gives up waiting,
+    /// elsewhere as the [hub](crate#what-is-guaranteed) does; nothing is searched. A
+    /// response from before, still on its way, is not stored after it. The CDN is told
+    /// in the background, by this process alone.
+    pub async fn invalidate_tag(&self, tag: &Tag) -> Invalidated {
+        self.shared.invalidate_tag(tag).await
     }
 }
 

@@ -65,6 +65,11 @@ pub(crate) fn of_tag(prefix: &str, kind: &str, tag: &str) -> String {
     format!("{prefix}:!tag:{kind}:{tag}")
 }
 
+/// The key of the fence that moves before any tag of a kind does. `!` is in no kind.
+pub(crate) fn of_any_tag(prefix: &str, kind: &str) -> String {
+    format!("{prefix}:!tags:{kind}")
+}
+
 /// The key of the fence of all values of a kind.
 pub(crate) fn of_all(prefix: &str, kind: &str) -> String {
     format!("{prefix}:!all:{kind}")

@@ -63,6 +63,7 @@ where
             target: Target::Tag {
                 kind,
                 part: part.into(),
+                named: self.naming.is_some(),
             },
         })
         .await

@@ -3,6 +3,7 @@
 mod claim;
 mod land;
 mod look;
+mod named;
 mod store;
 
 use std::future::Future;
@@ -42,6 +43,9 @@ pub(super) struct Fetch<V> {
     pub(super) at_least: Option<Token>,
     pub(super) aim: Aim,
     pub(super) version_of: Option<fn(&V) -> u64>,
+    /// What reads tags out of a value. The second of `tags` is then the one that
+    /// moves with any of the kind.
+    pub(super) names_of: Option<fn(&V) -> Vec<String>>,
 }
 
 /// What a fetch is to find.

@@ -39,6 +39,14 @@ impl Far {
     }
 
     async fn deliver(&self, mark: Mark<'_>) -> Option<Vec<(String, Bumped)>> {
+        if let Target::Tag {
+            kind, named: true, ..
+        } = &mark.order.target
+        {
+            // Before the tag itself: see `cache::fetch::named`.
+            let any = key::of_any_tag(&self.prefix, kind);
+            self.bump(any, &mark.order).await?;
+        }
         let since = Instant::now();
         let mut done: Vec<(String, Bumped)> = Vec::new();
         loop {

@@ -147,6 +147,28 @@ impl Tags {
         Self(Vec::new())
     }
 
+    /// One tag.
+    pub(super) fn of(tag: Tag) -> Self {
+        Self(vec![tag])
+    }
+
+    /// What a response says of itself, in either header, as it is written there: each
+    /// name once.
+    pub(super) fn named_in(headers: &HeaderMap) -> Vec<String> {
+        let mut names = Vec::new();
+        for (header, between) in [(CACHE_TAG, ','), (SURROGATE_KEY, ' ')] {
+            let lines = headers.get_all(header);
+            for line in lines.iter().filter_map(|line| line.to_str().ok()) {
+                for name in line.split(between).map(str::trim) {
+                    if !name.is_empty() && !names.iter().any(|known| known == name) {
+                        names.push(name.to_owned());
+                    }
+                }
+            }
+        }
+        names
+    }
+
     /// Adds the tag named `text`.
     ///
     /// # Errors
@@ -225,6 +247,16 @@ mod tests {
             (Tags::MAX_LEN - 65..=Tags::MAX_LEN).contains(&written),
             "{written}"
         );
+    }
+
+    #[test]
+    fn names_are_read_from_either_header_and_each_once() {
+        let mut headers = HeaderMap::new();
+        assert!(Tags::named_in(&headers).is_empty());
+        headers.append(CACHE_TAG, HeaderValue::from_static("a, b,,a"));
+        headers.append(CACHE_TAG, HeaderValue::from_static("c d"));
+        headers.append(SURROGATE_KEY, HeaderValue::from_static("b  e"));
+        assert_eq!(Tags::named_in(&headers), ["a", "b", "c d", "e"]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::body::{Fed, HttpBody};
+use super::cdn::Tags;
 use super::conditional::{Conditions, ask_again};
 use super::judge::Seen;
 use super::select::Selection;
@@ -31,6 +32,7 @@ use super::shared::{Client, Shared};
 use super::status::Outcome;
 use super::store::Nothing;
 use super::stored::{Stored, Told};
+use crate::Cache;
 
 /// A request, and the service that was made ready for it.
 pub(super) struct Errand<S, B> {
@@ -173,6 +175,9 @@ where
         let life = shared.rules.judge(&self.asked, seen)?;
         let (asked, facts) = (&self.asked.headers, &self.asked.extensions);
         let selection = Selection::of(asked, facts, headers, shared.rules.per_principal)?;
+        if Tags::named_in(headers).len() > Cache::<Stored>::MAX_TAGS {
+            return None;
+        }
         let prior = self.fetch.prior.as_ref();
         let alike = prior.filter(|prior| prior.selection.looks_at_the_same(&selection));
         // What was stored beside the one before is stored beside this one.

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tracing::Instrument as _;
 
 use super::body::HttpBody;
+use super::cdn::{Tag, Tags};
 use super::conditional::Conditions;
 use super::hints::Hints;
 use super::judge::Rules;
@@ -119,8 +120,20 @@ impl Shared {
 
     /// Forgets a resource, and has the CDN forget it.
     pub(super) async fn invalidate(&self, target: &Target) -> Invalidated {
+        self.purge(|| Purged::Url(target.url()));
+        self.store.invalidate(&target.id()).await
+    }
+
+    /// Forgets what was sent with a tag, and has the CDN forget it.
+    pub(super) async fn invalidate_tag(&self, tag: &Tag) -> Invalidated {
+        self.purge(|| Purged::Tags(Tags::of(tag.clone())));
+        self.store.invalidate_tag(tag).await
+    }
+
+    /// Tells the CDN in the background, if there is one.
+    fn purge(&self, what: impl FnOnce() -> Purged) {
         if let Some(cdn) = self.purge.clone() {
-            let what = Purged::Url(target.url());
+            let what = what();
             let purge = async move {
                 let mut pause = PAUSE;
                 for _ in 0..ATTEMPTS {
@@ -136,7 +149,6 @@ impl Shared {
             };
             tokio::spawn(purge.in_current_span());
         }
-        self.store.invalidate(&target.id()).await
     }
 
     pub(super) fn respond_stale<R>(

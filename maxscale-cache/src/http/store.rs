@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use moka::sync::Cache as Marks;
 
+use super::cdn::{Tag, Tags};
 use super::stored::Stored;
 use crate::{Cache, CacheError, CacheSpec, Hub, Invalidated};
 
@@ -63,8 +64,9 @@ impl Store {
                 .time_to_live(kept)
                 .build()
         };
+        let spec = CacheSpec::new(kind, VERSION).l1_ttl(near).l2_ttl(far);
         Self {
-            cache: hub.cache(CacheSpec::new(kind, VERSION).l1_ttl(near).l2_ttl(far)),
+            cache: hub.cache(spec).tagged_by(names_of),
             unshared: marks(UNSHARED_FOR),
             failed: marks(FAILED_FOR),
             replaced: Arc::default(),
@@ -103,6 +105,10 @@ impl Store {
         self.cache.invalidate(id).await
     }
 
+    pub(super) async fn invalidate_tag(&self, tag: &Tag) -> Invalidated {
+        self.cache.invalidate_tag(tag.as_str()).await
+    }
+
     /// Notes whether requests for `id` may wait for each other.
     pub(super) fn note_unshared(&self, id: &str) {
         self.unshared.insert(id.to_owned(), ());
@@ -135,6 +141,11 @@ impl Store {
             id: id.to_owned(),
         })
     }
+}
+
+/// The tags by which a response can be dropped.
+fn names_of(stored: &Stored) -> Vec<String> {
+    Tags::named_in(&stored.headers)
 }
 
 /// A failure is one for all who wait; that something is not shared is none: they

@@ -182,7 +182,8 @@ impl Shared {
         let mark = self.far.mark(order);
         match &mark.order.target {
             Target::Value { kind, part, soft } => self.change_value(kind, part, *soft),
-            Target::Tag { .. } | Target::All { .. } => self.tags.move_on(&mark.order.name),
+            Target::Tag { kind, .. } => self.move_tag(kind, &mark.order.name),
+            Target::All { .. } => self.tags.move_on(&mark.order.name),
         }
         mark
     }
@@ -261,11 +262,16 @@ impl Shared {
             }
             News::Stale(it) => self.change_value(it.kind, it.part, true),
             News::Tag(it) => {
-                let key = key::of_tag(&self.far.prefix, it.kind, it.part);
-                self.tags.move_on(&key);
+                self.move_tag(it.kind, &key::of_tag(&self.far.prefix, it.kind, it.part));
             }
             News::All(kind) => self.tags.move_on(&key::of_all(&self.far.prefix, kind)),
         }
+    }
+
+    fn move_tag(&self, kind: &str, key: &str) {
+        // In this order: who holds the tag as it is from now on sees that one moved.
+        self.tags.move_on(&key::of_any_tag(&self.far.prefix, kind));
+        self.tags.move_on(key);
     }
 
     /// Changes a value in this process, in each form that it has here.

@@ -25,6 +25,8 @@ pub(crate) enum Target {
     Tag {
         kind: Arc<str>,
         part: Arc<str>,
+        /// Whether values of the kind may name it themselves.
+        named: bool,
     },
     All {
         kind: Arc<str>,
@@ -37,7 +39,7 @@ impl Order {
     pub(crate) fn new(prefix: &str, target: Target) -> Self {
         let name = match &target {
             Target::Value { kind, part, .. } => format!("{prefix}:{kind}:{part}"),
-            Target::Tag { kind, part } => key::of_tag(prefix, kind, part),
+            Target::Tag { kind, part, .. } => key::of_tag(prefix, kind, part),
             Target::All { kind } => key::of_all(prefix, kind),
         };
         Self {
@@ -70,7 +72,7 @@ impl Target {
                     News::Drop(subject)
                 }
             }
-            Self::Tag { kind, part } => News::Tag(Subject { kind, part }),
+            Self::Tag { kind, part, .. } => News::Tag(Subject { kind, part }),
             Self::All { kind } => News::All(kind),
         }
     }
@@ -87,6 +89,8 @@ impl Target {
             News::Tag(it) => Self::Tag {
                 kind: it.kind.into(),
                 part: it.part.into(),
+                // It says nothing of that, and does no harm where it is not so.
+                named: true,
             },
             News::All(kind) => Self::All { kind: kind.into() },
         }

@@ -7,3 +7,4 @@ mod rig;
 mod share;
 mod stale;
 mod table;
+mod tags;

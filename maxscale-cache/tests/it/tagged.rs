@@ -129,3 +129,71 @@ async fn value_with_too_many_tags_is_returned_and_not_kept() {
     assert_eq!(read(&cache, "k", &tags, 1).await, 1);
     assert_eq!(*cache.get("k").await.unwrap(), 1);
 }
+
+/// A cache whose values are tagged with the tens in them.
+fn by_tens(hub: &Hub) -> Cache<u64> {
+    let tens = |value: &u64| vec![format!("tens {}", value / 10)];
+    hub.cache::<u64>(LONG).tagged_by(tens)
+}
+
+#[tokio::test]
+async fn value_falls_with_the_tags_that_it_names_itself_in_all_hubs() {
+    let far = LocalRemote::default();
+    let hub = || Hub::builder().remote(far.clone()).build();
+    let (here, there) = (by_tens(&hub()), by_tens(&hub()));
+    for (id, value) in [("a", 10), ("b", 11), ("c", 20)] {
+        read(&here, id, &["all"], value).await;
+        assert_eq!(*there.get(id).await.unwrap(), value);
+    }
+    assert_eq!(here.invalidate_tag("tens 1").await, Invalidated::Everywhere);
+    eventually(LIMIT, async || there.get("a").await.is_none()).await;
+    for cache in [&here, &there, &by_tens(&hub())] {
+        assert_eq!(cache.get("a").await, None);
+        assert_eq!(cache.get("b").await, None);
+        assert_eq!(*cache.get("c").await.unwrap(), 20);
+    }
+    // The tags that its caller gave it has too.
+    assert_eq!(there.invalidate_tag("all").await, Invalidated::Everywhere);
+    assert_eq!(by_tens(&hub()).get("c").await, None);
+    // What the caller knows has its tags, and the next load too.
+    assert_eq!(here.put("c", 21).await, Invalidated::Everywhere);
+    assert_eq!(*by_tens(&hub()).get("c").await.unwrap(), 21);
+    assert_eq!(here.invalidate_tag("tens 2").await, Invalidated::Everywhere);
+    assert_eq!(by_tens(&hub()).get("c").await, None);
+}
+
+#[tokio::test]
+async fn load_overtaken_by_a_tag_that_its_value_names_is_not_kept() {
+    let far = Faulty::new();
+    far.set_deaf();
+    let [here, there] = [far.hub().build(), far.hub().build()].map(|hub| by_tens(&hub));
+    // A tag that nobody ever saw, and one that is in use.
+    for tens in [1_u64, 2, 2] {
+        let tag = format!("tens {tens}");
+        for (id, dropper) in [("elsewhere", &here), ("here", &there)] {
+            let cache = there.clone();
+            let read = |load| async move { cache.get_or_load(id, load).await };
+            let overtaken = Held::start(tens * 10, read).await;
+            assert_eq!(dropper.invalidate_tag(&tag).await, Invalidated::Everywhere);
+            overtaken.end().await;
+            assert_eq!(there.get(id).await, None, "{tag} dropped {id}");
+            let fresh = by_tens(&far.hub().build());
+            assert_eq!(fresh.get(id).await, None, "{tag} dropped {id}, in L2");
+        }
+        read(&there, "after", &[], tens * 10).await;
+        assert_eq!(*there.get("after").await.unwrap(), tens * 10);
+        let _ = there.invalidate("after").await;
+    }
+}
+
+#[tokio::test]
+async fn value_that_names_too_many_tags_is_returned_and_not_kept() {
+    let many = |value: &u64| (0..*value).map(|n| n.to_string()).collect();
+    let cache = Hub::builder().build().cache::<u64>(LONG).tagged_by(many);
+    let most = Cache::<u64>::MAX_TAGS as u64;
+    for (tags, kept) in [(most, true), (most + 1, false)] {
+        let id = tags.to_string();
+        assert_eq!(read(&cache, &id, &[], tags).await, tags);
+        assert_eq!(cache.get(&id).await.is_some(), kept, "{tags} tags");
+    }
+}

@@ -135,7 +135,7 @@ where
         Some(held)
     }
 
-    fn hold(&self, name: &str) -> Held {
+    pub(super) fn hold(&self, name: &str) -> Held {
         let (prefix, kind) = (&self.shared.far.prefix, &self.schema.kind);
         let key = if name == ALL {
             key::of_all(prefix, kind)

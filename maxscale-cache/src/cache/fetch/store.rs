@@ -20,7 +20,7 @@ use crate::tags::Held;
 use crate::ticks::micros;
 
 /// When a load began, how long it took, and how long its value is good for.
-struct Timing {
+pub(super) struct Timing {
     begun: u64,
     ended: u64,
     fresh: Duration,
@@ -89,7 +89,7 @@ where
             cost: u32::try_from(cost).unwrap_or(u32::MAX),
             version: value.as_deref().map_or(0, |value| self.version_of(value)),
         };
-        self.store(value, encoded, size, ground, timing).await
+        self.store_named(value, encoded, size, ground, timing).await
     }
 
     /// Puts a value that the caller knows under the fence of its change.
@@ -119,11 +119,11 @@ where
             version: version.unwrap_or_else(|| self.version_of(&value)),
         };
         let size = encoded.len();
-        self.store(Some(value), Some(encoded), size, ground, timing)
+        self.store_named(Some(value), Some(encoded), size, ground, timing)
             .await;
     }
 
-    async fn store(
+    pub(super) async fn store(
         &self,
         value: Option<Arc<V>>,
         encoded: Option<Vec<u8>>,

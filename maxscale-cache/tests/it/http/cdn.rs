@@ -8,11 +8,14 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
-use maxscale_cache::http::{CdnCacheControl, Purge, PurgeError, Purged, Tags};
-use maxscale_tests::eventually;
+use maxscale_cache::http::{CdnCacheControl, Purge, PurgeError, Purged, Tag, Tags};
+use maxscale_cache::{Hub, Invalidated};
+use maxscale_tests::{RedisServer, eventually};
 use reqwest::Client;
+use tokio::net::TcpListener;
 
 use super::rig::{Count, Rig, Still};
+use crate::program::{connect, patient, wait_until_in_use};
 use crate::source::LIMIT;
 
 /// What the CDN has, by path: the tags that it came with, and the body.
@@ -94,9 +97,8 @@ async fn post_article() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// An origin with the cache before it, and a CDN before that.
-async fn world() -> (Rig, Rig, Count) {
-    let calls = Count::default();
+/// One process of an origin: a cache that tells the CDN at `cdn`, before an article.
+async fn origin(hub: &Hub, cdn: &str, calls: &Count) -> (Still, Rig) {
     let count = calls.clone();
     let article = async move || {
         let mut headers = HeaderMap::new();
@@ -109,27 +111,47 @@ async fn world() -> (Rig, Rig, Count) {
         CdnCacheControl::new().write(&mut headers);
         (headers, format!("version {}", count.next()))
     };
-    let cdn_port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let cdn_url = format!("http://{}", cdn_port.local_addr().unwrap());
-    let still = Still::new(|builder| {
+    let still = Still::of(hub, |builder| {
         builder.purge(CdnClient {
-            url: cdn_url.clone(),
+            url: cdn.to_owned(),
             client: Client::builder().no_proxy().build().unwrap(),
         })
     });
     let router = Router::new().route("/article", get(article).post(post_article));
-    let origin = Rig::start(router.layer(still.layer())).await;
+    let rig = Rig::start(router.layer(still.layer())).await;
+    (still, rig)
+}
+
+/// A port for a CDN, and its URL.
+async fn port() -> (TcpListener, String) {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", port.local_addr().unwrap());
+    (port, url)
+}
+
+/// A CDN on `port`, and how often it was asked to purge.
+fn before(origin: &Rig, port: TcpListener) -> (Rig, Count) {
+    let purges = Count::default();
     let cdn = Cdn {
         origin: origin.url.clone(),
         client: origin.client.clone(),
         kept: Kept::default(),
-        refusals: Count::default(),
+        refusals: purges.clone(),
     };
     let router = Router::new()
         .route("/purge", post(purge))
         .route("/{path}", get(answer))
         .with_state(cdn);
-    (origin, Rig::on(cdn_port, router), calls)
+    (Rig::on(port, router), purges)
+}
+
+/// An origin with the cache before it, and a CDN before that.
+async fn world() -> (Rig, Rig, Count) {
+    let calls = Count::default();
+    let (port, url) = port().await;
+    let (_, origin) = origin(&Hub::builder().build(), &url, &calls).await;
+    let (cdn, _) = before(&origin, port);
+    (origin, cdn, calls)
 }
 
 #[tokio::test]
@@ -168,4 +190,39 @@ async fn cdn_drops_by_tag_what_was_sent_with_it() {
     assert_eq!(cdn.text("/article", &[]).await, "version 1");
     let everything = client.purge(Purged::Everything).await.unwrap_err();
     assert!(matches!(everything, PurgeError::Unsupported));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tag_drops_what_has_it_in_all_processes_and_the_cdn_is_told_by_one() {
+    let redis = RedisServer::start().await;
+    let (calls, (port, url)) = (Count::default(), port().await);
+    let mut processes = Vec::new();
+    for _ in 0..2 {
+        let hub = patient(connect(&redis.url()).await).build();
+        wait_until_in_use(&hub).await;
+        processes.push(origin(&hub, &url, &calls).await);
+    }
+    let [(here, first), (_, second)] = &processes[..] else {
+        unreachable!("two were started");
+    };
+    let (cdn, purges) = before(first, port);
+    let host = [("host", "www.example")];
+    for rig in [first, second] {
+        assert_eq!(rig.text("/article", &host).await, "version 1");
+    }
+    assert_eq!(cdn.text("/article", &[]).await, "version 1");
+    let drop = async |tag| here.cache.invalidate_tag(&Tag::new(tag).unwrap()).await;
+    assert_eq!(drop("article:2").await, Invalidated::Everywhere);
+    // The first purge is refused, and asked for again.
+    eventually(LIMIT, async || purges.get() == 2).await;
+    for rig in [first, second] {
+        assert_eq!(rig.text("/article", &host).await, "version 1");
+    }
+
+    assert_eq!(drop("front").await, Invalidated::Everywhere);
+    assert_eq!(first.text("/article", &host).await, "version 2");
+    let is_new = async |rig: &Rig, path| rig.text(path, &host).await == "version 2";
+    eventually(LIMIT, async || is_new(second, "/article").await).await;
+    eventually(LIMIT, async || is_new(&cdn, "/article").await).await;
+    assert_eq!((calls.get(), purges.get()), (2, 3));
 }
