@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
+use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::KeyRing;
-use maxscale_shard::{Claim, Claims, NodeId, Router, Row, Shard, ShardError, Sql};
+use maxscale_shard::{Claim, Claims, NodeId, Router, Row, Shard, ShardError, Sql, Statement, Tx};
 
 use crate::email::Email;
 use crate::error::AuthError;
@@ -266,10 +267,20 @@ impl Accounts {
     ///
     /// Returns [`AuthError::Name`], or [`AuthError::Shard`] when its shard could not be asked.
     pub async fn rename(&self, id: Id, name: &str) -> Result<bool, AuthError> {
-        let name = checked_name(name)?;
         let shard = self.0.router.shard(id)?;
-        let statement = RENAME.statement().bind(shard.id()).bind(id).bind(name);
+        let statement = renaming(shard.id(), id, name)?;
         Ok(shard.execute(statement).await? == 1)
+    }
+
+    /// As [`rename`](Self::rename), in `tx`, which was begun on the account's shard:
+    /// for what has to be there with the new name, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError::Name`], or [`AuthError::Shard`] when the database refuses.
+    pub async fn rename_in(&self, tx: &mut Tx, id: Id, name: &str) -> Result<bool, AuthError> {
+        let shard = self.0.router.shard(id)?;
+        Ok(tx.execute(renaming(shard.id(), id, name)?).await? == 1)
     }
 
     /// Whose email is whose. What a crash left half-way there is ended by
@@ -357,6 +368,11 @@ const MAX_DRAWS: usize = 32;
 /// How many nodes that cannot be reached a sign-up passes by. Each costs the
 /// time for a connection.
 const MAX_AWAY: usize = 2;
+
+fn renaming(shard: VirtualShard, id: Id, name: &str) -> Result<Statement, AuthError> {
+    let name = checked_name(name)?;
+    Ok(RENAME.statement().bind(shard).bind(id).bind(name))
+}
 
 fn checked_name(name: &str) -> Result<String, AuthError> {
     let name = name.trim();

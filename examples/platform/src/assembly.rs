@@ -6,6 +6,7 @@ use std::time::Duration;
 use maxscale_auth::session::SqlSessions;
 use maxscale_auth::{Accounts, CookiePolicy, PasswordPool, PasswordPoolConfig, SessionLayer};
 use maxscale_cache::Hub;
+use maxscale_cache::http::HttpCache;
 use maxscale_cache::remote::RedisRemote;
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::RegionId;
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::checks;
 use crate::folder::DataFolder;
+use crate::forget::Forgetter;
 use crate::http::{App, Parts};
 use crate::keyring::Keyring;
 use crate::limiting::{Limiting, Rates};
@@ -113,13 +115,15 @@ impl Platform {
         let cookie = CookiePolicy::new(settings.tls);
         let app = App::new(Parts {
             attempts: attempts.measured(meter),
-            profiles: Profiles::new(accounts.clone(), &hub),
-            projects: Projects::new(ids, clock.clone()),
+            profiles: Profiles::new(accounts.clone(), router.clone(), queue.clone(), &hub),
+            projects: Projects::new(ids, clock.clone(), &hub),
             newest,
+            pages: HttpCache::builder(&hub, "page").meter(meter).build(),
             tracks: tracks.clone(),
             queue: queue.clone(),
             objects: objects.clone(),
             cookie,
+            secure: settings.tls,
             upload_limit: settings.upload_limit,
             accounts: accounts.clone(),
         });
@@ -129,7 +133,13 @@ impl Platform {
             objects: objects.clone(),
         };
         let health = checks::health(&fleet, &redis, &objects, &queue, &hub, meter);
-        let worker = worker(settings, queue, measurer, meter, sampler)?;
+        let worker = worker(
+            settings,
+            queue,
+            (measurer, Forgetter { hub }),
+            meter,
+            sampler,
+        )?;
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
             freshness: freshness(settings, &keys, clock.clone()),
@@ -422,7 +432,7 @@ fn limits(redis: &RedisHandles, keys: &KeyRing, clock: Clock) -> (Limits, Option
 fn worker(
     settings: &Settings,
     queue: Queue,
-    measurer: Measurer,
+    (measurer, forgetter): (Measurer, Forgetter),
     meter: &Meter,
     sampler: Sampler,
 ) -> Result<Option<Worker>, StartError> {
@@ -434,6 +444,7 @@ fn worker(
         .sampler(sampler)
         .concurrency(settings.workers)
         .register(measurer)
+        .register(forgetter)
         .start();
     worker.map(Some).map_err(|e| StartError::Assemble(e.into()))
 }

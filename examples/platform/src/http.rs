@@ -1,6 +1,7 @@
 //! The platform over HTTP: routes, bodies, and one form of error.
 
 mod account;
+mod changed;
 mod events;
 mod linger;
 mod newest;
@@ -14,6 +15,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use maxscale_auth::{Accounts, CookiePolicy};
+use maxscale_cache::http::HttpCache;
 use maxscale_core::limit::Attempts;
 use maxscale_queue::Queue;
 
@@ -39,10 +41,12 @@ pub struct Parts {
     pub attempts: Attempts,
     /// Profiles, through the cache.
     pub profiles: Profiles,
-    /// Projects.
+    /// Projects, through the cache.
     pub projects: Projects,
     /// The newest projects of all users.
     pub newest: Newest,
+    /// The pages that are the same for all who are logged in.
+    pub pages: HttpCache,
     /// Tracks.
     pub tracks: Tracks,
     /// The state of jobs.
@@ -51,6 +55,8 @@ pub struct Parts {
     pub objects: Objects,
     /// The session cookie.
     pub cookie: CookiePolicy,
+    /// Whether cookies are for TLS alone.
+    pub secure: bool,
     /// The largest upload in bytes.
     pub upload_limit: u64,
 }
@@ -84,13 +90,15 @@ pub fn login_routes() -> Router<App> {
 }
 
 /// Everything else but uploads.
-pub fn routes() -> Router<App> {
-    Router::new()
+pub fn routes(app: &App) -> Router<App> {
+    newest::routes(&app.pages)
         .route("/v1/logout", post(account::log_out))
         .route("/v1/me", get(account::me).patch(account::rename))
         .route("/v1/projects", get(project::list).post(project::create))
-        .route("/v1/projects/newest", get(newest::newest))
-        .route("/v1/projects/{project}", get(project::read))
+        .route(
+            "/v1/projects/{project}",
+            get(project::read).patch(project::rename),
+        )
         .route("/v1/projects/{project}/tracks", get(track::list))
         .route("/v1/projects/{project}/tracks/{track}", get(track::read))
         .route(

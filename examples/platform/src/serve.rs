@@ -177,7 +177,7 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
             sessions(limit),
         )
     };
-    let quick = logins.merge(http::routes());
+    let quick = logins.merge(http::routes(&platform.app));
     let quick = quick.layer(within(settings.deadline, limiting.by_user()));
     let uploads = within(settings.upload_deadline(), limiting.uploads());
     let uploads = http::upload_routes().layer(uploads);

@@ -236,4 +236,18 @@ async fn renamed_account_has_the_new_name(bench: Bench) {
     let nobody: Id = bench.ids.draw(user.id.shard());
     assert_eq!(bench.accounts.user(nobody).await.unwrap(), None);
     assert!(!bench.accounts.rename(nobody, "Nobody").await.unwrap());
+
+    let shard = bench.fleet.router().shard(user.id).unwrap();
+    let mut tx = shard.begin().await.unwrap();
+    let renamed = bench.accounts.rename_in(&mut tx, user.id, "Countess");
+    assert!(renamed.await.unwrap());
+    drop(tx);
+    let found = bench.accounts.user(user.id).await.unwrap().unwrap();
+    assert_eq!(found.name, "Ada Lovelace", "not committed");
+    let mut tx = shard.begin().await.unwrap();
+    let renamed = bench.accounts.rename_in(&mut tx, user.id, "Countess");
+    assert!(renamed.await.unwrap());
+    tx.commit().await.unwrap();
+    let found = bench.accounts.user(user.id).await.unwrap().unwrap();
+    assert_eq!(found.name, "Countess");
 }

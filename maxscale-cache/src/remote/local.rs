@@ -33,6 +33,8 @@ struct Inner {
     stripes: [Mutex<()>; STRIPES],
     hasher: RandomState,
     next_fence: AtomicU64,
+    /// Tells its fences from those of any other store.
+    lineage: u64,
     notices: broadcast::Sender<(Arc<str>, Bytes)>,
     /// Until when values of each schema may live, by board.
     schemas: Mutex<HashMap<String, HashMap<Arc<str>, Instant>>>,
@@ -70,6 +72,7 @@ impl LocalRemote {
             stripes: [const { Mutex::new(()) }; STRIPES],
             hasher: RandomState::new(),
             next_fence: AtomicU64::new(1),
+            lineage: RandomState::new().hash_one(0_u8),
             notices: broadcast::Sender::new(LISTENER_BACKLOG),
             schemas: Mutex::default(),
             began: Instant::now(),
@@ -91,7 +94,10 @@ impl LocalRemote {
     /// A record that there never was, without a value.
     fn empty(&self, ttl: Duration) -> Record {
         Record {
-            fence: Fence::new(self.0.next_fence.fetch_add(1, Ordering::Relaxed)),
+            fence: Fence::of(
+                self.0.lineage,
+                self.0.next_fence.fetch_add(1, Ordering::Relaxed),
+            ),
             version: 0,
             value: None,
             claim: None,

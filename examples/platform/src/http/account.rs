@@ -4,13 +4,12 @@ use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
 use maxscale_auth::{AuthError, Email, LoggedIn};
-use maxscale_core::refusal::{Class, Refusal};
 use serde::Deserialize;
 use serde_json::json;
-use tracing::Instrument as _;
 
 use super::App;
-use super::reply::{ApiError, Body, Client, User};
+use super::changed::{Changed, Thing};
+use super::reply::{ApiError, Body, Client, User, to_its_end};
 use crate::profile::Profile;
 
 // No `Debug`: it holds a password.
@@ -85,8 +84,9 @@ pub(super) async fn log_out(
 pub(super) async fn me(
     State(app): State<App>,
     User(principal): User,
+    changed: Changed,
 ) -> Result<Response, ApiError> {
-    let profile = app.profiles.get(principal.user()).await?;
+    let profile = app.profiles.get(principal.user(), changed.profile).await?;
     match profile {
         Some(profile) => Ok(shown(&profile).into_response()),
         None => Err(ApiError::not_found("account")),
@@ -98,20 +98,22 @@ pub(super) async fn rename(
     User(principal): User,
     Body(body): Body<Rename>,
 ) -> Result<Response, ApiError> {
-    let (accounts, profiles, user) = (app.accounts.clone(), app.profiles.clone(), principal.user());
-    // A task of its own: neither a deadline nor a client that goes away comes
-    // between the change and its news, which are told also where nobody knows
-    // whether the change was made.
-    let renamed = async move {
-        let renamed = accounts.rename(user, &body.name).await;
-        profiles.changed(user).await;
-        renamed
+    let (profiles, user) = (app.profiles.clone(), principal.user());
+    let renamed = to_its_end(async move {
+        let renamed = profiles.rename(user, &body.name).await;
+        // Told also where nobody knows whether the change was made.
+        let token = profiles.changed(user).await;
+        renamed.map(|_| token)
+    });
+    let token = renamed.await??;
+    let changed = Changed {
+        profile: Some(token),
+        ..Changed::default()
     };
-    let renamed = tokio::spawn(renamed.in_current_span());
-    renamed
-        .await
-        .map_err(|_| ApiError::new(Refusal::of(Class::Internal)))??;
-    me(State(app), User(principal)).await
+    let secure = app.secure;
+    let mut response = me(State(app), User(principal), changed).await?;
+    Thing::Profile.tell(token, secure, &mut response);
+    Ok(response)
 }
 
 fn logged_in(app: &App, status: StatusCode, started: &LoggedIn) -> Response {

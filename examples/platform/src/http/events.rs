@@ -30,6 +30,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::App;
+use super::changed::Mine;
 use super::project::owned;
 use super::reply::{ApiError, User, path_error};
 use super::track::shown;
@@ -72,7 +73,7 @@ enum Ended {
 pub(super) async fn watch(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<FreshShard>,
+    mine: Mine,
     Extension(draining): Extension<Draining>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
@@ -80,12 +81,12 @@ pub(super) async fn watch(
 ) -> Result<Response, ApiError> {
     let Path((project, track)) = path.map_err(path_error)?;
     let user = principal.user();
-    let project = owned(&app, &shard, user, &project).await?.id;
+    let project = owned(&app, &mine, user, &project).await?.id;
     let missing = || ApiError::not_found("track");
     let track: Id = track.parse().map_err(|_| missing())?;
     let watched = Watched {
         app,
-        shard,
+        shard: mine.shard,
         user,
         project,
         track,

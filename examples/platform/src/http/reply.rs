@@ -10,6 +10,7 @@ use maxscale_core::Chain;
 use maxscale_core::fact::{RequestId, TraceContext};
 use maxscale_core::limit::ByClientIp;
 use maxscale_core::refusal::{Class, Classify, Refusal};
+use tracing::Instrument as _;
 
 /// Any error of a handler, on its way to becoming problem+json.
 ///
@@ -146,6 +147,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
         let client = client.ok_or_else(|| ApiError::new(Refusal::of(Class::Internal)));
         Ok(Self(client?))
     }
+}
+
+/// Runs a change and what tells of it in a task of its own: neither a deadline nor a
+/// client that goes away comes in between.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = T> + Send + 'static,
+) -> Result<T, ApiError> {
+    let ended = tokio::spawn(change.in_current_span()).await;
+    ended.map_err(|_| ApiError::new(Refusal::of(Class::Internal)))
 }
 
 /// A malformed id in a path names nothing.

@@ -1,19 +1,19 @@
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
 use maxscale_queue::{Job as _, JobState};
-use maxscale_shard::FreshShard;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
+use super::changed::Mine;
 use super::project::owned;
 use super::reply::{ApiError, User, path_error, query_error};
 use crate::audio::{self, AudioError, SNIFF_BYTES};
@@ -34,7 +34,7 @@ const MAX_NAME: usize = 200;
 pub(super) async fn upload(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<FreshShard>,
+    mine: Mine,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Upload>, QueryRejection>,
     request: Request,
@@ -44,7 +44,7 @@ pub(super) async fn upload(
     let name = checked_name(query.name.as_deref().unwrap_or("untitled.wav"))?;
     check_headers(&app, &request)?;
     let user = principal.user();
-    let project = owned(&app, &shard, user, &project).await?;
+    let project = owned(&app, &mine, user, &project).await?;
 
     let track = app.tracks.draw(user)?;
     // Stored first: a row never names a file that is not there.
@@ -57,7 +57,7 @@ pub(super) async fn upload(
         name: &name,
         stored: &stored,
     };
-    let job = app.tracks.create(shard.freshness(), upload).await?;
+    let job = app.tracks.create(mine.shard.freshness(), upload).await?;
     let body = json!({ "track": {
         "id": track.to_string(),
         "name": name,
@@ -70,17 +70,17 @@ pub(super) async fn upload(
 pub(super) async fn read(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<FreshShard>,
+    mine: Mine,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path((project, track)) = path.map_err(path_error)?;
     let user = principal.user();
-    let project = owned(&app, &shard, user, &project).await?;
+    let project = owned(&app, &mine, user, &project).await?;
     let missing = || ApiError::not_found("track");
     let track: Id = track.parse().map_err(|_| missing())?;
     let track = app
         .tracks
-        .see(&shard, project.id, track)
+        .see(&mine.shard, project.id, track)
         .await?
         .ok_or_else(missing)?;
     Ok(Json(json!({ "track": shown(&app, user, &track).await? })))
@@ -89,14 +89,14 @@ pub(super) async fn read(
 pub(super) async fn list(
     State(app): State<App>,
     User(principal): User,
-    Extension(shard): Extension<FreshShard>,
+    mine: Mine,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(project) = path.map_err(path_error)?;
     let user = principal.user();
-    let project = owned(&app, &shard, user, &project).await?;
+    let project = owned(&app, &mine, user, &project).await?;
     let mut tracks = Vec::new();
-    for track in app.tracks.list(&shard, project.id).await? {
+    for track in app.tracks.list(&mine.shard, project.id).await? {
         tracks.push(shown(&app, user, &track).await?);
     }
     Ok(Json(json!({ "tracks": tracks })))

@@ -4,6 +4,7 @@
 mod ask;
 mod bad_input;
 mod behind_proxy;
+mod cached;
 mod catalog_down;
 mod client;
 mod collector;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use maxscale_cache::Hub;
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
@@ -72,7 +73,7 @@ async fn places(to: impl Fn(&[NodeId]) -> Target) -> Vec<((usize, &'static str),
 
     let queue = Queue::new(router.clone(), ids.clone());
     let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
-    let projects = Projects::new(ids, clock.clone());
+    let projects = Projects::new(ids, clock.clone(), &Hub::builder().build());
     let objects = objects(folder.path()).await;
     let measurer = Measurer {
         router: router.clone(),
@@ -86,12 +87,12 @@ async fn places(to: impl Fn(&[NodeId]) -> Target) -> Vec<((usize, &'static str),
     let project = projects.create(&shard, user, "Moved").await.unwrap().id;
     assert!(
         projects
-            .find(&shard, user, project)
+            .find(&shard, (user, project), None)
             .await
             .unwrap()
             .is_some()
     );
-    assert_eq!(projects.list(&shard, user).await.unwrap().len(), 1);
+    assert_eq!(projects.list(&shard, user, None).await.unwrap().len(), 1);
     let keys = Keys::new(KeyRing::new(1, Secret::new([1; 32])).unwrap());
     let newest = Newest::new(router.clone(), keys).page(10, None).await;
     let newest: Vec<Id> = newest.unwrap().projects.iter().map(|p| p.id).collect();
