@@ -9,6 +9,36 @@ use super::table::{Case, Other};
 
 pub(super) const CASES: [&[Case]; 4] = [fresh::CASES, directives::CASES, alike::CASES, rest::CASES];
 
+/// Every case of the suite, as of July 2026, with its group: `group id`.
+pub(super) const SUITE: &str = include_str!("cases/suite.txt");
+
+/// Cases that are not run.
+pub(super) const LEFT_OUT: &[Other] = &[
+    (
+        "They are about caches of browsers.",
+        &[
+            "cc-resp-immutable-fresh",
+            "cc-resp-immutable-stale",
+            "cc-resp-private-private",
+            "freshness-max-age-s-maxage-private",
+            "freshness-max-age-s-maxage-private-multiple",
+        ],
+    ),
+    (
+        "Interim answers (1xx) pass no tower service: the server sends them past it.",
+        &[
+            "interim-102",
+            "interim-103",
+            "interim-no-header-reuse",
+            "interim-not-cached",
+        ],
+    ),
+    (
+        "It only asks whether an answer that took long comes with an `Age`; ours does not.",
+        &["other-age-delay"],
+    ),
+];
+
 /// All but those that store a cookie, and those for which ranges would have to be
 /// answered from the cache, are optional there, or only ask what a cache does.
 pub(super) const OTHERS: &[Other] = &[

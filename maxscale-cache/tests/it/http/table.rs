@@ -26,7 +26,8 @@ use super::rig::{Rig, START, Still};
 ///   header (`- name`), or a header of what the origin saw (`? name: value`);
 /// - `wait`, for three seconds after it.
 ///
-/// `@-5` is the time five seconds before the request, as headers write it.
+/// `@-5` is the time five seconds before the request, as headers write it, and
+/// `rfc850@-5` as they wrote it once.
 pub(super) type Case = (&'static str, &'static str);
 
 /// Why cases are not met, and which.
@@ -43,6 +44,9 @@ struct Run {
     seen: HashMap<usize, HeaderMap>,
     count: usize,
 }
+
+/// What readers are told of the cases.
+const PAGE: &str = include_str!("../../../../docs/src/http-cache.md");
 
 /// Of the time of a case, since 1970.
 type Seconds = u64;
@@ -65,6 +69,47 @@ async fn shared_cache_does_what_cache_tests_ask() {
     }
     println!("{met} cases are met");
     assert!(missed.is_empty(), "{}\n{}", missed.len(), missed.join("\n"));
+}
+
+#[test]
+fn page_counts_every_case_of_the_suite() {
+    let names = |others: &[Other]| -> Vec<_> {
+        let all = others.iter().flat_map(|(_, ids)| ids.iter());
+        all.copied().collect()
+    };
+    let (not_met, left_out) = (names(cases::OTHERS), names(cases::LEFT_OUT));
+    let run: Vec<_> = cases::CASES.iter().flat_map(|cases| cases.iter()).collect();
+    let mut groups: Vec<(&str, [usize; 3])> = Vec::new();
+    for line in cases::SUITE.lines() {
+        let (group, id) = line.split_once(' ').unwrap();
+        let is_run = run.iter().any(|(known, _)| *known == id);
+        let is_left_out = left_out.contains(&id);
+        assert!(
+            is_run != is_left_out,
+            "{id} is neither run nor left out, or both"
+        );
+        let column = match is_run {
+            true => usize::from(not_met.contains(&id)),
+            false => 2,
+        };
+        if groups.last().is_none_or(|(last, _)| *last != group) {
+            groups.push((group, [0; 3]));
+        }
+        groups.last_mut().unwrap().1[column] += 1;
+    }
+    assert_eq!(run.len() + left_out.len(), cases::SUITE.lines().count());
+    let mut sum = [0; 3];
+    for (name, [met, other, out]) in groups {
+        let row = format!("| {name} | {met} | {other} | {out} |");
+        assert!(PAGE.contains(&row), "the page lacks {row}");
+        sum = [sum[0] + met, sum[1] + other, sum[2] + out];
+    }
+    let [met, other, out] = sum;
+    let row = format!("| all | {met} | {other} | {out} |");
+    assert!(PAGE.contains(&row), "the page lacks {row}");
+    for (why, _) in cases::OTHERS.iter().chain(cases::LEFT_OUT) {
+        assert!(PAGE.contains(why), "the page lacks: {why}");
+    }
 }
 
 async fn run(
@@ -135,12 +180,28 @@ async fn origin(State(script): State<Script>, request: Request) -> Response {
 
 /// A value, or a time.
 fn header(value: &str, now: u64) -> HeaderValue {
+    let (old, value) = match value.strip_prefix("rfc850") {
+        Some(time) => (true, time),
+        None => (false, value),
+    };
     let Some(offset) = value.strip_prefix('@') else {
         return HeaderValue::from_bytes(value.as_bytes()).unwrap();
     };
     let seconds = now.checked_add_signed(offset.parse().unwrap()).unwrap();
-    let time = UNIX_EPOCH + Duration::from_secs(seconds);
-    httpdate::fmt_http_date(time).parse().unwrap()
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    let date = if old { rfc850(&date) } else { date };
+    date.parse().unwrap()
+}
+
+/// `Thursday, 28-May-26 20:26:40 GMT` for `Thu, 28 May 2026 20:26:40 GMT`.
+fn rfc850(date: &str) -> String {
+    let days = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
+    let day = days.iter().find(|day| date.starts_with(&day[..3])).unwrap();
+    let rest: Vec<_> = date.split_whitespace().skip(1).collect();
+    let [number, month, year, time, zone] = rest[..] else {
+        panic!("{date} is no date");
+    };
+    format!("{day}day, {number}-{month}-{} {time} {zone}", &year[2..])
 }
 
 /// One request of a case.

@@ -38,6 +38,7 @@ pub(super) const CASES: &[Case] = &[
     ("conditional-lm-fresh-earlier", "< cache-control: max-age=100000 | < date: @0 | < last-modified: @-3000 | wait // > if-modified-since: @-2000 | = cached | = 304"),
     ("conditional-lm-stale", "< cache-control: max-age=2 | < date: @0 | < template-a: 1 | < last-modified: @-3000 | wait // > if-modified-since: @-3000 | = asked | = 304"),
     ("conditional-lm-fresh-no-lm", "< cache-control: max-age=100000 | < date: @0 | wait // > if-modified-since: @-3000 | = cached | = 304"),
+    ("conditional-lm-fresh-rfc850", "< cache-control: max-age=100000 | < date: @0 | < last-modified: @-3000 | wait // > if-modified-since: rfc850@-3000 | = cached | = 304"),
     // conditional-inm
     ("conditional-etag-strong-respond", r#"< cache-control: max-age=100000 | < date: @0 | < etag: "abcdef" | wait // > if-none-match: "abcdef" | = cached | = 304"#),
     ("conditional-304-etag", r#"< cache-control: max-age=100000 | < date: @0 | < etag: "abcdef" | wait // > if-none-match: "abcdef" | = cached | = 304 | = etag: "abcdef""#),
