@@ -106,7 +106,7 @@ impl Hub {
 
     /// What the hub did so far.
     pub fn stats(&self) -> Stats {
-        self.shared.counters.stats(self.shared.far.pending.len())
+        self.shared.counters.stats(self.shared.far.pending.failed())
     }
 
     #[inline]

@@ -85,6 +85,8 @@ struct Entry {
     seq: u64,
     order: Order,
     due: bool,
+    /// Whether an attempt has failed.
+    failed: bool,
     /// The number of its record in the journal.
     noted: Option<u64>,
 }
@@ -128,7 +130,7 @@ impl Pending {
             match note {
                 Note::Change(target) => {
                     let entry = state.put(Order::new(prefix, target));
-                    (entry.due, entry.noted) = (true, noted);
+                    (entry.due, entry.failed, entry.noted) = (true, true, noted);
                 }
                 Note::Off(span) => {
                     // How much of it is over nobody knows.
@@ -223,8 +225,11 @@ impl Pending {
         .collect()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.state().marks.len()
+    /// How many of which an attempt has failed. One that is on its way for the first
+    /// time is not late yet.
+    pub(crate) fn failed(&self) -> usize {
+        let state = self.state();
+        state.marks.values().filter(|entry| entry.failed).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -242,9 +247,10 @@ impl State {
     /// Enters a new order, which stands for the earlier ones of its name too.
     fn put(&mut self, mut order: Order) -> &mut Entry {
         self.next_seq += 1;
-        let mut noted = None;
+        let (mut noted, mut failed) = (None, false);
         if let Some(earlier) = self.marks.get(&order.name) {
             order.cover(&earlier.order);
+            failed = earlier.failed;
             // What is noted has to say as much.
             noted = earlier.noted.filter(|_| order == earlier.order);
         }
@@ -252,6 +258,7 @@ impl State {
             seq: self.next_seq,
             order: order.clone(),
             due: false,
+            failed,
             noted,
         };
         let place = self.marks.entry(order.name);
@@ -319,7 +326,7 @@ impl Drop for Mark<'_> {
                 self.pending.due.notify_one();
             }
         } else {
-            entry.due = true;
+            (entry.due, entry.failed) = (true, true);
             self.pending.due.notify_one();
         }
     }

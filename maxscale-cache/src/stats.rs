@@ -43,7 +43,7 @@ const AUDITED_OLD: Metric = Metric::new(
 pub(crate) const PENDING: Metric = Metric::new(
     "maxscale.cache.invalidations.pending",
     "{key}",
-    "Keys whose invalidation L2 has not confirmed.",
+    "Keys whose invalidation L2 did not confirm at once, and not since.",
 );
 
 pub(crate) const BYTES: Metric =
@@ -76,7 +76,7 @@ pub struct Stats {
     pub stale: u64,
     /// Times L1 became suspect because messages may have been missed.
     pub gaps: u64,
-    /// Keys whose invalidation L2 has not confirmed yet.
+    /// Keys whose invalidation L2 did not confirm at once, and not since.
     pub pending: u64,
     /// Looks at what was invalidated; see [`HubBuilder::audit`](crate::HubBuilder::audit).
     pub audited: u64,

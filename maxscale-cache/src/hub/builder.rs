@@ -239,7 +239,7 @@ impl HubBuilder {
         });
         let (pending, bytes) = (Arc::downgrade(&shared), Arc::downgrade(&shared));
         meter::gauge(&self.meter, stats::PENDING, &[], move || {
-            let pending = pending.upgrade()?.far.pending.len();
+            let pending = pending.upgrade()?.far.pending.failed();
             Some(f64::from(u32::try_from(pending).unwrap_or(u32::MAX)))
         });
         meter::gauge(&self.meter, stats::BYTES, &[], move || {

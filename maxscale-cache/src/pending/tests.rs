@@ -39,6 +39,23 @@ fn confirming_an_earlier_invalidation_leaves_the_later_one() {
 }
 
 #[test]
+fn invalidation_counts_as_late_once_an_attempt_failed_and_until_it_is_confirmed() {
+    let pending = Pending::new(10);
+    let first = pending.mark(hard("k"), OFF);
+    assert_eq!(pending.failed(), 0, "on its way");
+    drop(first);
+    assert_eq!(pending.failed(), 1);
+    let again = pending.mark(hard("k"), OFF);
+    assert_eq!(
+        pending.failed(),
+        1,
+        "a later one of the key says nothing new"
+    );
+    again.confirm();
+    assert_eq!(pending.failed(), 0);
+}
+
+#[test]
 fn invalidation_given_up_is_due_until_confirmed() {
     let pending = Pending::new(10);
     drop(pending.mark(hard("k"), OFF));
@@ -48,7 +65,7 @@ fn invalidation_given_up_is_due_until_confirmed() {
     assert!(pending.take_due().is_empty());
     due.remove(0).confirm();
     assert!(!pending.bars("k"));
-    assert_eq!(pending.len(), 0);
+    assert_eq!(pending.failed(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +142,7 @@ async fn what_did_not_fit_turns_l2_off_after_a_restart_too() {
     }
     drop(pending);
     let pending = journaled(&path);
-    assert_eq!(pending.len(), 2);
+    assert_eq!(pending.failed(), 2);
     assert!(pending.bars("app:kind:unrelated"));
 }
 
