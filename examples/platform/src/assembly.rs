@@ -36,6 +36,7 @@ use crate::newest::Newest;
 use crate::objects::Objects;
 use crate::profile::Profiles;
 use crate::project::Projects;
+use crate::reads::LIVES;
 use crate::redis;
 use crate::settings::{EMBEDDED_NODES, Settings};
 use crate::start::StartError;
@@ -118,7 +119,10 @@ impl Platform {
             profiles: Profiles::new(accounts.clone(), router.clone(), queue.clone(), &hub),
             projects: Projects::new(ids, clock.clone(), &hub),
             newest,
-            pages: HttpCache::builder(&hub, "page").meter(meter).build(),
+            pages: HttpCache::builder(&hub, "page")
+                .l2_ttl(LIVES)
+                .meter(meter)
+                .build(),
             tracks: tracks.clone(),
             queue: queue.clone(),
             objects: objects.clone(),

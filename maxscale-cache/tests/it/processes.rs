@@ -73,6 +73,27 @@ async fn token_of_a_change_that_l2_did_not_confirm_always_loads() {
 }
 
 #[tokio::test]
+async fn token_of_a_change_in_another_store_loads_though_its_number_is_lower() {
+    let source = Source::default();
+    let [here, there] = [(); 2].map(|()| Hub::builder().build().cache::<u64>(LONG));
+    source.set(1);
+    let (done, token) = here.invalidate_with_token("k").await;
+    assert_eq!(done, Invalidated::Everywhere);
+    for id in ["a", "b", "c", "d"] {
+        let _ = there.invalidate(id).await;
+    }
+    source.set(0);
+    source.read(&there, "k").await.unwrap();
+    source.set(1);
+    assert_eq!(
+        source.read(&there, "k").await.unwrap(),
+        0,
+        "it heard nothing"
+    );
+    assert_eq!(source.read_since(&there, "k", token).await, 1);
+}
+
+#[tokio::test]
 async fn caller_with_a_token_joins_no_load_from_before_the_change() {
     let cache = Hub::builder().build().cache::<u64>(LONG);
     let (_, token) = cache.invalidate_with_token("other").await;

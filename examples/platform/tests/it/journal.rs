@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use maxscale_queue::Job as _;
 use maxscale_shard::{Database, DatabaseOptions, Engine, Row, Sql, sql};
+use maxscale_tests::eventually;
+use platform::forget::Forget;
 use uuid::Uuid;
 
 /// The nodes' databases, each with a table of what ended in it.
@@ -93,8 +96,18 @@ impl Journal {
         UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap())
     }
 
+    /// Waits until no job is left to be done.
+    pub(crate) async fn all_ended(&self, limit: Duration) {
+        let text = "SELECT job_id FROM ms_job WHERE state NOT IN ('done', 'dead')";
+        eventually(limit, async || {
+            let left = self.rows(text).await.len();
+            (left == 0).then_some(()).ok_or(left)
+        })
+        .await;
+    }
+
     /// Each track has its file, and the one job whose end and effect were each
-    /// committed once.
+    /// committed once. Each other job told caches of a change, and ended once as well.
     pub(crate) async fn assert_one_end_each(&self, objects: &Path) -> Totals {
         let mut ends: HashMap<(String, Uuid), usize> = HashMap::new();
         for row in self.rows("SELECT kind, id FROM journal").await {
@@ -107,7 +120,7 @@ impl Journal {
         };
         let mut totals = Totals::default();
         let mut jobs = HashMap::new();
-        let text = "SELECT job_id, args, state, attempt, crashes FROM ms_job";
+        let text = "SELECT job_id, kind, args, state, attempt, crashes FROM ms_job";
         for row in self.rows(text).await {
             let (job, state): (Uuid, String) =
                 (row.get("job_id").unwrap(), row.get("state").unwrap());
@@ -115,9 +128,11 @@ impl Journal {
             once("job", job);
             totals.crashes += row.get::<i64>("crashes").unwrap();
             totals.most_attempts = totals.most_attempts.max(row.get("attempt").unwrap());
-            jobs.insert(job, row.get::<String>("args").unwrap());
+            totals.jobs += 1;
+            if row.get::<String>("kind").unwrap() != Forget::KIND {
+                jobs.insert(job, row.get::<String>("args").unwrap());
+            }
         }
-        totals.jobs = jobs.len();
         let mut files = files_below(objects);
         let fleet = std::fs::read_dir(objects).unwrap().next().unwrap();
         let fleet = fleet.unwrap().path();

@@ -16,6 +16,8 @@ const FEW: usize = 3;
 /// As many as the promise was made for.
 const MANY: usize = 20;
 const USERS: usize = 8;
+/// Longer than what the last kill cut off waits for.
+const LEASE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn what_was_acknowledged_outlives_kills_on_sqlite_files() {
@@ -111,6 +113,7 @@ async fn survives(
         }
     }
     let unsure = assert_whole(service.base(), &books).await;
+    journal.all_ended(LEASE).await;
     service.process.terminate();
     let ended = service.process.wait(Duration::from_secs(30)).await;
     assert!(ended.success(), "{ended}");
