@@ -54,8 +54,6 @@ mod builder;
 mod error;
 mod flush;
 mod keep;
-mod record;
-mod segments;
 mod sink;
 mod stats;
 mod unwritten;
@@ -75,11 +73,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::cache::Cache;
+use crate::error::JournalError;
 use crate::hub::Hub;
 
 pub use ack::{Ack, Journal, Replayed};
 pub use builder::BehindBuilder;
-pub use error::{BehindError, JournalError, Unflushed};
+pub use error::{BehindError, Unflushed};
 pub use sink::{DeadLetter, Op, SinkError};
 
 use builder::size_of;

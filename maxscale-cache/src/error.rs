@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use maxscale_core::BoxError;
 use maxscale_core::refusal::{Class, Classify};
 
 /// A value could not be had. `E` is the load's own error.
@@ -51,27 +52,64 @@ pub struct UnknownKind {
     pub(crate) kind: Arc<str>,
 }
 
-/// The journal of unconfirmed invalidations cannot be used; see
-/// [`HubBuilder::journal`](crate::HubBuilder::journal).
+/// A journal cannot be opened, read or written: that of
+/// [unconfirmed invalidations](crate::HubBuilder::journal), or one of values
+/// that are [not written yet](crate::behind).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// Its file cannot be opened, read or written.
-    #[error("cannot open the journal {}", path.display())]
-    Open {
-        /// The file.
+    /// Another process, or another handle in this one, has it open.
+    #[error("the journal {place} is in use")]
+    InUse {
+        /// Its folder.
+        place: String,
+    },
+
+    /// The system refused.
+    #[error("cannot {step} {}", path.display())]
+    Io {
+        /// What was tried.
+        step: &'static str,
+        /// With which file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// Why not.
         #[source]
         source: std::io::Error,
     },
 
-    /// Another hub uses it, here or in another process.
-    #[error("the journal {} is in use", path.display())]
-    InUse {
+    /// A file is damaged where only what was acknowledged can have been.
+    /// Nothing was changed.
+    #[error("the journal file {} is damaged at byte {at}", path.display())]
+    Damaged {
         /// The file.
         path: PathBuf,
+        /// Where.
+        at: u64,
     },
+
+    /// It holds something of another kind.
+    #[error("the journal file {} is not one of `{kind}`", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The kind that was expected.
+        kind: &'static str,
+    },
+
+    /// An entry cannot be read as what it has to be now. Start the release
+    /// that wrote it, and let it end gracefully; nothing was changed.
+    #[error("the journal has an entry `{id}` that this release cannot read")]
+    Decode {
+        /// What it is of: the id of a value, or a whole invalidation.
+        id: String,
+        /// Why not.
+        #[source]
+        source: BoxError,
+    },
+
+    /// The task that worked on it is gone: it panicked, or the runtime shut down.
+    #[error("the journal failed")]
+    Failed,
 }
 
 // === impl CacheError ===

@@ -60,6 +60,7 @@ mod expiry;
 mod far;
 mod flight;
 mod hub;
+mod journal;
 mod key;
 mod l1;
 mod message;

@@ -5,35 +5,35 @@
 //! L2. The number of marks is bounded; what does not fit turns L2 off for as
 //! long as an old value could live there.
 //!
-//! Where there is a [`Journal`], what L2 did not confirm is noted in it, and is
-//! marked again when the process is back.
+//! Where there are [`Notes`], what L2 did not confirm is noted in them, on disk,
+//! and is marked again when the process is back.
 //!
 //! It sends nothing; [`far`](crate::far) does.
 
-mod journal;
+mod notes;
 mod order;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use maxscale_core::Chain;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::JournalError;
 use crate::message::News;
 
-pub(crate) use journal::Journal;
+pub(crate) use notes::Notes;
 pub(crate) use order::{Order, Target};
 
 #[derive(Debug)]
 pub(crate) struct Pending {
     limit: usize,
     state: Arc<Mutex<State>>,
-    journal: Option<Journal>,
+    journal: Option<Notes>,
     /// Something is due.
     pub(crate) due: Notify,
 }
@@ -92,19 +92,17 @@ struct Entry {
 }
 
 /// Opens a journal, and reads what it has from before. Blocks.
-pub(crate) fn open_journal(path: &Path) -> Result<(Journal, Vec<Note>), JournalError> {
-    let (journal, texts) = Journal::open(path)?;
-    let read = |text: &String| match text.strip_prefix(OFF) {
-        Some(millis) => Some(Note::Off(Duration::from_millis(millis.parse().ok()?))),
-        None => News::read(text).map(|news| Note::Change(Target::of(news))),
+pub(crate) fn open_journal(path: &Path) -> Result<(Notes, Vec<Note>), JournalError> {
+    let (journal, texts) = Notes::open(path)?;
+    let read = |text: String| {
+        Note::read(&text).ok_or_else(|| JournalError::Decode {
+            // It may name any value, so that nothing may be served.
+            source: "it names nothing that this release knows".into(),
+            id: text,
+        })
     };
-    // Of another release: it may name any value, so that nothing may be served.
-    let foreign = || JournalError::Open {
-        path: path.to_owned(),
-        source: io::Error::from(io::ErrorKind::InvalidData),
-    };
-    let notes: Option<_> = texts.iter().map(read).collect();
-    Ok((journal, notes.ok_or_else(foreign)?))
+    let notes: Result<_, _> = texts.into_iter().map(read).collect();
+    Ok((journal, notes?))
 }
 
 // === impl Pending ===
@@ -121,7 +119,7 @@ impl Pending {
 
     /// Notes from now on in `journal` what is not confirmed. What it has from
     /// before is marked, and due.
-    pub(crate) fn keep_in(&mut self, journal: Journal, notes: Vec<Note>, prefix: &str) {
+    pub(crate) fn keep_in(&mut self, journal: Notes, notes: Vec<Note>, prefix: &str) {
         self.journal = Some(journal);
         // Everything of before is on disk.
         let noted = Some(0);
@@ -195,7 +193,7 @@ impl Pending {
             }
         };
         if let Err(error) = journal.sync(noted).await {
-            tracing::error!(%error, "an unconfirmed invalidation is not in the journal");
+            tracing::error!(error = %Chain(&error), "an unconfirmed invalidation is not in the journal");
         }
     }
 
@@ -205,7 +203,7 @@ impl Pending {
         let state = self.state.clone();
         let needed = move || lock(&state).noted();
         if let Err(error) = journal.tidy(needed).await {
-            tracing::error!(%error, "the journal is not tidied up");
+            tracing::error!(error = %Chain(&error), "the journal is not tidied up");
         }
     }
 
@@ -286,6 +284,15 @@ impl State {
 }
 
 // === impl Note ===
+
+impl Note {
+    fn read(text: &str) -> Option<Self> {
+        match text.strip_prefix(OFF) {
+            Some(millis) => Some(Self::Off(Duration::from_millis(millis.parse().ok()?))),
+            None => News::read(text).map(|news| Self::Change(Target::of(news))),
+        }
+    }
+}
 
 /// As the journal has it.
 impl fmt::Display for Note {

@@ -14,16 +14,15 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::error::JournalError;
 use super::flush::Flush;
 use super::keep::Keep;
-use super::record::Record;
-use super::segments::Segments;
 use super::sink::{Bury, DeadLetter, Op, SinkError, Write};
 use super::stats::{self, Counters};
 use super::unwritten::{Held, Unwritten};
 use super::{Ack, Behind, Inner, Journal, Replayed, Way};
 use crate::cache::Cache;
+use crate::error::JournalError;
+use crate::journal::{Record, Segments};
 
 /// Builds a [`Behind`]; see [`Behind::builder`].
 #[must_use]

@@ -1,9 +1,10 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::BoxError;
 use maxscale_core::refusal::{Class, Classify};
+
+use crate::error::JournalError;
 
 /// A value was not accepted, or it is unknown whether it was.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,68 +36,10 @@ pub enum BehindError {
     Encode(#[source] Arc<BoxError>),
 
     /// The journal did not confirm. It is **unknown** whether the value is in
-    /// it: it may be written after the next start. After this no value is
-    /// accepted until it is opened anew.
+    /// it: it may be written after the next start, unless another one was
+    /// accepted since. Reads here do not get it.
     #[error("the journal did not confirm")]
     Journal(#[source] Arc<JournalError>),
-}
-
-/// A journal cannot be opened, read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum JournalError {
-    /// Another process, or another handle in this one, has it open.
-    #[error("the journal {} is in use", path.display())]
-    InUse {
-        /// Its folder.
-        path: PathBuf,
-    },
-
-    /// The system refused.
-    #[error("cannot {step} {}", path.display())]
-    Io {
-        /// What was tried.
-        step: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-
-    /// A file is damaged where only acknowledged values can have been.
-    /// Nothing was changed.
-    #[error("the journal file {} is damaged at byte {at}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        at: u64,
-    },
-
-    /// It holds values of another kind.
-    #[error("the journal file {} is not one of `{kind}`", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// The kind that was expected.
-        kind: &'static str,
-    },
-
-    /// A value in it cannot be read as the type that it has now. Start the
-    /// release that wrote it, and let it end gracefully; nothing was changed.
-    #[error("the journal has a value of `{id}` that this release cannot read")]
-    Decode {
-        /// Whose value.
-        id: String,
-        /// Why not.
-        #[source]
-        source: BoxError,
-    },
-
-    /// It failed before, and was not opened anew since.
-    #[error("the journal failed before")]
-    Failed,
 }
 
 /// A graceful end did not write everything in time.

@@ -11,10 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::buffer::Taken;
-use super::error::{BehindError, JournalError};
-use super::record::Record;
-use super::segments::Segments;
+use super::error::BehindError;
 use super::unwritten::{Held, Unwritten};
+use crate::error::JournalError;
+use crate::journal::{Record, Segments};
 
 /// The most values of a group.
 const GROUP: usize = 4_096;

@@ -17,7 +17,7 @@ use crate::error::JournalError;
 use crate::far::{Far, Place};
 use crate::key;
 use crate::l1::L1;
-use crate::pending::{self, Journal, Note, Pending};
+use crate::pending::{self, Note, Notes, Pending};
 use crate::pins::Pins;
 use crate::remote::{DynRemote, LocalRemote, Remote};
 use crate::shown::Shown;
@@ -45,7 +45,7 @@ pub struct HubBuilder {
     remote_timeout: Duration,
     pending_limit: usize,
     /// With what was found in it.
-    journal: Option<(Journal, Vec<Note>)>,
+    journal: Option<(Notes, Vec<Note>)>,
     audit: Option<NonZeroU32>,
     meter: Meter,
 }
@@ -146,7 +146,7 @@ impl HubBuilder {
         self
     }
 
-    /// Keeps unconfirmed invalidations in the file at `path`, so that they
+    /// Keeps unconfirmed invalidations on disk, in files of `folder`, so that they
     /// outlive the process: an invalidation is on disk before it answers
     /// [`HereOnly`](crate::Invalidated::HereOnly). What a hub finds there when
     /// it starts it sends first, and until L2 has confirmed it does not use L2
@@ -154,21 +154,21 @@ impl HubBuilder {
     /// [remembered](Self::pending_limit), L2 is off after a restart for as long
     /// as it would have been off before.
     ///
-    /// The file is empty while nothing is unconfirmed. It belongs to one hub,
-    /// and to one [prefix](Self::prefix); beside it lies one that ends in
-    /// `.lock`. A disk that does not take what is written is told in the log.
+    /// The folder is made if it is missing. It belongs to one hub, and to one
+    /// [prefix](Self::prefix). A disk that does not take what is written is told
+    /// in the log, and tried again with the next invalidation.
     ///
     /// It protects against the end of the process, not against its death between
     /// a change and the call of [`Cache::invalidate`](crate::Cache::invalidate).
-    /// It blocks while it reads the file.
+    /// It blocks while it reads the folder.
     ///
     /// Default: none; what is unconfirmed dies with the process.
     ///
     /// # Errors
     ///
-    /// Returns a [`JournalError`] if the file cannot be used, or is used.
-    pub fn journal(mut self, path: impl AsRef<Path>) -> Result<Self, JournalError> {
-        self.journal = Some(pending::open_journal(path.as_ref())?);
+    /// Returns a [`JournalError`] if the folder cannot be used, or is used.
+    pub fn journal(mut self, folder: impl AsRef<Path>) -> Result<Self, JournalError> {
+        self.journal = Some(pending::open_journal(folder.as_ref())?);
         Ok(self)
     }
 

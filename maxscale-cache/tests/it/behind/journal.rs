@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use maxscale_cache::behind::{Ack, Behind, BehindBuilder, Journal, JournalError};
-use maxscale_cache::{Cache, CacheSpec, Hub};
+use maxscale_cache::behind::{Ack, Behind, BehindBuilder, Journal};
+use maxscale_cache::{Cache, CacheSpec, Hub, JournalError};
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_tests::eventually;
 

@@ -1,4 +1,4 @@
-//! How an accepted value is written to the journal.
+//! How a value, or what else has to last, is written to a journal.
 //!
 //! ```text
 //!  "MXJr"   length   checksum   version   flags   length   id   value
@@ -23,12 +23,12 @@ const FIXED: usize = 8 + 1 + 4;
 const ABSENT: u8 = 1;
 const FIRST: u8 = 2;
 
-/// A value that was accepted; `None` says that there is none any more.
+/// The value of an id; `None` says that there is none any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) id: String,
-    pub(super) version: u64,
-    pub(super) value: Option<Bytes>,
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) version: u64,
+    pub(crate) value: Option<Bytes>,
 }
 
 /// What a segment holds.

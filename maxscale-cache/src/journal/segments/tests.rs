@@ -120,3 +120,23 @@ fn segment_that_was_never_begun_is_removed() {
     let (_segments, found) = open(folder.path());
     assert_eq!((found.last, files(folder.path(), "new")), (0, 0));
 }
+
+#[test]
+fn append_that_failed_leaves_nothing_and_the_next_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut segments, _) = open(folder.path());
+    segments.append(3, &[record(3)]).unwrap();
+    let file = path(folder.path(), segments.place(), NAME);
+    // A disk that takes half of it.
+    segments.active = File::open(&file).unwrap();
+    let refused = segments.append(4, &[record(4)]);
+    assert!(matches!(refused, Err(JournalError::Io { .. })));
+    let mut torn = fs::read(&file).unwrap();
+    torn.extend(b"MXJr half of it");
+    fs::write(&file, torn).unwrap();
+
+    segments.append(5, &[record(5)]).unwrap();
+    drop(segments);
+    let (_, found) = open(folder.path());
+    assert_eq!((versions(&found), found.torn), (vec![3, 5], 0));
+}

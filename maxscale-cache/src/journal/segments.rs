@@ -1,4 +1,4 @@
-//! The journal as files of one folder. This file alone touches them.
+//! A journal as files of one folder. This file alone touches them.
 //!
 //! ```text
 //!  lock                       held while the journal is open
@@ -9,6 +9,9 @@
 //! Only the last segment is written to, and each opening begins a new one. So
 //! a record of a later version never lies in an earlier file, and files are
 //! removed from the oldest on: whatever is left of a key, its newest value is.
+//!
+//! An append that fails is cut off before the next one, which begins a segment:
+//! whether a second fsync of the same file tells the truth nobody knows.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
@@ -18,15 +21,15 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::JournalError;
 use super::record::{Record, Rest, read_all, write_group};
+use crate::error::JournalError;
 
 const MARK: &[u8; 4] = b"MXJ\x01";
 const NAME: &str = "journal";
 
 /// The journal of one process.
 #[derive(Debug)]
-pub(super) struct Segments {
+pub(crate) struct Segments {
     folder: PathBuf,
     kind: &'static str,
     /// A segment that is this long gets a successor.
@@ -34,8 +37,8 @@ pub(super) struct Segments {
     /// The oldest first; the last one is written to.
     all: VecDeque<Segment>,
     active: File,
-    /// What is on disk is unknown since a write failed.
-    failed: bool,
+    /// What the last append left on disk is unknown, as it failed.
+    torn: bool,
     _lock: File,
 }
 
@@ -48,13 +51,13 @@ struct Segment {
 
 /// What was there when a journal was opened.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Each with the place where it lies.
-    pub(super) records: Vec<(Record, u64)>,
+    pub(crate) records: Vec<(Record, u64)>,
     /// The highest version that there ever was, 0 if none is known.
-    pub(super) last: u64,
+    pub(crate) last: u64,
     /// How many bytes were cut off.
-    pub(super) torn: u64,
+    pub(crate) torn: u64,
 }
 
 /// Gives an error of the system its context.
@@ -67,7 +70,7 @@ trait At<T> {
 impl Segments {
     /// Opens the journal in `folder`, and begins a segment. Versions of what
     /// is appended are `now` at least.
-    pub(super) fn open(
+    pub(crate) fn open(
         folder: &Path,
         kind: &'static str,
         limit: u64,
@@ -95,7 +98,9 @@ impl Segments {
             }
             if contents.rest == Rest::Torn {
                 found.torn = number_of(bytes.len() - good);
-                cut(folder, start, &bytes[good..], good)?;
+                let aside = self::path(folder, start, "torn");
+                fs::write(&aside, &bytes[good..]).at("write to", &aside)?;
+                cut(folder, start, number_of(good))?;
             }
             let length = number_of(good);
             all.push_back(Segment { start, length });
@@ -113,22 +118,23 @@ impl Segments {
             limit,
             all,
             active,
-            failed: false,
+            torn: false,
             _lock: lock,
         };
         Ok((segments, found))
     }
 
     /// Brings records to disk, and tells the place where they lie. New ones
-    /// have versions from `next` on.
-    pub(super) fn append(&mut self, next: u64, records: &[Record]) -> Result<u64, JournalError> {
-        if self.failed {
-            return Err(JournalError::Failed);
+    /// have versions from `next` on, which rises with each call.
+    ///
+    /// After an error it is unknown whether they will be found, until another
+    /// call succeeds: then they will not.
+    pub(crate) fn append(&mut self, next: u64, records: &[Record]) -> Result<u64, JournalError> {
+        if self.torn {
+            self.mend(next)?;
         }
         let done = self.try_append(next, records);
-        // After an error nobody knows what will be found on disk, nor whether a
-        // second fsync tells the truth.
-        self.failed = done.is_err();
+        self.torn = done.is_err();
         done
     }
 
@@ -146,18 +152,29 @@ impl Segments {
         Ok(start)
     }
 
+    fn mend(&mut self, next: u64) -> Result<(), JournalError> {
+        let Segment { start, length } = *self.active();
+        cut(&self.folder, start, length)?;
+        self.begin(next)
+    }
+
     /// Begins a segment for versions from `next` on, unless the last one is empty.
-    pub(super) fn roll(&mut self, next: u64) -> Result<(), JournalError> {
+    pub(crate) fn roll(&mut self, next: u64) -> Result<(), JournalError> {
         if self.active().length > number_of(head(self.kind).len()) {
-            let (active, segment) = begin(&self.folder, self.kind, next)?;
-            self.active = active;
-            self.all.push_back(segment);
+            self.begin(next)?;
         }
         Ok(())
     }
 
+    fn begin(&mut self, next: u64) -> Result<(), JournalError> {
+        let (active, segment) = begin(&self.folder, self.kind, next)?;
+        self.active = active;
+        self.all.push_back(segment);
+        Ok(())
+    }
+
     /// Removes the segments before the place `oldest`, or all but the last.
-    pub(super) fn trim(&mut self, oldest: Option<u64>) -> Result<(), JournalError> {
+    pub(crate) fn trim(&mut self, oldest: Option<u64>) -> Result<(), JournalError> {
         while self.all.len() > 1
             && let Some(first) = self.all.front().copied()
             && oldest.is_none_or(|oldest| first.start < oldest)
@@ -172,18 +189,18 @@ impl Segments {
     }
 
     /// How long all files are together.
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.all.iter().map(|segment| segment.length).sum()
     }
 
     /// The oldest place, if it is not the one that is written to.
-    pub(super) fn oldest(&self) -> Option<u64> {
+    pub(crate) fn oldest(&self) -> Option<u64> {
         let first = self.all.front().map(|segment| segment.start);
         first.filter(|_| self.all.len() > 1)
     }
 
     /// The place of what is appended next, unless a segment is begun before.
-    pub(super) fn place(&self) -> u64 {
+    pub(crate) fn place(&self) -> u64 {
         self.active().start
     }
 
@@ -204,7 +221,7 @@ fn lock(folder: &Path) -> Result<File, JournalError> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse {
-            path: folder.to_owned(),
+            place: folder.display().to_string(),
         }),
         Err(TryLockError::Error(error)) => Err(error).at("lock", &path),
     }
@@ -241,13 +258,11 @@ fn begin(folder: &Path, kind: &str, start: u64) -> Result<(File, Segment), Journ
     Ok((file, Segment { start, length }))
 }
 
-/// Cuts a segment where it was torn, and keeps what is cut off aside.
-fn cut(folder: &Path, start: u64, torn: &[u8], good: usize) -> Result<(), JournalError> {
-    let aside = path(folder, start, "torn");
-    fs::write(&aside, torn).at("write to", &aside)?;
+/// Cuts a segment where it was torn.
+fn cut(folder: &Path, start: u64, good: u64) -> Result<(), JournalError> {
     let path = path(folder, start, NAME);
     let file = File::options().write(true).open(&path).at("open", &path)?;
-    file.set_len(number_of(good)).at("cut", &path)?;
+    file.set_len(good).at("cut", &path)?;
     file.sync_all().at("sync", &path)
 }
 
