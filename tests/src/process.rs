@@ -203,10 +203,17 @@ impl Process {
 
     /// Asks it to end (`SIGTERM`).
     pub fn terminate(&self) {
-        let mut child = locked(&self.child);
-        if matches!(child.try_wait(), Ok(None)) {
-            let _ = kill_process(self.pid, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
+    }
+
+    /// Freezes it (`SIGSTOP`), with all its threads.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on when it is frozen.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Kills it with all it started (`kill -9` of its process group).
@@ -235,6 +242,14 @@ impl Process {
         })
         .await;
         status
+    }
+
+    fn signal(&self, signal: Signal) {
+        let mut child = locked(&self.child);
+        // Once it was waited for, its number may be somebody else's.
+        if matches!(child.try_wait(), Ok(None)) {
+            let _ = kill_process(self.pid, signal);
+        }
     }
 
     fn exited(&self) -> Option<ExitStatus> {

@@ -95,6 +95,18 @@ impl RedisServer {
         Self::launch(Role::Alone).await
     }
 
+    /// As [`start`](Self::start); it answers once what it did is on disk, so
+    /// that nothing is lost with the machine either.
+    pub async fn start_durable() -> Self {
+        Self::launch(Role::Durable).await
+    }
+
+    /// A replica of the primary at `url`, which may be a [`Proxy`](crate::Proxy)
+    /// before it. It follows as soon as it can.
+    pub async fn start_replica(url: &str) -> Self {
+        Self::launch(Role::Replica(port_of(url))).await
+    }
+
     /// As [`start`](Self::start); it also listens with TLS and shows this
     /// certificate.
     pub async fn start_with_tls(certificate: &Certificate) -> Self {
@@ -229,8 +241,7 @@ impl RedisServer {
 
     /// Of a server of our own.
     fn port(&self) -> u16 {
-        let port = self.url.rsplit(':').next().and_then(|it| it.parse().ok());
-        port.expect("the URL of a server of ours ends with its port")
+        port_of(&self.url)
     }
 
     /// What it answers to one command; one that is down or paused is an error.
@@ -248,6 +259,11 @@ impl RedisServer {
             other => Err(format!("{words:?} answered {other:?}")),
         }
     }
+}
+
+fn port_of(url: &str) -> u16 {
+    let port = url.rsplit(':').next().and_then(|it| it.parse().ok());
+    port.expect("the URL of a server of ours ends with its port")
 }
 
 /// Whether a server that is new enough, and the one we mean, answers.

@@ -27,6 +27,8 @@ pub struct Command {
     pub(super) witness: Option<Witness>,
     /// Whether the node that gets it adds its lineage.
     pub(super) tells_lineage: bool,
+    /// What follows on the same connection.
+    pub(super) next: Option<Box<Self>>,
 }
 
 /// How long a call may take, and how often it is sent.
@@ -53,6 +55,7 @@ impl Command {
             asking: false,
             witness: None,
             tells_lineage: false,
+            next: None,
         }
     }
 
@@ -90,6 +93,18 @@ impl Command {
     /// Default: once.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.effort = self.effort.attempts(attempts);
+        self
+    }
+
+    /// Sends `next` on the same connection once this one has been answered
+    /// without an error. The reply is then that of both, an array of two, with
+    /// [`Nil`](super::Reply::Nil) in place of the second's if it got none.
+    ///
+    /// For what asks about the connection's own commands (`WAIT`). It may block
+    /// for a while: whoever uses the handle meanwhile waits. The time of this
+    /// command is the time of both. Others' commands may come between them.
+    pub fn then(mut self, next: Self) -> Self {
+        self.next = Some(Box::new(next));
         self
     }
 

@@ -139,6 +139,7 @@ impl RedisConfig {
             demand: Demand {
                 roles: Vec::new(),
                 strict: true,
+                durable: false,
             },
         })
     }
@@ -198,6 +199,22 @@ impl RedisConfig {
     pub const fn tolerates_eviction(mut self) -> Self {
         self.demand.strict = false;
         self
+    }
+
+    /// Uses only servers that have on disk what they confirm: with an
+    /// append-only file that is synced before the answer, and without eviction.
+    /// It is looked at whenever one is connected to, so also after a failover;
+    /// see [`Unfit::Loses`](super::Unfit::Loses).
+    ///
+    /// Default: any server will do that its roles can bear.
+    pub const fn durable(mut self) -> Self {
+        self.demand.durable = true;
+        self
+    }
+
+    /// How long an attempt of a command may take.
+    pub const fn patience(&self) -> Duration {
+        self.timeout
     }
 
     /// Name and password for the sentinels, which have others than the servers.

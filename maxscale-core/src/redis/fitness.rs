@@ -1,7 +1,7 @@
 //! Whether a server is what it has to be, read from its INFO.
 
-use super::Lineage;
 use super::config::Kind;
+use super::{Command, Lineage, Reply};
 
 /// What a server is used for. Roles want different eviction and persistence,
 /// so each may have a server of its own; see [`RedisTable`](super::RedisTable).
@@ -41,6 +41,21 @@ pub enum Unfit {
         role: &'static str,
     },
 
+    /// It may lose what it has confirmed; see
+    /// [`RedisConfig::durable`](super::RedisConfig::durable).
+    #[error(
+        "redis may lose what it has confirmed: its {setting} is {found}; \
+         set `{setting} {needed}` in its configuration, or use another server for this"
+    )]
+    Loses {
+        /// The setting at fault.
+        setting: &'static str,
+        /// What it is; `unknown` if the server does not tell (`CONFIG GET`).
+        found: String,
+        /// What it has to be.
+        needed: &'static str,
+    },
+
     /// It copies another server and takes no writes.
     #[error("redis is a replica here; name the primary, or use redis-sentinel://")]
     Replica,
@@ -54,11 +69,17 @@ pub enum Unfit {
     Single,
 }
 
-/// What INFO says.
+/// What INFO says, and CONFIG if it was asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Info {
     version: String,
     policy: Option<String>,
+    /// Whether it writes an append-only file.
+    appends: bool,
+    /// When that is synced.
+    syncs: Option<String>,
+    /// Whether that rests while the file is rewritten.
+    rests: Option<String>,
     replica: bool,
     clustered: bool,
     /// It reads its data, and until then answers hardly anything.
@@ -74,6 +95,16 @@ pub(super) struct Demand {
     pub(super) roles: Vec<Role>,
     /// Whether eviction is refused, or only warned of.
     pub(super) strict: bool,
+    /// Whether what is confirmed has to be on disk.
+    pub(super) durable: bool,
+}
+
+const SYNCS: &str = "appendfsync";
+const RESTS: &str = "no-appendfsync-on-rewrite";
+
+/// Asks for what INFO does not tell.
+pub(super) fn settings() -> Command {
+    Command::new("CONFIG").args(["GET", SYNCS, RESTS])
 }
 
 // === impl Role ===
@@ -106,6 +137,7 @@ impl Info {
             let value = value.trim();
             match name {
                 "redis_version" => value.clone_into(&mut info.version),
+                "aof_enabled" => info.appends = value == "1",
                 "maxmemory_policy" => info.policy = Some(value.to_owned()),
                 "role" => info.replica = value != "master",
                 "loading" => info.loading = value == "1",
@@ -116,6 +148,21 @@ impl Info {
             }
         }
         info
+    }
+
+    /// Takes in the answer to [`settings`].
+    pub(super) fn learn(&mut self, settings: Reply) {
+        let texts = settings.into_array().unwrap_or_default().into_iter();
+        let texts: Vec<_> = texts
+            .map(|it| it.into_bytes().unwrap_or_default())
+            .map(|it| String::from_utf8_lossy(&it).into_owned())
+            .collect();
+        let of = |name: &str| {
+            let pairs = texts.chunks_exact(2);
+            let mut found = pairs.filter(|pair| pair[0] == name);
+            found.next().map(|pair| pair[1].clone())
+        };
+        (self.syncs, self.rests) = (of(SYNCS), of(RESTS));
     }
 
     /// Which history of writes the server has.
@@ -140,9 +187,32 @@ impl Info {
             return Err(Unfit::Replica);
         }
         match self.evicts(demand) {
-            Some(unfit) if demand.strict => Err(unfit),
+            Some(unfit) if demand.strict => return Err(unfit),
+            _ => {}
+        }
+        match self.loses() {
+            Some(unfit) if demand.durable => Err(unfit),
             _ => Ok(()),
         }
+    }
+
+    /// What keeps the server from having on disk what it confirms.
+    fn loses(&self) -> Option<Unfit> {
+        let appends = if self.appends { "yes" } else { "no" };
+        let known = |setting: &Option<String>| setting.clone().unwrap_or("unknown".to_owned());
+        [
+            ("maxmemory-policy", known(&self.policy), "noeviction"),
+            ("appendonly", appends.to_owned(), "yes"),
+            (SYNCS, known(&self.syncs), "always"),
+            (RESTS, known(&self.rests), "no"),
+        ]
+        .into_iter()
+        .find(|(_, found, needed)| found != needed)
+        .map(|(setting, found, needed)| Unfit::Loses {
+            setting,
+            found,
+            needed,
+        })
     }
 
     /// The role that the server may forget, whether or not that is refused.
@@ -168,8 +238,12 @@ mod tests {
     use super::*;
 
     fn check(info: &str, kind: Kind, role: Role, strict: bool) -> Result<(), Unfit> {
-        let roles = vec![role];
-        Info::parse(info).check(kind, &Demand { roles, strict })
+        let demand = Demand {
+            roles: vec![role],
+            strict,
+            durable: false,
+        };
+        Info::parse(info).check(kind, &demand)
     }
 
     fn server(policy: &str) -> String {
@@ -218,5 +292,51 @@ mod tests {
         assert_eq!(kinds(&old)[0], Some(Unfit::Version { found }));
         let silent = check("", Kind::Single, Role::Cache, true);
         assert!(matches!(silent, Err(Unfit::Version { .. })), "{silent:?}");
+    }
+
+    #[test]
+    fn server_that_may_lose_what_it_confirmed_is_refused_where_that_matters() {
+        let settings = |syncs: &str, rests: &str| {
+            let words = [SYNCS, syncs, RESTS, rests].map(|it| Reply::Bytes(it.to_owned().into()));
+            Reply::Array(words.to_vec())
+        };
+        let info = |policy: &str, appends: u8| {
+            Info::parse(&format!("{}aof_enabled:{appends}\r\n", server(policy)))
+        };
+        let check = |mut info: Info, answer: Option<Reply>, durable| {
+            if let Some(answer) = answer {
+                info.learn(answer);
+            }
+            let demand = Demand {
+                roles: vec![Role::Jobs],
+                strict: true,
+                durable,
+            };
+            info.check(Kind::Single, &demand)
+        };
+        let good = || Some(settings("always", "no"));
+        let bad = [
+            ("maxmemory-policy", info("volatile-ttl", 1), good()),
+            ("appendonly", info("noeviction", 0), good()),
+            (
+                SYNCS,
+                info("noeviction", 1),
+                Some(settings("everysec", "no")),
+            ),
+            (
+                RESTS,
+                info("noeviction", 1),
+                Some(settings("always", "yes")),
+            ),
+            (SYNCS, info("noeviction", 1), None),
+        ];
+        for (at_fault, info, answer) in bad {
+            assert_eq!(check(info.clone(), answer.clone(), false), Ok(()));
+            let refused = check(info, answer, true);
+            let is_it =
+                matches!(&refused, Err(Unfit::Loses { setting, .. }) if *setting == at_fault);
+            assert!(is_it, "{at_fault}: {refused:?}");
+        }
+        assert_eq!(check(info("noeviction", 1), good(), true), Ok(()));
     }
 }

@@ -13,7 +13,7 @@ use super::address::Address;
 use super::board::Board;
 use super::command::Command;
 use super::config::{Kind, RedisConfig};
-use super::fitness::Info;
+use super::fitness::{self, Info};
 use super::link::Link;
 use super::pace::{self, HEARTBEAT};
 use super::server_time::ServerTime;
@@ -162,12 +162,25 @@ impl Node {
         if let Some(witness) = &command.witness {
             witness.note(connected.lineage);
         }
-        let reply = connected.link.send(command, end).await;
-        if !matches!(&reply, Err(error) if error.is_silence()) {
+        let next = command.next.take();
+        let mut reply = connected.link.send(command, end).await;
+        let mut silence = None;
+        if let (Ok(first), Some(next)) = (&mut reply, next) {
+            let second = connected.link.send(*next, end).await;
+            let second = second.unwrap_or_else(|error| {
+                silence = Some(error).filter(RedisError::is_silence);
+                Reply::Nil
+            });
+            *first = Reply::Array(vec![std::mem::replace(first, Reply::Nil), second]);
+        }
+        if silence.is_none() && !matches!(&reply, Err(error) if error.is_silence()) {
             flight.lands();
         }
         drop(flight);
-        self.note(&connected, &reply);
+        match silence {
+            Some(error) => self.note(&connected, &Err(error)),
+            None => self.note(&connected, &reply),
+        }
         reply
     }
 
@@ -214,7 +227,15 @@ impl Node {
         let link = Link::for_commands(&self.config, &self.address).await?;
         let info = link.ask(Command::new("INFO")).await?.into_bytes();
         let info = info.ok_or(RedisError::Reply { command: "INFO" })?;
-        let info = Info::parse(&String::from_utf8_lossy(&info));
+        let mut info = Info::parse(&String::from_utf8_lossy(&info));
+        if self.config.demand.durable {
+            match link.ask(fitness::settings()).await {
+                Ok(settings) => info.learn(settings),
+                // It may not be asked, and so nothing is known.
+                Err(RedisError::Server { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         info.check(self.config.kind, &self.config.demand)?;
         if info.loading {
             return Err(RedisError::Server {

@@ -37,6 +37,7 @@ pub struct ScriptCall<'a> {
     args: Vec<Arg>,
     effort: Effort,
     pub(super) witness: Option<Witness>,
+    next: Option<Box<Command>>,
 }
 
 // === impl Script ===
@@ -76,6 +77,7 @@ impl Script {
             args: Vec::new(),
             effort: Effort::ONCE,
             witness: None,
+            next: None,
         }
     }
 
@@ -117,6 +119,13 @@ impl ScriptCall<'_> {
     /// Default: once.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.effort = self.effort.attempts(attempts);
+        self
+    }
+
+    /// Sends `next` on the same connection when it has run; see
+    /// [`Command::then`].
+    pub fn then(mut self, next: Command) -> Self {
+        self.next = Some(Box::new(next));
         self
     }
 
@@ -170,6 +179,7 @@ impl ScriptCall<'_> {
         command.by_deadline = self.script.by_deadline;
         command.tells_lineage = self.witness.is_some();
         command.witness = self.witness.clone();
+        command.next.clone_from(&self.next);
         command
     }
 }

@@ -66,7 +66,8 @@ impl RedisTable {
 
     /// Opens a handle for each Redis that serves one of `roles`.
     ///
-    /// Where roles share a URL, the timeouts of the first one count.
+    /// Where roles share a URL, the timeouts of the first one count, and it is
+    /// [durable](RedisConfig::durable) if one of them has to be.
     ///
     /// # Panics
     ///
@@ -81,6 +82,7 @@ impl RedisTable {
                 Some((roles, shared)) => {
                     roles.push(*role);
                     *shared = shared.clone().serves(*role);
+                    shared.demand.durable |= config.demand.durable;
                 }
                 None => places.push((vec![*role], config.clone().serves(*role))),
             }

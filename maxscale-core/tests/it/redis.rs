@@ -203,3 +203,25 @@ async fn commands_that_were_given_up_stay_in_flight_until_they_are_answered() {
     let again = redis.command(Command::new("SET").key("count").arg(Arg::Int(0)));
     again.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_that_follows_is_sent_on_the_same_connection_after_a_reply() {
+    let server = RedisServer::start().await;
+    let redis = patient(&server).await;
+    let id = || Command::new("CLIENT").arg("ID");
+    let ids = redis.command(id().then(id())).await.unwrap();
+    let ids = ids.into_array().unwrap();
+    assert!(ids[0].as_int().is_some() && ids[0] == ids[1], "{ids:?}");
+
+    let push = || Command::new("RPUSH").key("list").arg("x");
+    redis.command(push()).await.unwrap();
+    let error = redis.command(Command::new("INCR").key("list").then(push()));
+    let error = error.await.unwrap_err();
+    assert!(matches!(error, RedisError::Server { .. }), "{error:?}");
+
+    // There is no replica, and it waits for one without an end.
+    let wait = Command::new("WAIT").arg(1).arg(0);
+    let both = push().then(wait).timeout(TIMEOUT);
+    let both = redis.command(both).await.unwrap();
+    assert_eq!(both, Reply::Array(vec![Reply::Int(2), Reply::Nil]));
+}

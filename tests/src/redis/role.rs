@@ -21,6 +21,8 @@ pub(super) enum Role {
     Shared,
     /// Durable, for one test.
     Alone,
+    /// As alone, and what it answers is on disk.
+    Durable,
     /// As alone, and it also listens with TLS and this certificate.
     Tls(Certificate),
     /// A node of a cluster that is made later.
@@ -78,6 +80,7 @@ impl Role {
                 files.push(("--tls-cert-file", copy.certificate().into()));
                 files.push(("--tls-key-file", copy.key().into()));
             }
+            Self::Durable => words += " --appendfsync always",
             Self::Shared | Self::Alone | Self::Sentinel(_) => {}
         }
         let mut arguments: Vec<_> = words.split_whitespace().map(OsString::from).collect();

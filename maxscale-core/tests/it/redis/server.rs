@@ -6,9 +6,13 @@ use maxscale_tests::{RedisServer, eventually};
 use super::past::all;
 use super::{SOON, config, connect, patient};
 
-async fn evict(redis: &Redis, policy: &str) {
-    let set = Command::new("CONFIG").args(["SET", "maxmemory-policy", policy]);
+async fn set(redis: &Redis, setting: &str, value: &str) {
+    let set = Command::new("CONFIG").args(["SET", setting, value]);
     redis.command(set).await.unwrap();
+}
+
+async fn evict(redis: &Redis, policy: &str) {
+    set(redis, "maxmemory-policy", policy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,4 +87,41 @@ async fn replica_is_refused_and_left_when_it_becomes_one() {
         matches!(set, Err(RedisError::Unfit(Unfit::Replica)))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_may_lose_what_it_confirmed_is_refused_until_it_keeps_it() {
+    let server = RedisServer::start_durable().await;
+    let admin = patient(&server).await;
+    connect(config(&server).durable()).await;
+    for (setting, bad, good) in [
+        ("appendonly", "no", "yes"),
+        ("appendfsync", "everysec", "always"),
+        ("no-appendfsync-on-rewrite", "yes", "no"),
+        ("maxmemory-policy", "volatile-lru", "noeviction"),
+    ] {
+        set(&admin, setting, bad).await;
+        connect(config(&server)).await;
+        let redis = Redis::open(config(&server).durable());
+        let unfit = eventually(SOON, async || redis.unfit()).await;
+        let text = unfit.to_string();
+        assert!(text.contains(&format!("its {setting} is {bad}")), "{text}");
+        assert!(text.contains(&format!("`{setting} {good}`")), "{text}");
+        set(&admin, setting, good).await;
+        assert!(redis.wait_ready(SOON).await, "{setting}");
+    }
+    // Whoever may not ask knows nothing.
+    let acl = "ACL SETUSER app on >hunter2 ~* &* +@all -config|get";
+    let words: Vec<_> = acl.split(' ').skip(1).collect();
+    admin
+        .command(Command::new("ACL").args(words))
+        .await
+        .unwrap();
+    let url = server.url().replace("redis://", "redis://app:hunter2@");
+    let redis = Redis::open(RedisConfig::new(&url).unwrap().durable());
+    let unfit = eventually(SOON, async || redis.unfit()).await;
+    assert!(
+        unfit.to_string().contains("appendfsync is unknown"),
+        "{unfit}"
+    );
 }
