@@ -13,16 +13,20 @@
 //!
 //! # What is guaranteed
 //!
-//! - **Accepted at [`Ack::Journal`]** means that it is on disk. A process that
+//! - **Accepted at [`Ack::Journal`]** means that it is on disk: in a [`Folder`]
+//!   of this machine, or in a `Stream` of Redis (feature `redis`), whose server
+//!   is held to syncing its append-only file before it answers. A process that
 //!   dies, by `kill -9` too, or a machine that loses power, loses none: the next
-//!   [open](BehindBuilder::open) has it again. At [`Ack::Memory`] what is not
-//!   written dies with the process.
+//!   [open](BehindBuilder::open) has it again. `Ack::Replicated` is that in a
+//!   stream, and that replicas of its server have confirmed it as well. At
+//!   [`Ack::Memory`] what is not written dies with the process.
 //! - **Each value reaches the sink at least once**, or a newer one of its id
 //!   does, or it becomes a dead letter. Every value has a version, and versions
 //!   of an id rise, across a crash as well. A sink that writes where the stored
 //!   version is lower is never harmed by being told again.
 //! - **In order**: of one id no value is given to the sink after a newer one, and
-//!   never two at once.
+//!   never two at once. Of a stream whose owner stood still and was taken over
+//!   from, this is so but for a call that had begun: compare versions.
 //! - **Readable here**: from acceptance on until the source has it, every read of
 //!   the cache in this process gets the value, whatever the tiers have and
 //!   whatever is invalidated meanwhile. It takes no part in eviction.
@@ -34,13 +38,17 @@
 //! - **Other processes** see the old value until the sink has written the new
 //!   one; then they are told as by [`Cache::write_through`].
 //! - **Order between processes**: versions come from the clock of the process
-//!   that accepted. Two processes that accept values of one id at once need
-//!   another order, of the source, or should not. A journal belongs to one process.
+//!   that accepted, or of the stream's server. Two processes that accept values
+//!   of one id at once need another order, of the source, or should not. A
+//!   journal belongs to one process at a time: a folder by a lock, a stream by a
+//!   lease.
 //! - **At [`Ack::Memory`]** versions after a restart are higher only if the clock
 //!   was not set back.
 //! - **After a crash** the sink may be told again of values that it has, all in
 //!   the last files of the journal. Until it has confirmed them they are what
-//!   this process reads, though another process may have written since.
+//!   this process reads, though another process may have written since. A
+//!   process that was taken over from reads its own for as long as it takes to
+//!   be told, at most a quarter of the lease once it reaches Redis.
 //! - **A process that dies** after the sink has written and before others were
 //!   told leaves them the old value until the journal is opened again; at
 //!   [`Ack::Memory`] for as long as it is fresh.
@@ -53,9 +61,14 @@ mod buffer;
 mod builder;
 mod error;
 mod flush;
+mod hold;
 mod keep;
+mod open;
 mod sink;
 mod stats;
+mod store;
+#[cfg(feature = "redis")]
+mod stream;
 mod unwritten;
 
 use std::fmt;
@@ -76,13 +89,15 @@ use crate::cache::Cache;
 use crate::error::JournalError;
 use crate::hub::Hub;
 
-pub use ack::{Ack, Journal, Replayed};
+pub use ack::{Ack, Folder, Journal, Replayed};
 pub use builder::BehindBuilder;
 pub use error::{BehindError, Unflushed};
 pub use sink::{DeadLetter, Op, SinkError};
+#[cfg(feature = "redis")]
+pub use stream::Stream;
 
-use builder::size_of;
 use keep::Incoming;
+use open::size_of;
 use unwritten::{Held, Unwritten};
 
 /// Accepts values of a cache and writes them later. Cheap to clone; clones are
@@ -197,8 +212,8 @@ where
     ///
     /// # Errors
     ///
-    /// See [`BehindError`]. All but [`BehindError::Journal`] say that it was
-    /// not accepted.
+    /// See [`BehindError`]. All but [`BehindError::Journal`] and
+    /// [`BehindError::NotReplicated`] say that it was not accepted.
     pub async fn put(&self, id: &str, value: V) -> Result<u64, BehindError> {
         let encoded = serde_json::to_vec(&value);
         let encoded = encoded.map_err(|error| BehindError::Encode(Arc::new(error.into())))?;
@@ -282,7 +297,7 @@ where
         match &inner.way {
             Way::Memory => {
                 let version = inner.unwritten.accept_next(&id, held);
-                version.ok_or(BehindError::Closed)
+                version.ok_or_else(|| inner.unwritten.ended())
             }
             Way::Journal(sender) => {
                 let (told, answer) = oneshot::channel();
@@ -292,10 +307,13 @@ where
                     held,
                     told,
                 };
-                let sender = locked(sender).clone().ok_or(BehindError::Closed)?;
-                sender.send(incoming).map_err(|_| BehindError::Closed)?;
-                let lost = |_| Err(BehindError::Journal(Arc::new(JournalError::Failed)));
-                answer.await.unwrap_or_else(lost)
+                let ended = || inner.unwritten.ended();
+                let sender = locked(sender).clone().ok_or_else(ended)?;
+                sender.send(incoming).map_err(|_| ended())?;
+                answer.await.unwrap_or_else(|_| match ended() {
+                    BehindError::Lost => Err(BehindError::Lost),
+                    _ => Err(BehindError::Journal(Arc::new(JournalError::Failed))),
+                })
             }
         }
     }
@@ -332,7 +350,7 @@ where
 {
     async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BehindError> {
         if self.unwritten.is_closed() {
-            return Err(BehindError::Closed);
+            return Err(self.unwritten.ended());
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let room = self.unwritten.room.clone().acquire_many_owned(bytes);
@@ -343,7 +361,7 @@ where
         };
         match room {
             Ok(room) if !self.unwritten.is_closed() => Ok(room),
-            _ => Err(BehindError::Closed),
+            _ => Err(self.unwritten.ended()),
         }
     }
 }

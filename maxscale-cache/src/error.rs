@@ -61,8 +61,30 @@ pub enum JournalError {
     /// Another process, or another handle in this one, has it open.
     #[error("the journal {place} is in use")]
     InUse {
-        /// Its folder.
+        /// Its folder, or the key of its stream.
         place: String,
+    },
+
+    /// Another process took the stream over, since this one was not heard of
+    /// for as long as its lease is.
+    #[error("another process has the journal {place} now")]
+    Lost {
+        /// The key of its stream.
+        place: String,
+    },
+
+    /// Redis did not do what it was asked, or is not what it has to be
+    /// ([`Unfit::Loses`](maxscale_core::redis::Unfit::Loses)).
+    #[cfg(feature = "redis")]
+    #[error("cannot {step} the stream {key}")]
+    Stream {
+        /// What was tried.
+        step: &'static str,
+        /// Its key.
+        key: String,
+        /// Why not.
+        #[source]
+        source: maxscale_core::redis::RedisError,
     },
 
     /// The system refused.
@@ -100,7 +122,8 @@ pub enum JournalError {
     /// that wrote it, and let it end gracefully; nothing was changed.
     #[error("the journal has an entry `{id}` that this release cannot read")]
     Decode {
-        /// What it is of: the id of a value, or a whole invalidation.
+        /// What it is of: the id of a value, or a whole invalidation; of a
+        /// stream's entry its own id.
         id: String,
         /// Why not.
         #[source]

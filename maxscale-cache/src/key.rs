@@ -75,6 +75,13 @@ pub(crate) fn of_all(prefix: &str, kind: &str) -> String {
     format!("{prefix}:!all:{kind}")
 }
 
+/// The key of a stream of values that are not written yet. The braces let
+/// others be in its slot.
+#[cfg(feature = "redis")]
+pub(crate) fn of_behind(prefix: &str, kind: &str, name: &str) -> String {
+    format!("{{{prefix}:!behind:{kind}:{}}}", part(name))
+}
+
 fn push_byte(out: &mut String, byte: u8) {
     if is_safe(byte) {
         out.push(char::from(byte));

@@ -1,4 +1,9 @@
+#[cfg(feature = "redis")]
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+
+#[cfg(feature = "redis")]
+use super::Stream;
 
 /// When a value counts as accepted.
 #[derive(Clone, Debug)]
@@ -9,13 +14,30 @@ pub enum Ack {
     /// As soon as the journal has it on disk. The next process that opens the
     /// journal writes what this one did not.
     Journal(Journal),
+    /// As soon as the stream has it on the disk of the server, and so many of
+    /// its replicas have confirmed that they got it. If they do not in time,
+    /// the value is accepted all the same, and the caller gets
+    /// [`BehindError::NotReplicated`](super::BehindError::NotReplicated).
+    #[cfg(feature = "redis")]
+    Replicated(Stream, NonZeroU32),
 }
 
 /// Where values lie until they are written.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Journal {
+    /// On this machine.
+    Folder(Folder),
+    /// In Redis, so that another machine can go on.
+    #[cfg(feature = "redis")]
+    Stream(Stream),
+}
+
+/// Files in a folder, in which values lie until they are written.
+#[derive(Clone, Debug)]
 #[must_use]
-pub struct Journal {
-    pub(super) folder: PathBuf,
+pub struct Folder {
+    pub(super) path: PathBuf,
     /// How long a file gets.
     pub(super) segment: u64,
 }
@@ -34,21 +56,44 @@ pub struct Replayed {
 // === impl Journal ===
 
 impl Journal {
+    /// Files in `path`; see [`Folder::new`].
+    #[must_use]
+    pub fn folder(path: impl AsRef<Path>) -> Self {
+        Self::Folder(Folder::new(path))
+    }
+}
+
+impl From<Folder> for Journal {
+    fn from(folder: Folder) -> Self {
+        Self::Folder(folder)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<Stream> for Journal {
+    fn from(stream: Stream) -> Self {
+        Self::Stream(stream)
+    }
+}
+
+// === impl Folder ===
+
+impl Folder {
     /// How long a file is when nothing else is given, in bytes.
     pub const DEFAULT_SEGMENT: u64 = 8 << 20;
 
-    /// Files in `folder`, which is made if it is missing, and which no other
+    /// Files in `path`, which is made if it is missing, and which no other
     /// process may have open.
-    pub fn folder(folder: impl AsRef<Path>) -> Self {
+    pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
-            folder: PathBuf::from(folder.as_ref()),
+            path: path.as_ref().to_owned(),
             segment: Self::DEFAULT_SEGMENT,
         }
     }
 
     /// Sets how long a file gets before the next one is begun, in bytes.
     ///
-    /// Default: [`Journal::DEFAULT_SEGMENT`].
+    /// Default: [`Folder::DEFAULT_SEGMENT`].
     pub const fn segment(mut self, bytes: u64) -> Self {
         self.segment = bytes;
         self

@@ -231,9 +231,10 @@ impl<T: Clone> Buffer<T> {
         self.places.first_key_value().map(|(place, _)| *place)
     }
 
-    /// The newest values that lie at `place`.
-    pub(super) fn at(&self, place: u64) -> Vec<Taken<T>> {
-        let there = self.slots.iter().filter(|(_, slot)| slot.place == place);
+    /// The newest values that lie at `place`, or anywhere.
+    pub(super) fn at(&self, place: Option<u64>) -> Vec<Taken<T>> {
+        let is_there = |slot: &Slot<T>| place.is_none_or(|place| slot.place == place);
+        let there = self.slots.iter().filter(|(_, slot)| is_there(slot));
         there.map(|(id, slot)| slot.taken(id)).collect()
     }
 

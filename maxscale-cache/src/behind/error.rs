@@ -31,6 +31,23 @@ pub enum BehindError {
         most: usize,
     },
 
+    /// Another process has taken the journal over. Nothing was accepted, and
+    /// nothing more is written or read here: open it again, or end.
+    #[error("another process writes the values of this journal now")]
+    Lost,
+
+    /// It **is** accepted, is read here and will be written, and is on disk at
+    /// the server; but too few of its replicas confirmed that in time.
+    #[error("accepted, but {confirmed} of {wanted} replicas have confirmed")]
+    NotReplicated {
+        /// Under this version.
+        version: u64,
+        /// How many were wanted.
+        wanted: u32,
+        /// How many confirmed.
+        confirmed: u32,
+    },
+
     /// The value has no encoded form. Nothing was accepted.
     #[error("cannot encode the value")]
     Encode(#[source] Arc<BoxError>),
@@ -54,7 +71,11 @@ pub struct Unflushed {
 impl Classify for BehindError {
     fn class(&self) -> Class {
         match self {
-            Self::Full { .. } | Self::Closed | Self::Journal(_) => Class::Unavailable,
+            Self::Full { .. }
+            | Self::Closed
+            | Self::Lost
+            | Self::NotReplicated { .. }
+            | Self::Journal(_) => Class::Unavailable,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Encode(_) => Class::Internal,
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::buffer::{Refused, Taken};
+use super::hold::Hold;
 use super::sink::{Bury, DeadLetter, Op, SinkError, Write};
 use super::stats::Counters;
 use super::unwritten::{Held, Unwritten};
@@ -19,6 +20,7 @@ use crate::cache::draw;
 
 pub(super) struct Flush<V> {
     pub(super) unwritten: Arc<Unwritten<V>>,
+    pub(super) hold: Hold,
     pub(super) write: Write<V>,
     pub(super) bury: Bury<V>,
     pub(super) batch: usize,
@@ -35,10 +37,10 @@ impl<V> Flush<V>
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Never ends by itself.
+    /// Ends by itself only when the journal is somebody else's.
     pub(super) async fn run(self) {
         let mut failed = 0_u32;
-        loop {
+        while self.hold.wait().await {
             let taken = self.unwritten.take(self.batch);
             if taken.is_empty() {
                 self.unwritten.until_due().await;
@@ -59,7 +61,9 @@ where
     /// sink writes nothing now.
     async fn write_all(&self, taken: Vec<One<V>>) -> bool {
         let mut parts = vec![taken];
-        while let Some(mut part) = parts.pop() {
+        while self.hold.wait().await
+            && let Some(mut part) = parts.pop()
+        {
             match self.call(&part).await {
                 Ok(()) => self.confirm(part).await,
                 Err(SinkError::Unavailable(error)) => {
@@ -111,7 +115,9 @@ where
         let wait = |refusals| self.backoff.wait(refusals, draw());
         let id = &*one.id;
         tracing::warn!(id, version = one.version, error = %Chain(&*error), "the sink refused a value");
-        if self.unwritten.refuse(&one, self.refusals, wait) != Refused::Dead {
+        if self.unwritten.refuse(&one, self.refusals, wait) != Refused::Dead
+            || !self.hold.wait().await
+        {
             return;
         }
         let letter = DeadLetter {

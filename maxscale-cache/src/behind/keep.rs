@@ -8,13 +8,13 @@ use maxscale_core::Chain;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
 
 use super::buffer::Taken;
 use super::error::BehindError;
+use super::store::{Kept, Store};
 use super::unwritten::{Held, Unwritten};
 use crate::error::JournalError;
-use crate::journal::{Record, Segments};
+use crate::journal::Record;
 
 /// The most values of a group.
 const GROUP: usize = 4_096;
@@ -29,11 +29,20 @@ pub(super) struct Incoming<V> {
 
 pub(super) struct Keep<V> {
     pub(super) unwritten: Arc<Unwritten<V>>,
-    /// `None` after a task of ours was lost with it.
-    pub(super) segments: Option<Segments>,
+    pub(super) store: Store,
     pub(super) inbox: mpsc::UnboundedReceiver<Incoming<V>>,
-    /// How long a segment is.
-    pub(super) segment: u64,
+    state: State,
+}
+
+/// What is known of the journal.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// What it does was refused, and the log said so.
+    failing: bool,
+    /// It may lack what was brought there.
+    lacks: bool,
+    /// It is somebody else's.
+    lost: bool,
 }
 
 // === impl Keep ===
@@ -42,26 +51,43 @@ impl<V> Keep<V>
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Ends when nobody can send any more, with as little in the journal as possible.
+    pub(super) fn new(
+        unwritten: Arc<Unwritten<V>>,
+        store: Store,
+        inbox: mpsc::UnboundedReceiver<Incoming<V>>,
+    ) -> Self {
+        Self {
+            unwritten,
+            store,
+            inbox,
+            state: State::default(),
+        }
+    }
+
+    /// Ends when nobody can send any more, with as little in the journal as
+    /// possible, or when it is somebody else's.
     pub(super) async fn run(mut self) {
         let mut group = Vec::new();
-        loop {
+        while !self.state.lost {
             tokio::select! {
                 count = self.inbox.recv_many(&mut group, GROUP) => {
                     if count == 0 {
-                        break;
+                        return self.end().await;
                     }
                     self.keep(std::mem::take(&mut group)).await;
                 }
                 () = self.unwritten.trim.notified() => {}
+                () = self.store.until_renewal() => self.trim().await,
             }
             self.tidy().await;
         }
-        if self.unwritten.len() == 0 {
-            let next = self.unwritten.draw(1);
-            let done = self.with(move |it| it.roll(next).and_then(|()| it.trim(None)));
-            warn(done.await);
-        }
+    }
+
+    async fn end(mut self) {
+        let is_empty = self.unwritten.len() == 0;
+        let next = self.unwritten.draw(1);
+        let ended = self.store.end(is_empty, next).await;
+        self.note(&ended);
     }
 
     async fn keep(&mut self, group: Vec<Incoming<V>>) {
@@ -71,17 +97,30 @@ where
             version,
             value: one.encoded.clone(),
         });
-        let records: Vec<_> = records.collect();
-        match self.with(move |it| it.append(first, &records)).await {
-            Ok(place) => {
+        let records = records.collect();
+        match self.append(first, records).await {
+            Ok(kept) => {
                 for (one, version) in group.into_iter().zip(first..) {
-                    self.unwritten.accept(&one.id, version, one.held, place);
+                    self.unwritten
+                        .accept(&one.id, version, one.held, kept.place);
+                    let answer = match kept.missing {
+                        None => Ok(version),
+                        Some(missing) => Err(BehindError::NotReplicated {
+                            version,
+                            wanted: missing.wanted,
+                            confirmed: missing.confirmed,
+                        }),
+                    };
                     // Who gave up waiting has it written all the same.
-                    let _ = one.told.send(Ok(version));
+                    let _ = one.told.send(answer);
+                }
+            }
+            Err(JournalError::Lost { .. }) => {
+                for one in group {
+                    let _ = one.told.send(Err(BehindError::Lost));
                 }
             }
             Err(error) => {
-                tracing::error!(error = %Chain(&error), "the journal of unwritten values failed");
                 let error = Arc::new(error);
                 for one in group {
                     let _ = one.told.send(Err(BehindError::Journal(error.clone())));
@@ -90,28 +129,35 @@ where
         }
     }
 
-    /// Removes what is not needed any more.
+    /// Removes what is not needed any more, and brings there what it may lack.
     async fn tidy(&mut self) {
-        let Some(segments) = &self.segments else {
+        if self.state.lacks && self.bring_forward(None).await {
+            self.state.lacks = false;
+        }
+        let Some(first) = self.store.oldest() else {
             return;
         };
-        let Some(first) = segments.oldest() else {
-            return;
-        };
-        let mut oldest = self.unwritten.oldest_place();
-        let wanted = 2 * self.unwritten.bytes() + 4 * self.segment;
-        if oldest == Some(first) && segments.length() > wanted {
+        let wanted = 2 * self.unwritten.bytes() + self.store.slack();
+        if self.unwritten.oldest_place() == Some(first) && self.store.length() > wanted {
             // A few values that cannot be written must not keep all that came
             // after them: they are written to the end once more.
-            self.bring_forward(first).await;
-            oldest = self.unwritten.oldest_place();
+            self.bring_forward(Some(first)).await;
         }
-        if oldest != Some(first) {
-            warn(self.with(move |it| it.trim(oldest)).await);
+        if self.unwritten.oldest_place() != Some(first) {
+            self.trim().await;
         }
     }
 
-    async fn bring_forward(&mut self, place: u64) {
+    async fn trim(&mut self) {
+        let next = self.unwritten.draw(1);
+        let oldest = self.unwritten.oldest_place();
+        let trimmed = self.store.trim(oldest, next).await;
+        self.note(&trimmed);
+        self.state.lacks |= trimmed.unwrap_or(false);
+    }
+
+    /// True if what lies at a place, or anything, lies at a later one too.
+    async fn bring_forward(&mut self, place: Option<u64>) -> bool {
         let values = self.unwritten.at(place);
         let record = |one: &Taken<Arc<Held<V>>>| {
             let value = one.value.value.as_deref().map(serde_json::to_vec);
@@ -122,38 +168,45 @@ where
             })
         };
         let Some(records) = values.iter().map(record).collect::<Option<Vec<_>>>() else {
-            return;
+            return false;
         };
-        let next = self.unwritten.draw(1);
-        match self.with(move |it| it.append(next, &records)).await {
-            Ok(to) => self.unwritten.moved(&values, to),
-            Err(error) => warn(Err(error)),
+        if records.is_empty() {
+            return true;
+        }
+        let first = self.unwritten.draw(records.len());
+        match self.append(first, records).await {
+            Ok(kept) => {
+                self.unwritten.moved(&values, kept.place);
+                true
+            }
+            Err(_) => false,
         }
     }
 
-    /// Works on the files where that may block.
-    async fn with<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Segments) -> Result<T, JournalError> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        let Some(mut segments) = self.segments.take() else {
-            return Err(JournalError::Failed);
-        };
-        let done = spawn_blocking(move || {
-            let done = work(&mut segments);
-            (segments, done)
-        });
-        let Ok((segments, done)) = done.await else {
-            return Err(JournalError::Failed);
-        };
-        self.segments = Some(segments);
-        done
+    async fn append(&mut self, first: u64, records: Vec<Record>) -> Result<Kept, JournalError> {
+        let oldest = self.unwritten.oldest_place().unwrap_or(first);
+        let kept = self.store.append(first, records, oldest).await;
+        self.note(&kept);
+        if let Ok(kept) = &kept {
+            self.unwritten.raise(kept.at_least);
+            self.state.lacks |= kept.anew;
+        }
+        kept
     }
-}
 
-/// Nothing is lost by it: what is too much is read, and written, once more.
-fn warn(done: Result<(), JournalError>) {
-    if let Err(error) = done {
-        tracing::warn!(error = %Chain(&error), "the journal of unwritten values stays longer than it has to be");
+    /// Nothing that was accepted is lost by a failure: what is too much is
+    /// read, and written, once more.
+    fn note<T>(&mut self, done: &Result<T, JournalError>) {
+        let Err(error) = done else {
+            self.state.failing = false;
+            return;
+        };
+        if matches!(error, JournalError::Lost { .. }) {
+            self.state.lost = true;
+            self.unwritten.lose();
+        }
+        if !std::mem::replace(&mut self.state.failing, true) {
+            tracing::error!(error = %Chain(error), "the journal of unwritten values failed");
+        }
     }
 }

@@ -12,11 +12,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::buffer::{Buffer, Left, Refused, Taken};
+use super::error::BehindError;
 use crate::cache::Cache;
 
 pub(super) struct Unwritten<V> {
     pub(super) cache: Cache<V>,
-    clock: Clock,
+    /// `None` if the journal tells the time.
+    clock: Option<Clock>,
     state: Mutex<State<V>>,
     /// Bytes, of which each value holds as many as it has.
     pub(super) room: Arc<Semaphore>,
@@ -24,6 +26,8 @@ pub(super) struct Unwritten<V> {
     /// Nothing more is accepted, and nothing waits for others.
     closed: AtomicBool,
     closing: Notify,
+    /// Somebody else writes what there was.
+    lost: AtomicBool,
     /// Something may be due sooner.
     due: Notify,
     /// A value was settled.
@@ -59,7 +63,7 @@ where
     /// Nothing, of `cache`. Versions begin above `last`.
     pub(super) fn new(
         cache: Cache<V>,
-        clock: Clock,
+        clock: Option<Clock>,
         last: u64,
         budget: u32,
         delay: Duration,
@@ -78,6 +82,7 @@ where
             budget,
             closed: AtomicBool::new(false),
             closing: Notify::new(),
+            lost: AtomicBool::new(false),
             due: Notify::new(),
             settled: Notify::new(),
             trim: Notify::new(),
@@ -86,7 +91,13 @@ where
 
     /// The first of `count` versions in a row that nobody had.
     pub(super) fn draw(&self, count: usize) -> u64 {
-        self.state().draw(&self.clock, count)
+        self.state().draw(self.clock.as_ref(), count)
+    }
+
+    /// Lets versions begin at `least`.
+    pub(super) fn raise(&self, least: u64) {
+        let mut state = self.state();
+        state.last = state.last.max(least.saturating_sub(1));
     }
 
     /// Takes in a value that has a version and lies at `place` of the journal.
@@ -102,7 +113,7 @@ where
         if state.ended {
             return None;
         }
-        let version = state.draw(&self.clock, 1);
+        let version = state.draw(self.clock.as_ref(), 1);
         state.accept(&self.cache, id, version, held, 0);
         drop(state);
         self.due.notify_one();
@@ -176,7 +187,8 @@ where
         self.state().buffer.oldest_place()
     }
 
-    pub(super) fn at(&self, place: u64) -> Vec<One<V>> {
+    /// The newest values that lie at `place`, or anywhere.
+    pub(super) fn at(&self, place: Option<u64>) -> Vec<One<V>> {
         self.state().buffer.at(place)
     }
 
@@ -210,6 +222,21 @@ where
         }
     }
 
+    /// Forgets all, since somebody else writes it now.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.abandon();
+    }
+
+    /// Why nothing more is accepted.
+    pub(super) fn ended(&self) -> BehindError {
+        if self.lost.load(Ordering::SeqCst) {
+            BehindError::Lost
+        } else {
+            BehindError::Closed
+        }
+    }
+
     /// Forgets all, and tells how much that was. Reads get from the source
     /// from now on.
     pub(super) fn abandon(&self) -> usize {
@@ -235,10 +262,11 @@ impl<V> State<V>
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    fn draw(&mut self, clock: &Clock, count: usize) -> u64 {
+    fn draw(&mut self, clock: Option<&Clock>, count: usize) -> u64 {
         // By the clock where it is ahead, so that a start without a journal
         // does not begin below what the sink has been told before.
-        let now = u64::try_from(clock.now().as_micros()).unwrap_or(0);
+        let now = clock.map_or(0, |clock| clock.now().as_micros());
+        let now = u64::try_from(now).unwrap_or(0);
         let first = now.max(self.last + 1);
         self.last = first + u64::try_from(count).unwrap_or(u64::MAX) - 1;
         first

@@ -103,6 +103,13 @@ where
         self.spec.kind
     }
 
+    /// The key of a stream in which values lie until they are written.
+    #[cfg(feature = "redis")]
+    pub(crate) fn key_of_behind(&self, name: &str) -> String {
+        let prefix = &self.hub.shared().far.prefix;
+        key::of_behind(prefix, &self.schema.kind, name)
+    }
+
     /// Lets every read of `id` in this process get `value`, until it is unpinned.
     pub(crate) fn pin(&self, id: &str, value: Option<Arc<V>>) {
         let shared = self.hub.shared();

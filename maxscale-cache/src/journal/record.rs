@@ -8,7 +8,8 @@
 //! Numbers are little endian. The length is that of what follows the checksum,
 //! which is the xxh3-64 of it, seeded by the segment: a record that was left
 //! by an earlier use of the disk, or that lies in another segment's file, is
-//! none. Nothing here reads or writes a file.
+//! none. Nothing here reads or writes a file. In a stream each group is an
+//! entry, seeded by the kind of its values.
 //!
 //! Records are written in groups, and the first of a group is written after
 //! the groups before it are on disk. So what does not read may be torn, and was
@@ -33,16 +34,16 @@ pub(crate) struct Record {
 
 /// What a segment holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Contents {
-    pub(super) records: Vec<Record>,
+pub(crate) struct Contents {
+    pub(crate) records: Vec<Record>,
     /// How many bytes they are.
-    pub(super) length: usize,
-    pub(super) rest: Rest,
+    pub(crate) length: usize,
+    pub(crate) rest: Rest,
 }
 
 /// What comes after the last record that reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(crate) enum Rest {
     Nothing,
     /// The last group, as far as it got.
     Torn,
@@ -105,14 +106,14 @@ impl Record {
 }
 
 /// Writes a group of records that goes to disk together.
-pub(super) fn write_group(segment: u64, records: &[Record], out: &mut Vec<u8>) {
+pub(crate) fn write_group(segment: u64, records: &[Record], out: &mut Vec<u8>) {
     for (at, record) in records.iter().enumerate() {
         record.write(segment, at == 0, out);
     }
 }
 
 /// The records that `bytes` begin with.
-pub(super) fn read_all(segment: u64, bytes: &Bytes) -> Contents {
+pub(crate) fn read_all(segment: u64, bytes: &Bytes) -> Contents {
     let (mut records, mut length) = (Vec::new(), 0);
     while let Some((record, its, _)) = Record::read(segment, &bytes.slice(length..)) {
         records.push(record);

@@ -1,7 +1,12 @@
 //! Write-behind: what is read, written, refused, waited for and kept.
 
+mod database;
 mod journal;
 mod killed;
+mod paused;
+mod place;
+mod replicas;
+mod stream;
 mod table;
 
 use std::collections::HashMap;

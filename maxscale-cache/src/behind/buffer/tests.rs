@@ -115,7 +115,7 @@ impl Run {
                     return;
                 };
                 self.version += 5;
-                for one in self.buffer.at(place) {
+                for one in self.buffer.at(Some(place)) {
                     self.buffer.moved(&one.id, one.version, self.version / 5);
                 }
                 assert_ne!(self.buffer.oldest_place(), Some(place));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use maxscale_cache::behind::{Ack, Behind, BehindBuilder, Journal};
+use maxscale_cache::behind::{Ack, Behind, BehindBuilder, Folder, Journal};
 use maxscale_cache::{Cache, CacheSpec, Hub, JournalError};
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_tests::eventually;
@@ -12,7 +12,7 @@ use super::{builder, cache, load};
 use crate::source::LIMIT;
 
 fn journaled(cache: &Cache<u64>, folder: &Path, table: &Table) -> BehindBuilder<u64> {
-    let journal = Journal::folder(folder).segment(2_000);
+    let journal = Folder::new(folder).segment(2_000).into();
     builder(cache, Ack::Journal(journal), table)
 }
 
