@@ -66,6 +66,10 @@ impl Store {
         &mut self,
         first: u64,
         records: Vec<Record>,
+        #[cfg_attr(
+            not(feature = "redis"),
+            expect(unused_variables, reason = "files are removed by `trim` alone")
+        )]
         oldest: u64,
     ) -> Result<Kept, JournalError> {
         match self {
@@ -76,16 +80,18 @@ impl Store {
     }
 
     /// Removes what lies before `oldest`; `None` if nothing is needed any
-    /// more. `next` is a number that nobody had.
+    /// more. `next` is a number that nobody had. Tells whether what was added
+    /// before may be gone.
     pub(super) async fn trim(
         &mut self,
         oldest: Option<u64>,
         next: u64,
     ) -> Result<bool, JournalError> {
+        let oldest = oldest.unwrap_or(next);
         match self {
             Self::Local(local) => local.trim(oldest).await.map(|()| false),
             #[cfg(feature = "redis")]
-            Self::Stream(stream) => stream.trim(oldest.unwrap_or(next)).await,
+            Self::Stream(stream) => stream.trim(oldest).await,
         }
     }
 

@@ -61,8 +61,8 @@ impl Local {
         })
     }
 
-    pub(super) async fn trim(&mut self, oldest: Option<u64>) -> Result<(), JournalError> {
-        self.with(move |it| it.trim(oldest)).await
+    pub(super) async fn trim(&mut self, oldest: u64) -> Result<(), JournalError> {
+        self.with(move |it| it.trim(Some(oldest))).await
     }
 
     /// Leaves as little as possible.

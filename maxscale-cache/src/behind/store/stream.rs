@@ -294,7 +294,11 @@ impl Shared {
                 from = format!("({id}");
             }
             if Instant::now() >= self.renewal {
+                // If the server has changed meanwhile, it may lack what was
+                // read; that has to be found by who can bring it there again.
+                let lineage = self.lineage;
                 self.trim(0).await?;
+                self.lineage = lineage;
             }
         }
     }

@@ -1,12 +1,16 @@
 //! A journal in a stream of Redis: who has it, and what it outlives.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use maxscale_cache::behind::{Ack, Behind, BehindError, Journal, Op, SinkError, Stream};
 use maxscale_cache::{Cache, CacheSpec, Hub, JournalError};
 use maxscale_core::Chain;
 use maxscale_core::redis::{Command, Redis, RedisConfig};
-use maxscale_tests::{Cut, Proxy, RedisServer, eventually};
+use maxscale_tests::{Cut, Proxy, RedisCluster, RedisServer, eventually};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::place::stream;
 use super::table::Table;
@@ -70,6 +74,35 @@ async fn stream_belongs_to_one_until_it_ends_or_its_lease_does() {
     assert_eq!(table.get("k"), Some(1));
     let behind = try_open(&there, &server.url(), &table).await.unwrap();
     assert_eq!(behind.replayed().values, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_take_it_over_at_once_one_has_it() {
+    let (server, table) = (RedisServer::start_durable().await, Table::default());
+    let (cache, admin) = (cache(), connect(&server.url()).await);
+    table.set_down(true);
+    let behind = open(&cache, &server.url(), &table).await;
+    behind.put("k", 1).await.unwrap();
+    drop(behind);
+    let lease = format!("{KEY}:lease");
+    let day = 86_400_000;
+    eventually(LIMIT, async || {
+        number(&admin, "PTTL", &[&lease]).await <= day
+    })
+    .await;
+    let opens = (0..8).map(|_| {
+        let long = stream(&server.url()).lease(LIMIT);
+        builder(&cache, ack(long), &table).open()
+    });
+    let (found, refused): (Vec<_>, Vec<_>) =
+        join_all(opens).await.into_iter().partition(Result::is_ok);
+    assert_eq!(found.len(), 1);
+    for refused in refused {
+        assert!(
+            matches!(refused, Err(JournalError::InUse { .. })),
+            "{refused:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,6 +276,55 @@ async fn full_server_refuses_values_and_gets_empty_all_the_same() {
     behind.put("k", 3).await.unwrap();
     behind.shutdown(LIMIT).await.unwrap();
     assert_eq!(table.get("k"), Some(3));
+}
+
+/// Says one line to a server, also one of a cluster.
+async fn tell(url: &str, line: &str) {
+    let address = url.trim_start_matches("redis://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let line = format!("{line}\r\n");
+    stream.write_all(line.as_bytes()).await.unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_keeps_it_on_the_server_of_its_slot_and_on_that_ones_replica() {
+    let (cluster, table) = (RedisCluster::start().await, Table::default());
+    for url in cluster.urls() {
+        tell(&url, "CONFIG SET appendfsync always").await;
+    }
+    let urls = cluster.urls();
+    let hosts: Vec<_> = urls
+        .iter()
+        .map(|it| it.trim_start_matches("redis://"))
+        .collect();
+    let url = format!("redis-cluster://{}", hosts.join(","));
+    let (here, there) = (cache(), cache());
+    let open = async |cache: &Cache<u64>, name: &str| {
+        let config = RedisConfig::new(&url).unwrap().timeout(LIMIT);
+        let stream = Stream::new(config, name).lease(Duration::from_millis(400));
+        let ack = Ack::Replicated(stream.replicas_within(LIMIT), NonZeroU32::MIN);
+        eventually(LIMIT, async || {
+            builder(cache, ack.clone(), &table).open().await
+        })
+        .await
+    };
+    // Names that are in slots of several servers.
+    let names = ["a", "b", "c", "d", "e", "f"];
+    table.set_down(true);
+    for name in names {
+        let behind = open(&here, name).await;
+        behind.put(name, 1).await.unwrap();
+    }
+    table.set_down(false);
+    for name in names {
+        let behind = open(&there, name).await;
+        assert_eq!(behind.replayed().values, 1);
+        behind.shutdown(LIMIT).await.unwrap();
+        assert_eq!(table.get(name), Some(1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
