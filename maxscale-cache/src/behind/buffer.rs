@@ -249,11 +249,11 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Forgets everything, and tells the keys.
+    /// Forgets everything, and tells the keys. The places stay: what lies in
+    /// the journal is needed by whoever opens it next.
     pub(super) fn abandon(&mut self) -> Vec<Arc<str>> {
         self.fresh.clear();
         self.refused.clear();
-        self.places.clear();
         self.slots.drain().map(|(id, _)| id).collect()
     }
 

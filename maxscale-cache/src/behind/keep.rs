@@ -84,7 +84,8 @@ where
     }
 
     async fn end(mut self) {
-        let is_empty = self.unwritten.len() == 0;
+        // What is abandoned is not here any more, and needed all the same.
+        let is_empty = self.unwritten.oldest_place().is_none();
         let next = self.unwritten.draw(1);
         let ended = self.store.end(is_empty, next).await;
         self.note(&ended);

@@ -65,6 +65,19 @@ async fn what_was_accepted_is_there_after_the_next_start_under_the_same_versions
     assert_eq!(table.get("k1"), Some(1_000));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn value_is_kept_though_its_handle_is_dropped_as_soon_as_it_is_accepted() {
+    let (folder, table) = (tempfile::tempdir().unwrap(), Table::default());
+    let cache = cache();
+    table.set_down(true);
+    for round in 0..200 {
+        let behind = reopen(&cache, folder.path(), &table).await;
+        assert_eq!(behind.replayed().values, round);
+        behind.put(&format!("k{round}"), 1).await.unwrap();
+        drop(behind);
+    }
+}
+
 #[tokio::test]
 async fn graceful_end_leaves_nothing_to_be_written_again() {
     let (folder, table) = (tempfile::tempdir().unwrap(), Table::default());
