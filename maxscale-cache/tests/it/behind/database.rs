@@ -12,6 +12,7 @@ use maxscale_cache::behind::{Ack, Behind, DeadLetter, Op, SinkError};
 use maxscale_core::BoxError;
 use maxscale_core::redis::{Command, Redis, RedisError, Reply, Script};
 use maxscale_tests::eventually;
+use tokio::time::sleep;
 
 use super::{SOON, cache};
 use crate::program::connect;
@@ -44,8 +45,11 @@ pub(super) struct Database {
 // === impl Database ===
 
 impl Database {
-    /// Closed while this key is there: nothing can be written.
+    /// A flag: nothing can be written.
     pub(super) const CLOSED: &'static str = "closed";
+
+    /// A flag: who writes as `frozen` stands still in the midst of it.
+    pub(super) const HELD: &'static str = "held";
 
     pub(super) async fn connect(url: &str, writer: &str) -> Self {
         Self {
@@ -72,13 +76,19 @@ impl Database {
             .await
     }
 
+    #[expect(clippy::print_stdout, reason = "the test waits for it")]
     async fn write(self, ops: Vec<Op<u64>>) -> Result<(), SinkError> {
         if ops.iter().any(|op| &*op.id == BAD) {
             return Err(SinkError::Refused("it breaks a rule of the table".into()));
         }
-        let closed = self.ask(Command::new("EXISTS").key(Self::CLOSED)).await;
-        if closed.as_int() == Some(1) {
+        if self.is(Self::CLOSED).await {
             return Err(SinkError::Unavailable("closed".into()));
+        }
+        if &*self.writer == "frozen" && self.is(Self::HELD).await {
+            println!("held");
+            while self.is(Self::HELD).await {
+                sleep(Duration::from_millis(5)).await;
+            }
         }
         let push = Command::new("RPUSH").key("writers");
         self.ask(push.arg(&*self.writer)).await;
@@ -118,14 +128,15 @@ impl Database {
         std::str::from_utf8(&digits).unwrap().parse().ok()
     }
 
-    pub(super) async fn set_closed(&self, closed: bool) {
-        let key = |command| Command::new(command).key(Self::CLOSED);
-        self.ask(if closed {
-            key("SET").arg(1)
-        } else {
-            key("DEL")
-        })
-        .await;
+    pub(super) async fn set(&self, flag: &'static str, up: bool) {
+        let key = |command| Command::new(command).key(flag);
+        self.ask(if up { key("SET").arg(1) } else { key("DEL") })
+            .await;
+    }
+
+    async fn is(&self, flag: &'static str) -> bool {
+        let there = self.ask(Command::new("EXISTS").key(flag)).await;
+        there.as_int() == Some(1)
     }
 
     async fn list(&self, key: &str) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use maxscale_cache::behind::BehindError;
-use maxscale_tests::{RedisServer, eventually};
+use maxscale_cache::behind::{Behind, BehindError};
+use maxscale_tests::{Process, RedisServer, eventually};
 use tokio::time::sleep;
 
 use super::database::Database;
@@ -36,38 +36,90 @@ async fn program_that_is_frozen() {
     println!("lost, {} left", behind.pending());
 }
 
+/// A process that has accepted a value and is frozen, and whoever took the
+/// stream over from it.
+struct TakenOver {
+    frozen: Process,
+    database: Database,
+    successor: Behind<u64>,
+    /// Held for their drop.
+    _servers: [RedisServer; 2],
+}
+
+// === impl TakenOver ===
+
+impl TakenOver {
+    /// The process is frozen when it has said `line`; the database has this
+    /// flag until then.
+    async fn start(flag: &'static str, line: &str) -> Self {
+        let servers = [
+            RedisServer::start().await,
+            RedisServer::start_durable().await,
+        ];
+        let place = Place::Stream(servers[1].url());
+        let database = Database::connect(&servers[0].url(), "successor").await;
+        database.set(flag, true).await;
+        let variables = [(DATABASE, servers[0].url()), place.variable()];
+        let frozen = start("behind::paused::program_that_is_frozen", &variables);
+        frozen.wait_for_line("accepted", LIMIT * 3).await;
+        frozen.wait_for_line(line, LIMIT * 3).await;
+        frozen.pause();
+        let successor = database.open(&place.ack()).await;
+        assert_eq!(successor.replayed().values, 1);
+        if flag == Database::CLOSED {
+            database.set(flag, false).await;
+        }
+        eventually(LIMIT, async || successor.pending() == 0).await;
+        successor.put("k", 2).await.unwrap();
+        eventually(LIMIT, async || successor.pending() == 0).await;
+        let redis = connect(&servers[0].url()).await;
+        raise(&redis, "taken over").await;
+        database.set(flag, false).await;
+        Self {
+            frozen,
+            database,
+            successor,
+            _servers: servers,
+        }
+    }
+
+    /// Lets the process go on until it knows, and the successor end.
+    async fn end(&self) {
+        self.frozen.resume();
+        self.frozen.wait_for_line("lost, 0 left", LIMIT * 3).await;
+        assert_eq!(self.database.taken("k").await.last(), Some(&2));
+        // The successor has it still.
+        self.successor.put("k", 4).await.unwrap();
+        self.successor.shutdown(LIMIT).await.unwrap();
+        assert_eq!(self.database.taken("k").await.last(), Some(&4));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn owner_that_was_frozen_beyond_its_lease_writes_nothing_more() {
-    let (rows, server) = (
-        RedisServer::start().await,
-        RedisServer::start_durable().await,
-    );
-    let place = Place::Stream(server.url());
-    let database = Database::connect(&rows.url(), "successor").await;
-    database.set_closed(true).await;
-    let variables = [(DATABASE, rows.url()), place.variable()];
-    let frozen = start("behind::paused::program_that_is_frozen", &variables);
-    frozen.wait_for_line("accepted", LIMIT * 3).await;
-    frozen.pause();
-
-    let behind = database.open(&place.ack()).await;
-    assert_eq!(behind.replayed().values, 1);
-    database.set_closed(false).await;
-    behind.put("k", 2).await.unwrap();
-    eventually(LIMIT, async || behind.pending() == 0).await;
-    let before = database.writers().await.len();
-
-    raise(&connect(&rows.url()).await, "taken over").await;
-    frozen.resume();
-    frozen.wait_for_line("lost, 0 left", LIMIT * 3).await;
-    let writers = database.writers().await;
+    let taken_over = TakenOver::start(Database::CLOSED, "accepted").await;
+    taken_over.end().await;
+    let writers = taken_over.database.writers().await;
+    let is_frozen = |writer: &String| writer == "frozen";
     assert!(
-        before > 0 && !writers.contains(&"frozen".to_owned()),
+        !writers.is_empty() && !writers.iter().any(is_frozen),
         "{writers:?}"
     );
-    assert_eq!(database.taken("k").await.last(), Some(&2));
-    // The successor has it still.
-    behind.put("k", 4).await.unwrap();
-    behind.shutdown(LIMIT).await.unwrap();
-    assert_eq!(database.taken("k").await.last(), Some(&4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn call_that_had_begun_ends_late_with_a_version_that_counts_no_more() {
+    let taken_over = TakenOver::start(Database::HELD, "held").await;
+    let database = &taken_over.database;
+    taken_over.frozen.resume();
+    eventually(LIMIT, async || {
+        let writers = database.writers().await;
+        writers.contains(&"frozen".to_owned()).then_some(())
+    })
+    .await;
+    taken_over.end().await;
+    assert_eq!(database.taken("k").await, [1, 2, 4]);
+    assert_eq!(database.field("k", "contradiction").await, None);
+    // Its own one, and the successor's three.
+    eventually(LIMIT, async || database.field("k", "told").await == Some(4)).await;
 }
