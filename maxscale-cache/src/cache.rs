@@ -12,9 +12,7 @@ use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
+use crate::codec::Codec;
 use crate::error::CacheError;
 use crate::hub::Hub;
 use crate::key;
@@ -37,6 +35,7 @@ pub struct Cache<V> {
     spec: CacheSpec,
     l1_ttl: u64,
     version_of: Option<fn(&V) -> u64>,
+    codec: Arc<dyn Codec<V>>,
     naming: Option<Naming<V>>,
 }
 
@@ -60,12 +59,12 @@ struct Wish<'a> {
 
 impl<V> Cache<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// The most tags that a value can have.
     pub const MAX_TAGS: usize = 16;
 
-    pub(crate) fn new(hub: Hub, spec: CacheSpec) -> Self {
+    pub(crate) fn new(hub: Hub, spec: CacheSpec, codec: Arc<dyn Codec<V>>) -> Self {
         let shared = hub.shared();
         let kind = key::part(spec.kind);
         let lives = spec.longest().saturating_add(shared.load_timeout);
@@ -78,6 +77,7 @@ where
             all,
             spec,
             version_of: None,
+            codec,
             naming: None,
         }
     }
@@ -310,6 +310,7 @@ where
             at_least: wish.at_least,
             aim: Aim::Any,
             version_of: self.version_of,
+            codec: self.codec.clone(),
             names_of: self.naming.as_ref().map(|naming| naming.names_of),
         }
     }
@@ -324,6 +325,7 @@ impl<V> Clone for Cache<V> {
             spec: self.spec,
             l1_ttl: self.l1_ttl,
             version_of: self.version_of,
+            codec: self.codec.clone(),
             naming: self.naming.clone(),
         }
     }

@@ -4,24 +4,35 @@
 //!  "MXC"  format 2   checksum   flags   era   since   fresh   fence      cost
 //!  3      1          8          1       8     8       8       8 and 8    4
 //!
-//!  tags: how many (1), each its length (1), name, fence (16)    length (4)   value
+//!  tags: how many (1), each its length (1), name, fence (16)
+//!  codec (8), if it is flagged   length (4)   value
 //! ```
 //!
 //! Numbers are little endian, times microseconds of the store's clock. The
 //! checksum is the xxh3-64 of the key and of all that follows it. Whatever does
 //! not open is a miss and never an error: bytes of another program or format,
-//! damaged bytes, bytes that belong to another key, flags that this release
-//! does not know, and a length that is over the limit or not that of the rest.
+//! damaged bytes, bytes that belong to another key, flags that this build does
+//! not know (of a newer release, or of a feature that it lacks), and a length
+//! that is over the limit or not that of the rest.
+
+mod packed;
 
 use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::codec::{self, Packing};
 use crate::remote::Fence;
+
+use packed::{PACKED, pack, unpack};
 
 const MARK: [u8; 4] = *b"MXC\x02";
 const ABSENT: u8 = 1;
+/// A codec that envelopes name.
+const NAMED: u8 = 4;
+/// The flags that mean something to this build.
+const KNOWN: u8 = ABSENT | NAMED | if cfg!(feature = "lz4") { PACKED } else { 0 };
 /// Flags, three numbers, two of the fence, the cost, the count of tags.
 const FIXED: usize = 1 + 3 * 8 + 16 + 4 + 1;
 
@@ -30,6 +41,8 @@ const FIXED: usize = 1 + 3 * 8 + 16 + 4 + 1;
 pub(crate) struct Envelope {
     /// The encoded value; `None` says that there is no such value.
     pub(crate) value: Option<Bytes>,
+    /// By which codec.
+    pub(crate) codec: u64,
     /// Of the board, when the value was stored.
     pub(crate) era: u64,
     /// When it was last known to be true.
@@ -43,16 +56,39 @@ pub(crate) struct Envelope {
     pub(crate) tags: Vec<(Arc<str>, Fence)>,
 }
 
+/// Why bytes in L2 are no value here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Of another program, format, feature or codec.
+    Form,
+    /// Not what was written, or written under another key.
+    Damaged,
+    /// Longer than a value may be, as it is or once it is unpacked.
+    Size,
+    /// Whole, and no value of the type.
+    Value,
+}
+
 // === impl Envelope ===
 
 impl Envelope {
     /// Wraps it for `key`.
-    pub(crate) fn seal(&self, key: &str) -> Bytes {
+    pub(crate) fn seal(&self, key: &str, packing: Packing) -> Bytes {
         let value = self.value.as_deref().unwrap_or_default();
+        let packed = pack(value, packing);
+        let mut flags = 0;
+        for (flag, is_set) in [
+            (ABSENT, self.value.is_none()),
+            (PACKED, packed.is_some()),
+            (NAMED, self.codec != codec::UNNAMED),
+        ] {
+            flags |= if is_set { flag } else { 0 };
+        }
+        let value = packed.as_deref().unwrap_or(value);
         let mut out = BytesMut::with_capacity(128 + value.len());
         out.put_slice(&MARK);
         out.put_u64_le(0);
-        out.put_u8(if self.value.is_none() { ABSENT } else { 0 });
+        out.put_u8(flags);
         for number in [self.era, self.since, self.fresh] {
             out.put_u64_le(number);
         }
@@ -64,6 +100,9 @@ impl Envelope {
             out.put_slice(name.as_bytes());
             put_fence(&mut out, *fence);
         }
+        if flags & NAMED != 0 {
+            out.put_u64_le(self.codec);
+        }
         out.put_u32_le(u32::try_from(value.len()).expect("large values are not let in"));
         out.put_slice(value);
         let sum = checksum(key, &out[MARK.len() + 8..]).to_le_bytes();
@@ -73,28 +112,55 @@ impl Envelope {
 
     /// What is inside `bytes`, if they were sealed for `key`, are whole, and
     /// hold no more than `most`.
-    pub(crate) fn open(key: &str, bytes: &Bytes, most: usize) -> Option<Self> {
-        let (mark, rest) = bytes.split_first_chunk::<4>()?;
-        let (sum, rest) = rest.split_first_chunk::<8>()?;
-        if *mark != MARK || rest.len() < FIXED || u64::from_le_bytes(*sum) != checksum(key, rest) {
-            return None;
+    pub(crate) fn open(key: &str, bytes: &Bytes, most: usize) -> Result<Self, Unread> {
+        let (mark, rest) = bytes.split_first_chunk::<4>().ok_or(Unread::Form)?;
+        if *mark != MARK {
+            return Err(Unread::Form);
+        }
+        let (sum, rest) = rest.split_first_chunk::<8>().ok_or(Unread::Damaged)?;
+        if rest.len() < FIXED || u64::from_le_bytes(*sum) != checksum(key, rest) {
+            return Err(Unread::Damaged);
         }
         let mut rest = bytes.slice_ref(rest);
         let flags = rest.get_u8();
+        if flags & !KNOWN != 0 {
+            return Err(Unread::Form);
+        }
+        Self::open_rest(flags, rest, most)
+    }
+
+    fn open_rest(flags: u8, mut rest: Bytes, most: usize) -> Result<Self, Unread> {
         let [era, since, fresh] = [(); 3].map(|()| rest.get_u64_le());
         let fence = get_fence(&mut rest);
         let cost = rest.get_u32_le();
         let count = rest.get_u8();
         let mut tags = Vec::with_capacity(count.into());
         for _ in 0..count {
-            tags.push(get_tag(&mut rest)?);
+            tags.push(get_tag(&mut rest).ok_or(Unread::Damaged)?);
         }
-        let length = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
-        if length != rest.len() || length > most || flags & !ABSENT != 0 {
-            return None;
+        let codec = if flags & NAMED == 0 {
+            codec::UNNAMED
+        } else {
+            rest.try_get_u64_le().map_err(|_| Unread::Damaged)?
+        };
+        let length = rest.try_get_u32_le().map_err(|_| Unread::Damaged)?;
+        let length = usize::try_from(length).map_err(|_| Unread::Size)?;
+        if length > most {
+            return Err(Unread::Size);
         }
-        Some(Self {
-            value: (flags & ABSENT == 0).then_some(rest),
+        if length != rest.len() {
+            return Err(Unread::Damaged);
+        }
+        let value = if flags & ABSENT != 0 {
+            None
+        } else if flags & PACKED != 0 {
+            Some(unpack(&rest, most)?)
+        } else {
+            Some(rest)
+        };
+        Ok(Self {
+            value,
+            codec,
             era,
             since,
             fresh,
@@ -133,71 +199,4 @@ fn checksum(key: &str, rest: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn example(value: Option<&'static [u8]>) -> Envelope {
-        Envelope {
-            value: value.map(Bytes::from_static),
-            era: 2,
-            since: 3,
-            fresh: 4,
-            fence: Fence::of(5, 6),
-            cost: 7,
-            tags: vec![
-                ("team".into(), Fence::of(8, 9)),
-                ("".into(), Fence::new(10)),
-            ],
-        }
-    }
-
-    fn open(key: &str, bytes: &Bytes) -> Option<Envelope> {
-        Envelope::open(key, bytes, 1_000)
-    }
-
-    #[test]
-    fn every_flipped_bit_and_every_cut_is_a_miss() {
-        for value in [Some(&b"{\"name\":\"ada\"}"[..]), None] {
-            let envelope = example(value);
-            let sealed = envelope.seal("k");
-            assert_eq!(open("k", &sealed), Some(envelope));
-
-            for bit in 0..sealed.len() * 8 {
-                let mut bytes = sealed.to_vec();
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(open("k", &bytes.into()), None, "bit {bit}");
-            }
-            for len in 0..sealed.len() {
-                assert_eq!(open("k", &sealed.slice(..len)), None, "cut to {len}");
-            }
-        }
-    }
-
-    #[test]
-    fn value_of_another_key_is_a_miss() {
-        assert_eq!(open("b", &example(None).seal("a")), None);
-    }
-
-    #[test]
-    fn value_over_the_limit_is_a_miss() {
-        let sealed = example(Some(&[0; 1_001])).seal("k");
-        assert_eq!(open("k", &sealed), None);
-        assert!(Envelope::open("k", &sealed, 1_001).is_some());
-    }
-
-    #[test]
-    fn bytes_that_are_whole_but_make_no_sense_are_a_miss() {
-        // Whoever wrote them knows the checksum, so it lies right.
-        let sealed = example(Some(b"1")).seal("k");
-        for at in 12..sealed.len() {
-            for byte in [0, 1, 0x7f, 0xff] {
-                let mut bytes = sealed.to_vec();
-                bytes[at] = byte;
-                let sum = checksum("k", &bytes[12..]).to_le_bytes();
-                bytes[4..12].copy_from_slice(&sum);
-                // It must not panic; what opens is as long as it says.
-                let _ = open("k", &bytes.into());
-            }
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ use maxscale_core::Chain;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use crate::codec::Packing;
 use crate::envelope::Envelope;
 use crate::hub::Hub;
 use crate::message;
@@ -229,12 +230,13 @@ impl Far {
         key: &str,
         version: u64,
         envelope: &Envelope,
+        packing: Packing,
         ttl: Duration,
     ) -> Filled {
         if ttl < Duration::from_millis(1) || self.pending.bars(base(key)) {
             return Filled::Unknown;
         }
-        let sealed = envelope.seal(key);
+        let sealed = envelope.seal(key, packing);
         let fill = self.remote.fill(key, envelope.fence, version, sealed, ttl);
         match self.answer("fill", fill).await {
             Some(true) => Filled::Stored,
@@ -309,14 +311,19 @@ impl Far {
 
     fn open(&self, key: &str, found: &Found) -> FarRead {
         let fence = found.fence;
-        let value = found.value.as_ref();
-        let envelope = value.and_then(|value| Envelope::open(key, value, Hub::MAX_VALUE));
-        match envelope {
+        let Some(value) = &found.value else {
+            return FarRead::Miss;
+        };
+        match Envelope::open(key, value, Hub::MAX_VALUE) {
             // A fence of another lineage says nothing of this value.
-            Some(it) if it.era == self.era() && it.fence.lineage() == fence.lineage() => {
+            Ok(it) if it.era == self.era() && it.fence.lineage() == fence.lineage() => {
                 FarRead::Hit(Box::new(it), fence)
             }
-            _ => FarRead::Miss,
+            Ok(_) => FarRead::Miss,
+            Err(unread) => {
+                self.counters.unread(unread);
+                FarRead::Miss
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::cache::{Cache, CacheSpec};
+use crate::codec::{Codec, Json};
 use crate::error::UnknownKind;
 use crate::key;
 use crate::stats::Stats;
@@ -79,11 +80,21 @@ impl Hub {
     ///
     /// Asking again gives the same cache. Use one type `V` per kind and
     /// version: a value that does not decode as `V` is a miss.
+    ///
+    /// Values are written to L2 as [`Json`].
     pub fn cache<V>(&self, spec: CacheSpec) -> Cache<V>
     where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        Cache::new(self.clone(), spec)
+        self.cache_with(spec, Json)
+    }
+
+    /// As [`cache`](Self::cache), with values written to L2 by `codec`.
+    pub fn cache_with<V>(&self, spec: CacheSpec, codec: impl Codec<V>) -> Cache<V>
+    where
+        V: Send + Sync + 'static,
+    {
+        Cache::new(self.clone(), spec, Arc::new(codec))
     }
 
     /// Carries out an invalidation that something else carried here, as

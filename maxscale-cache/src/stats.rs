@@ -1,5 +1,7 @@
 use maxscale_core::meter::{HotCounter, Meter, Metric};
 
+use crate::envelope::Unread;
+
 const HITS: Metric = Metric::new(
     "maxscale.cache.hits",
     "{read}",
@@ -19,6 +21,11 @@ const REJECTED: Metric = Metric::new(
     "maxscale.cache.fills.rejected",
     "{fill}",
     "Values not stored in a tier.",
+);
+const UNREAD: Metric = Metric::new(
+    "maxscale.cache.l2.unread",
+    "{value}",
+    "Values in L2 that could not be read, and counted as misses.",
 );
 const REMOTE_ERRORS: Metric = Metric::new(
     "maxscale.cache.remote.errors",
@@ -70,6 +77,14 @@ pub struct Stats {
     pub rejected_by_fence: u64,
     /// Values not stored because they are too large or cannot be encoded.
     pub rejected_by_size: u64,
+    /// Values in L2 of another program, format, codec or feature.
+    pub unread_by_form: u64,
+    /// Values in L2 that are not as they were written, or not written under their key.
+    pub unread_by_damage: u64,
+    /// Values in L2 that are longer than one may be, as they are or unpacked.
+    pub unread_by_size: u64,
+    /// Values in L2 that do not decode as their type.
+    pub unread_by_value: u64,
     /// Calls to L2 that gave no answer.
     pub remote_errors: u64,
     /// Reads answered by a value that was not fresh any more.
@@ -92,6 +107,10 @@ pub(crate) struct Counters {
     pub(crate) coalesced: HotCounter,
     pub(crate) rejected_by_fence: HotCounter,
     pub(crate) rejected_by_size: HotCounter,
+    pub(crate) unread_by_form: HotCounter,
+    pub(crate) unread_by_damage: HotCounter,
+    pub(crate) unread_by_size: HotCounter,
+    pub(crate) unread_by_value: HotCounter,
     pub(crate) remote_errors: HotCounter,
     pub(crate) stale: HotCounter,
     pub(crate) gaps: HotCounter,
@@ -124,11 +143,25 @@ impl Counters {
             coalesced: count(COALESCED, &[]),
             rejected_by_fence: count(REJECTED, &[("reason", "fence")]),
             rejected_by_size: count(REJECTED, &[("reason", "size")]),
+            unread_by_form: count(UNREAD, &[("reason", "form")]),
+            unread_by_damage: count(UNREAD, &[("reason", "damage")]),
+            unread_by_size: count(UNREAD, &[("reason", "size")]),
+            unread_by_value: count(UNREAD, &[("reason", "value")]),
             remote_errors: count(REMOTE_ERRORS, &[]),
             stale: count(STALE, &[]),
             gaps: count(MISSED, &[]),
             audited: count(AUDITED, &[]),
             audited_old: count(AUDITED_OLD, &[]),
+        }
+    }
+
+    /// Counts a value in L2 that is a miss.
+    pub(crate) fn unread(&self, why: Unread) {
+        match why {
+            Unread::Form => self.unread_by_form.add(1),
+            Unread::Damaged => self.unread_by_damage.add(1),
+            Unread::Size => self.unread_by_size.add(1),
+            Unread::Value => self.unread_by_value.add(1),
         }
     }
 
@@ -140,6 +173,10 @@ impl Counters {
             coalesced: self.coalesced.get(),
             rejected_by_fence: self.rejected_by_fence.get(),
             rejected_by_size: self.rejected_by_size.get(),
+            unread_by_form: self.unread_by_form.get(),
+            unread_by_damage: self.unread_by_damage.get(),
+            unread_by_size: self.unread_by_size.get(),
+            unread_by_value: self.unread_by_value.get(),
             remote_errors: self.remote_errors.get(),
             stale: self.stale.get(),
             gaps: self.gaps.get(),

@@ -4,8 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -19,7 +17,7 @@ use crate::ticks::micros;
 
 impl<V> Cache<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     pub(super) async fn ask<F, Fut, E>(&self, id: &str, wish: Wish<'_>, load: F) -> Answer<V, E>
     where

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use maxscale_core::fact::Invalidation;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::{Cache, Token, Wish};
 use crate::hub::Invalidated;
@@ -13,7 +11,7 @@ use crate::pending::{Order, Target};
 
 impl<V> Cache<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Makes sure that nobody is served what `id` was until now.
     ///

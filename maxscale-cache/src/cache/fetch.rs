@@ -11,11 +11,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{Answer, CacheSpec, Token, draw};
+use crate::codec::Codec;
 use crate::flight::Pilot;
 use crate::hub::Shared;
 use crate::l1::{Entry, NearKey, Stamp, State};
@@ -43,6 +42,7 @@ pub(super) struct Fetch<V> {
     pub(super) at_least: Option<Token>,
     pub(super) aim: Aim,
     pub(super) version_of: Option<fn(&V) -> u64>,
+    pub(super) codec: Arc<dyn Codec<V>>,
     /// What reads tags out of a value. The second of `tags` is then the one that
     /// moves with any of the kind.
     pub(super) names_of: Option<fn(&V) -> Vec<String>>,
@@ -71,7 +71,7 @@ pub(super) fn value_of<V: Send + Sync + 'static>(entry: &Entry) -> Option<Option
 
 impl<V> Fetch<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     pub(super) async fn fly<F, Fut, E>(self, pilot: Pilot<Answer<V, E>>, load: F)
     where

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use super::ask::wait_for;
@@ -28,7 +26,7 @@ struct Led<V, E> {
 
 impl<V> Cache<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// The values of `ids`, in their order, as far as a tier has them. Loads
     /// nothing, and asks L2 once.
@@ -141,7 +139,7 @@ where
 
 async fn load_all<V, F, Fut, E>(shared: &Shared, missing: Vec<Led<V, E>>, load: F)
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
     F: FnOnce(Vec<String>) -> Fut + Send,
     Fut: Future<Output = Result<HashMap<String, V>, E>> + Send,
     E: Send + Sync + 'static,

@@ -3,8 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use super::Cache;
@@ -17,7 +15,7 @@ use crate::l1::AnyValue;
 /// then what became of the write.
 struct Unknown<'a, V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     cache: &'a Cache<V>,
     id: &'a str,
@@ -26,7 +24,7 @@ where
 
 impl<V> Cache<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Writes `id` to the source by `write`, then tells the cache, and gives
     /// what was written.
@@ -130,7 +128,7 @@ where
 
 impl<V> Drop for Unknown<'_, V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     fn drop(&mut self) {
         if !self.ended {

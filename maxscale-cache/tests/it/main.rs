@@ -6,6 +6,7 @@ mod audit;
 mod behind;
 mod burst;
 mod checker;
+mod codec;
 mod evicted;
 mod far;
 mod held;

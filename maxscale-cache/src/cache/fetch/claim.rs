@@ -5,8 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Fetch, draw};
@@ -38,7 +36,7 @@ pub(in crate::cache) struct Ground {
 
 impl<V> Fetch<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Gets the right to load, or what another process loaded meanwhile
     /// (`Err`). `Ok(None)` if L2 has no part in it.

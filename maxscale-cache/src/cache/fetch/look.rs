@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use maxscale_core::Chain;
 use smallvec::SmallVec;
 
 use super::{ALL, Fetch};
+use crate::codec;
+use crate::envelope::{Envelope, Unread};
 use crate::far::FarRead;
 use crate::key;
 use crate::l1::{AnyValue, Entry, Kept};
@@ -30,7 +31,7 @@ pub(in crate::cache) enum Look {
 
 impl<V> Fetch<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// What L2 has; `known` is what L1 has of it.
     pub(in crate::cache) async fn look_far(&self, known: Option<&Entry>) -> Look {
@@ -84,12 +85,12 @@ where
             known.confirm(self.stamp.epoch, asked);
             known.clone()
         } else {
-            let value = match &envelope.value {
-                None => None,
-                Some(encoded) => match serde_json::from_slice::<V>(encoded) {
-                    Ok(value) => Some(Arc::new(value) as AnyValue),
-                    Err(_) => return Look::Nothing,
-                },
+            let value = match self.decode(&envelope) {
+                Ok(value) => value,
+                Err(unread) => {
+                    self.shared.counters.unread(unread);
+                    return Look::Nothing;
+                }
             };
             let size = envelope.value.as_ref().map_or(0, |value| value.len());
             Arc::new(Kept {
@@ -119,6 +120,22 @@ where
             Look::Stale(entry)
         } else {
             Look::Fresh(entry)
+        }
+    }
+
+    fn decode(&self, envelope: &Envelope) -> Result<Option<AnyValue>, Unread> {
+        let Some(encoded) = &envelope.value else {
+            return Ok(None);
+        };
+        if envelope.codec != codec::number(self.codec.name()) {
+            return Err(Unread::Form);
+        }
+        match self.codec.decode(encoded) {
+            Ok(value) => Ok(Some(Arc::new(value) as AnyValue)),
+            Err(error) => {
+                tracing::debug!(key = %self.key, error = %Chain(&error), "L2 has no such value");
+                Err(Unread::Value)
+            }
         }
     }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use maxscale_core::Chain;
 
 use super::claim::Ground;
 use super::{ALL, Fetch, draw};
 use crate::cache::Cache;
+use crate::codec;
 use crate::envelope::Envelope;
 use crate::far::Filled;
 use crate::hub::Hub;
@@ -32,7 +32,7 @@ pub(super) struct Timing {
 
 impl<V> Fetch<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Puts a loaded value into the tiers, as far as it is still known to be true.
     pub(in crate::cache) async fn keep(
@@ -68,10 +68,10 @@ where
             }
             return false;
         }
-        let encoded = match value.as_deref().map(serde_json::to_vec).transpose() {
-            Ok(encoded) if encoded.as_ref().is_none_or(|it| it.len() <= Hub::MAX_VALUE) => encoded,
-            _ => {
-                self.shared.counters.rejected_by_size.add(1);
+        let encoded = match value.as_deref().map(|value| self.encode(value)) {
+            None => None,
+            Some(Some(encoded)) => Some(encoded),
+            Some(None) => {
                 if ground.is_some() {
                     self.shared.far.release(&self.key).await;
                 }
@@ -94,12 +94,9 @@ where
 
     /// Puts a value that the caller knows under the fence of its change.
     pub(in crate::cache) async fn put(&self, value: Arc<V>, fence: Fence, version: Option<u64>) {
-        let Ok(encoded) = serde_json::to_vec(&*value) else {
-            return self.shared.counters.rejected_by_size.add(1);
+        let Some(encoded) = self.encode(&value) else {
+            return;
         };
-        if encoded.len() > Hub::MAX_VALUE {
-            return self.shared.counters.rejected_by_size.add(1);
-        }
         let fresh = if self.spec.l2_ttl.is_zero() {
             self.spec.l1_ttl
         } else {
@@ -151,7 +148,9 @@ where
                     _ => timing.fresh.saturating_add(window),
                 };
                 let far = &self.shared.far;
-                far.fill(&self.key, timing.version, &envelope, lives).await
+                let packing = self.codec.packing();
+                far.fill(&self.key, timing.version, &envelope, packing, lives)
+                    .await
             }
             None => Filled::Unknown,
         };
@@ -195,6 +194,20 @@ where
         is_stored
     }
 
+    /// The encoded form, if there is one and it is short enough to be kept.
+    fn encode(&self, value: &V) -> Option<Vec<u8>> {
+        let encoded = match self.codec.encode(value) {
+            Ok(encoded) if encoded.len() <= Hub::MAX_VALUE => return Some(encoded),
+            encoded => encoded,
+        };
+        self.shared.counters.rejected_by_size.add(1);
+        match encoded {
+            Ok(encoded) => tracing::debug!(key = %self.key, bytes = encoded.len(), "not kept"),
+            Err(error) => tracing::debug!(key = %self.key, error = %Chain(&error), "not kept"),
+        }
+        None
+    }
+
     fn envelope(&self, encoded: Option<Vec<u8>>, ground: &Ground, timing: &Timing) -> Envelope {
         let tags = self.tags.iter().zip(&ground.tags).map(|(held, fence)| {
             let key = &*held.tag.key;
@@ -205,6 +218,7 @@ where
         });
         Envelope {
             value: encoded.map(Into::into),
+            codec: codec::number(self.codec.name()),
             era: self.shared.far.era(),
             since: ground.since,
             fresh: micros(timing.fresh),
