@@ -20,10 +20,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+pub use engine::L1Engine;
 pub(crate) use engine::{NearKey, Probe};
 pub(crate) use entry::{AnyValue, Entry, Kept, State, Trust};
 
-use engine::Engine;
+use engine::{Chosen, Engine as _};
 
 const STRIPES: usize = 4_096;
 
@@ -36,10 +37,10 @@ pub(crate) const ENTRY_OVERHEAD: usize = 512;
 const SWEEP_AFTER: u64 = 4_096;
 
 pub(crate) struct L1 {
-    values: Engine,
+    values: Chosen,
     /// What is known not to exist, apart, so that whoever asks for made-up ids
     /// pushes out no value.
-    absent: Engine,
+    absent: Chosen,
     generations: Box<[Mutex<u64>]>,
     epoch: AtomicU64,
     /// Entries since the last sweep.
@@ -58,10 +59,10 @@ pub(crate) struct Stamp {
 
 impl L1 {
     /// Keeps about `budget` bytes of values, and `absent` ids without one.
-    pub(crate) fn new(budget: u64, absent: u64) -> Self {
+    pub(crate) fn new(engine: L1Engine, budget: u64, absent: u64) -> Self {
         Self {
-            values: Engine::by_weight(budget),
-            absent: Engine::by_count(absent),
+            values: Chosen::by_weight(engine, budget),
+            absent: Chosen::by_count(engine, absent),
             generations: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
             epoch: AtomicU64::new(0),
             came: AtomicU64::new(0),
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn value_fetched_before_a_drop_is_refused_after_it() {
-        let l1 = L1::new(1 << 20, 10);
+        let l1 = L1::new(L1Engine::default(), 1 << 20, 10);
         let before = stamp(&l1, "k");
         l1.drop_key(&l1.probe(1, "k"));
         assert!(!keep(&l1, "k", before, 1));
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn new_epoch_makes_suspect_what_is_in_and_refuses_what_is_on_its_way() {
-        let l1 = L1::new(1 << 20, 10);
+        let l1 = L1::new(L1Engine::default(), 1 << 20, 10);
         assert!(keep(&l1, "in", stamp(&l1, "in"), 1));
         let before = stamp(&l1, "coming");
         l1.new_epoch();
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn value_marked_stale_stays_and_is_not_fresh() {
-        let l1 = L1::new(1 << 20, 10);
+        let l1 = L1::new(L1Engine::default(), 1 << 20, 10);
         assert!(keep(&l1, "k", stamp(&l1, "k"), 1));
         let before = stamp(&l1, "k");
         l1.mark_stale(&l1.probe(1, "k"));
@@ -273,14 +274,14 @@ mod tests {
 
     #[test]
     fn same_id_in_another_cache_is_another_value() {
-        let l1 = L1::new(1 << 20, 10);
+        let l1 = L1::new(L1Engine::default(), 1 << 20, 10);
         assert!(keep(&l1, "k", stamp(&l1, "k"), 1));
         assert!(l1.get(&l1.probe(2, "k")).is_none());
     }
 
     #[test]
     fn what_is_over_is_swept_out_after_as_many_again_came() {
-        let l1 = L1::new(1 << 30, 10);
+        let l1 = L1::new(L1Engine::default(), 1 << 30, 10);
         for n in 0..SWEEP_AFTER {
             assert!(!l1.takes_sweep());
             let part = n.to_string();
@@ -296,7 +297,7 @@ mod tests {
 
     #[test]
     fn ids_without_a_value_push_out_none_that_has_one() {
-        let l1 = L1::new(1 << 20, 10);
+        let l1 = L1::new(L1Engine::default(), 1 << 20, 10);
         assert!(keep(&l1, "k", stamp(&l1, "k"), 1));
         for n in 0..10_000 {
             let part = n.to_string();

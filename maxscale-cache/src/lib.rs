@@ -77,4 +77,5 @@ mod ticks;
 pub use cache::{Cache, CacheSpec, Token, TokenError};
 pub use error::{CacheError, JournalError, UnknownKind, WriteError};
 pub use hub::{Hub, HubBuilder, Invalidated};
+pub use l1::L1Engine;
 pub use stats::Stats;

@@ -16,7 +16,7 @@ use super::{Hub, Shared, Tasks};
 use crate::error::JournalError;
 use crate::far::{Far, Place};
 use crate::key;
-use crate::l1::L1;
+use crate::l1::{L1, L1Engine};
 use crate::pending::{self, Note, Notes, Pending};
 use crate::pins::Pins;
 use crate::remote::{DynRemote, LocalRemote, Remote};
@@ -37,6 +37,7 @@ pub struct HubBuilder {
     /// `None`: one of the hub's own.
     remote: Option<Box<dyn DynRemote>>,
     prefix: String,
+    l1_engine: L1Engine,
     l1_budget: u64,
     absent_quota: u64,
     load_limit: NonZeroUsize,
@@ -57,6 +58,7 @@ impl HubBuilder {
         Self {
             remote: None,
             prefix: Hub::DEFAULT_PREFIX.into(),
+            l1_engine: L1Engine::default(),
             l1_budget: Hub::DEFAULT_L1_BUDGET,
             absent_quota: Hub::DEFAULT_ABSENT_QUOTA,
             load_limit: Hub::DEFAULT_LOAD_LIMIT,
@@ -84,6 +86,14 @@ impl HubBuilder {
     /// Default: [`Hub::DEFAULT_PREFIX`].
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = key::prefix(prefix);
+        self
+    }
+
+    /// Sets what keeps the values of this process.
+    ///
+    /// Default: [`L1Engine::Moka`].
+    pub const fn l1_engine(mut self, engine: L1Engine) -> Self {
+        self.l1_engine = engine;
         self
     }
 
@@ -221,7 +231,7 @@ impl HubBuilder {
         let far = Far::new(remote, pending, place, counters.clone());
         let (audit, samples) = self.audit.map(Audit::new).unzip();
         let shared = Arc::new(Shared {
-            l1: L1::new(self.l1_budget, self.absent_quota),
+            l1: L1::new(self.l1_engine, self.l1_budget, self.absent_quota),
             far,
             flights: Arc::default(),
             tags: Tags::default(),

@@ -1,18 +1,67 @@
-//! What keeps the entries: moka, with keys that bring their hash along.
+//! What keeps the entries, and the keys that bring their hash along.
 //!
-//! Only this file knows moka. Nothing relies on it for correctness: it may
-//! drop whatever it likes, and it calls nobody back. It is not told how long
-//! entries live, for which each read would pay: who reads looks at the entry.
+//! Nothing relies on an engine for correctness: it may drop whatever it likes,
+//! and it calls nobody back. It is not told how long entries live, for which each
+//! read would pay: who reads looks at the entry. What it must not do is in
+//! [`Engine`], and `tests` holds each one to it.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+mod moka;
+#[cfg(feature = "l1-quick")]
+mod quick;
+
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use moka::Equivalent;
-use moka::sync::Cache;
+use ::moka::Equivalent;
 
+use self::moka::Moka;
+#[cfg(feature = "l1-quick")]
+use self::quick::Quick;
 use super::Entry;
 
-pub(crate) struct Engine(Cache<NearKey, Entry, BuildHasherDefault<Ready>>);
+/// Which library keeps the values of a process; see
+/// [`HubBuilder::l1_engine`](crate::HubBuilder::l1_engine).
+///
+/// They differ in what they keep and in speed, not in what is guaranteed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum L1Engine {
+    /// [moka](https://docs.rs/moka): TinyLFU, which keeps what is read often.
+    #[default]
+    Moka,
+    /// [quick_cache](https://docs.rs/quick_cache): S3-FIFO, with hits that cost
+    /// less.
+    #[cfg(feature = "l1-quick")]
+    Quick,
+}
+
+/// Keeps entries up to a total weight.
+pub(crate) trait Engine: Send + Sync {
+    /// The last entry that was put under the key, or nothing. Once a put or a
+    /// remove has returned, what was there before is not found any more.
+    fn get(&self, probe: &Probe<'_>) -> Option<Entry>;
+
+    /// Keeps an entry, or nothing under its key.
+    fn put(&self, key: NearKey, entry: Entry);
+
+    fn remove(&self, probe: &Probe<'_>);
+
+    /// Drops what is `over`. Goes through all of it, and holds up no reader.
+    fn sweep(&self, over: impl Fn(&Entry) -> bool);
+
+    /// How many there are, about.
+    fn count(&self) -> u64;
+
+    /// What they weigh, about.
+    fn weight(&self) -> u64;
+}
+
+/// The engine that was chosen: one branch, and none where there is one engine.
+pub(crate) enum Chosen {
+    Moka(Moka),
+    #[cfg(feature = "l1-quick")]
+    Quick(Quick),
+}
 
 /// A key as entries keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,57 +83,71 @@ pub(crate) struct Probe<'a> {
 #[derive(Default)]
 pub(crate) struct Ready(u64);
 
-// === impl Engine ===
+// === impl Chosen ===
 
-impl Engine {
+impl Chosen {
     /// Keeps entries up to a total weight.
-    pub(super) fn by_weight(budget: u64) -> Self {
-        let builder = Cache::builder()
-            .max_capacity(budget)
-            .weigher(|_, entry: &Entry| entry.weight);
-        Self(builder.build_with_hasher(BuildHasherDefault::default()))
-    }
-
-    /// Keeps so many entries.
-    pub(super) fn by_count(most: u64) -> Self {
-        let builder = Cache::builder().max_capacity(most);
-        Self(builder.build_with_hasher(BuildHasherDefault::default()))
-    }
-
-    pub(super) fn get(&self, probe: &Probe<'_>) -> Option<Entry> {
-        self.0.get(probe)
-    }
-
-    pub(super) fn put(&self, key: NearKey, entry: Entry) {
-        self.0.insert(key, entry);
-    }
-
-    pub(super) fn remove(&self, probe: &Probe<'_>) {
-        self.0.invalidate(probe);
-    }
-
-    /// Drops what is `over`. Goes through all of it.
-    pub(super) fn sweep(&self, over: impl Fn(&Entry) -> bool) {
-        for (key, entry) in &self.0 {
-            if over(&entry) {
-                self.0.invalidate(&*key);
-            }
+    pub(super) fn by_weight(engine: L1Engine, budget: u64) -> Self {
+        match engine {
+            L1Engine::Moka => Self::Moka(Moka::by_weight(budget)),
+            #[cfg(feature = "l1-quick")]
+            L1Engine::Quick => Self::Quick(Quick::by_weight(budget)),
         }
     }
 
-    /// How many there are, about.
-    pub(super) fn count(&self) -> u64 {
-        self.0.entry_count()
-    }
-
-    pub(super) fn weight(&self) -> u64 {
-        self.0.weighted_size()
+    /// Keeps so many entries.
+    pub(super) fn by_count(engine: L1Engine, most: u64) -> Self {
+        match engine {
+            L1Engine::Moka => Self::Moka(Moka::by_count(most)),
+            #[cfg(feature = "l1-quick")]
+            L1Engine::Quick => Self::Quick(Quick::by_count(most)),
+        }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> u64 {
-        self.0.run_pending_tasks();
-        self.0.entry_count()
+        match self {
+            Self::Moka(engine) => engine.len(),
+            #[cfg(feature = "l1-quick")]
+            Self::Quick(engine) => engine.count(),
+        }
+    }
+}
+
+macro_rules! with {
+    ($chosen:expr, $engine:ident => $call:expr) => {
+        match $chosen {
+            Self::Moka($engine) => $call,
+            #[cfg(feature = "l1-quick")]
+            Self::Quick($engine) => $call,
+        }
+    };
+}
+
+impl Engine for Chosen {
+    #[inline]
+    fn get(&self, probe: &Probe<'_>) -> Option<Entry> {
+        with!(self, engine => engine.get(probe))
+    }
+
+    fn put(&self, key: NearKey, entry: Entry) {
+        with!(self, engine => engine.put(key, entry));
+    }
+
+    fn remove(&self, probe: &Probe<'_>) {
+        with!(self, engine => engine.remove(probe));
+    }
+
+    fn sweep(&self, over: impl Fn(&Entry) -> bool) {
+        with!(self, engine => engine.sweep(over));
+    }
+
+    fn count(&self) -> u64 {
+        with!(self, engine => engine.count())
+    }
+
+    fn weight(&self) -> u64 {
+        with!(self, engine => engine.weight())
     }
 }
 
@@ -147,3 +210,6 @@ impl Hasher for Ready {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests;

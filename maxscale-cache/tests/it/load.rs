@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use maxscale_cache::{CacheError, CacheSpec, Hub, Invalidated};
+use maxscale_cache::{CacheError, CacheSpec, Hub, Invalidated, L1Engine};
 use maxscale_core::fact::Invalidation;
 use maxscale_tests::eventually;
 use tokio::sync::{Semaphore, oneshot};
@@ -73,7 +73,9 @@ async fn caller_after_an_invalidation_gets_a_load_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_after_an_invalidation_returns_an_older_value() {
-    race(&Hub::builder().build()).await;
+    for engine in [L1Engine::Moka, L1Engine::Quick] {
+        race(&Hub::builder().l1_engine(engine).build()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use maxscale_cache::remote::LocalRemote;
-use maxscale_cache::{Cache, CacheSpec, Hub};
+use maxscale_cache::{Cache, CacheSpec, Hub, L1Engine};
 use peak_alloc::PeakAlloc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -28,18 +28,25 @@ const TICKS: u64 = 100;
 /// later.
 const WARM: u64 = 4;
 
-/// What a program is to do: `churn BUDGET IDS ROUNDS`, or `flat SECONDS`.
+const ENGINES: [L1Engine; 2] = [L1Engine::Moka, L1Engine::Quick];
+
+/// What a program is to do: `churn ENGINE BUDGET IDS ROUNDS`, or `flat SECONDS`.
 const WHAT: &str = "MEMORY";
 
 #[tokio::test]
 async fn churn_over_the_whole_budget_stays_within_it_on_the_heap() {
-    run(&format!("churn {} 3000 3", 8 * MIB)).await;
+    for engine in 0..ENGINES.len() {
+        run(&format!("churn {engine} {} 3000 3", 8 * MIB)).await;
+    }
 }
 
 #[tokio::test]
 #[ignore = "the default budget takes a minute; CONTRIBUTING.md has the command"]
 async fn churn_over_the_default_budget_stays_within_it_on_the_heap() {
-    run(&format!("churn {} 100000 20", Hub::DEFAULT_L1_BUDGET)).await;
+    for engine in 0..ENGINES.len() {
+        let budget = Hub::DEFAULT_L1_BUDGET;
+        run(&format!("churn {engine} {budget} 100000 20")).await;
+    }
 }
 
 #[tokio::test]
@@ -72,18 +79,22 @@ async fn program_of_its_own() {
     let name = words.next().unwrap();
     let numbers: Vec<u64> = words.map(|word| word.parse().unwrap()).collect();
     match (name, &numbers[..]) {
-        ("churn", &[budget, ids, rounds]) => churn(budget, ids, rounds).await,
+        ("churn", &[engine, budget, ids, rounds]) => {
+            let engine = ENGINES[usize::try_from(engine).unwrap()];
+            churn(engine, budget, ids, rounds).await;
+        }
         ("flat", &[seconds]) => stays_flat(seconds).await,
         _ => panic!("{what}"),
     }
 }
 
 /// Reads `ids` values again and again, several times what fits.
-async fn churn(budget: u64, ids: u64, rounds: u64) {
+async fn churn(engine: L1Engine, budget: u64, ids: u64, rounds: u64) {
     let before = live();
     HEAP.reset_peak_usage();
     let remote = LocalRemote::new(MIB);
-    let hub = Hub::builder().l1_budget(budget).remote(remote).build();
+    let hub = Hub::builder().l1_engine(engine).l1_budget(budget);
+    let hub = hub.remote(remote).build();
     let cache = hub.cache::<String>(LONG);
     for n in 0..ids * rounds {
         let id = (n * 7 % ids).to_string();
@@ -92,7 +103,7 @@ async fn churn(budget: u64, ids: u64, rounds: u64) {
     }
     let most = u64::try_from(HEAP.peak_usage()).unwrap() - before;
     let (now, resident) = (live() - before, of_process("VmHWM"));
-    eprintln!("{budget} bytes of budget: {most} bytes of heap at the most, {now} at the end,");
+    eprintln!("{engine:?}, {budget} bytes of budget: {most} bytes of heap at the most, {now} at the end,");
     eprintln!("{resident} bytes resident at the most");
     assert!(most <= budget * 115 / 100 + 32 * MIB, "{most}");
     // Else the budget was never reached.

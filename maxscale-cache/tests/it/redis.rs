@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maxscale_cache::conformance;
 use maxscale_cache::remote::{RedisRemote, Remote as _};
-use maxscale_cache::{Hub, Invalidated};
+use maxscale_cache::{Hub, Invalidated, L1Engine};
 use maxscale_core::redis::{Command, Redis, RedisConfig, Reply};
 use maxscale_tests::{RedisCluster, RedisServer, eventually};
 use tokio::time::{Instant, timeout};
@@ -72,7 +72,11 @@ async fn value_may_be_kept_for_longer_than_the_server_can_count() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_after_an_invalidation_returns_an_older_value() {
     let server = RedisServer::start().await;
-    race(&hub(&server).await).await;
+    for engine in [L1Engine::Moka, L1Engine::Quick] {
+        let remote = RedisRemote::new(connect(&server).await);
+        let hub = Hub::builder().l1_engine(engine).remote(remote).build();
+        race(&hub).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
