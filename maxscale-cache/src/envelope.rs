@@ -14,6 +14,8 @@
 //! damaged bytes, bytes that belong to another key, flags that this build does
 //! not know (of a newer release, or of a feature that it lacks), and a length
 //! that is over the limit or not that of the rest.
+//!
+//! A value that is away is not in it, but its SHA-256.
 
 mod packed;
 
@@ -31,16 +33,20 @@ const MARK: [u8; 4] = *b"MXC\x02";
 const ABSENT: u8 = 1;
 /// A codec that envelopes name.
 const NAMED: u8 = 4;
+/// A value that lies in memcached.
+const AWAY: u8 = 8;
 /// The flags that mean something to this build.
-const KNOWN: u8 = ABSENT | NAMED | if cfg!(feature = "lz4") { PACKED } else { 0 };
+const KNOWN: u8 = ABSENT
+    | NAMED
+    | if cfg!(feature = "lz4") { PACKED } else { 0 }
+    | if cfg!(feature = "memcached") { AWAY } else { 0 };
 /// Flags, three numbers, two of the fence, the cost, the count of tags.
 const FIXED: usize = 1 + 3 * 8 + 16 + 4 + 1;
 
 /// A value in L2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
-    /// The encoded value; `None` says that there is no such value.
-    pub(crate) value: Option<Bytes>,
+    pub(crate) value: Value,
     /// By which codec.
     pub(crate) codec: u64,
     /// Of the board, when the value was stored.
@@ -54,6 +60,31 @@ pub(crate) struct Envelope {
     /// How long its load took.
     pub(crate) cost: u32,
     pub(crate) tags: Vec<(Arc<str>, Fence)>,
+}
+
+/// What an envelope has of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// There is no such value.
+    Absent,
+    /// It, encoded.
+    Here(Bytes),
+    Away(Away),
+}
+
+/// By what a value is known that lies elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Away {
+    /// Of its bytes as they lie there.
+    pub(crate) digest: [u8; 32],
+    is_packed: bool,
+}
+
+/// What an envelope says of its value, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    flags: u8,
+    bytes: Bytes,
 }
 
 /// Why bytes in L2 are no value here.
@@ -72,19 +103,30 @@ pub(crate) enum Unread {
 // === impl Envelope ===
 
 impl Envelope {
-    /// Wraps it for `key`.
-    pub(crate) fn seal(&self, key: &str, packing: Packing) -> Bytes {
-        let value = self.value.as_deref().unwrap_or_default();
-        let packed = pack(value, packing);
-        let mut flags = 0;
-        for (flag, is_set) in [
-            (ABSENT, self.value.is_none()),
-            (PACKED, packed.is_some()),
-            (NAMED, self.codec != codec::UNNAMED),
-        ] {
-            flags |= if is_set { flag } else { 0 };
+    /// The value as it is written down.
+    pub(crate) fn body(&self, packing: Packing) -> Body {
+        match &self.value {
+            Value::Absent => Body::new(ABSENT, Bytes::new()),
+            Value::Here(encoded) => match pack(encoded, packing) {
+                Some(packed) => Body::new(PACKED, packed),
+                None => Body::new(0, encoded.clone()),
+            },
+            Value::Away(away) => {
+                let flags = if away.is_packed { PACKED } else { 0 };
+                Body::new(flags, Bytes::new()).away(away.digest)
+            }
         }
-        let value = packed.as_deref().unwrap_or(value);
+    }
+
+    /// Wraps it for `key`.
+    pub(crate) fn seal(&self, key: &str, body: &Body) -> Bytes {
+        let value = &body.bytes;
+        let named = if self.codec == codec::UNNAMED {
+            0
+        } else {
+            NAMED
+        };
+        let flags = body.flags | named;
         let mut out = BytesMut::with_capacity(128 + value.len());
         out.put_slice(&MARK);
         out.put_u64_le(0);
@@ -151,12 +193,16 @@ impl Envelope {
         if length != rest.len() {
             return Err(Unread::Damaged);
         }
+        let is_packed = flags & PACKED != 0;
         let value = if flags & ABSENT != 0 {
-            None
-        } else if flags & PACKED != 0 {
-            Some(unpack(&rest, most)?)
+            Value::Absent
+        } else if flags & AWAY != 0 {
+            let digest = rest[..].try_into().map_err(|_| Unread::Damaged)?;
+            Value::Away(Away { digest, is_packed })
+        } else if is_packed {
+            Value::Here(unpack(&rest, most)?)
         } else {
-            Some(rest)
+            Value::Here(rest)
         };
         Ok(Self {
             value,
@@ -168,6 +214,41 @@ impl Envelope {
             cost,
             tags,
         })
+    }
+}
+
+// === impl Away ===
+
+impl Away {
+    /// The encoded value, of the bytes that the digest is of.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn open(&self, bytes: Bytes, most: usize) -> Result<Bytes, Unread> {
+        if self.is_packed {
+            return unpack(&bytes, most);
+        }
+        if bytes.len() > most {
+            return Err(Unread::Size);
+        }
+        Ok(bytes)
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    const fn new(flags: u8, bytes: Bytes) -> Self {
+        Self { flags, bytes }
+    }
+
+    /// What there is to be put elsewhere.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same of a value that lies elsewhere.
+    pub(crate) fn away(self, digest: [u8; 32]) -> Self {
+        Self::new(self.flags | AWAY, Bytes::copy_from_slice(&digest))
     }
 }
 

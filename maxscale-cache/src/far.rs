@@ -3,6 +3,7 @@
 //! A read that cannot be answered is a miss; what has an unconfirmed
 //! invalidation is not asked for at all.
 
+mod beside;
 mod outbox;
 mod sending;
 
@@ -26,6 +27,7 @@ use crate::stats::Counters;
 use crate::tags::Held;
 use crate::ticks::{Ticks, micros};
 
+pub(crate) use beside::Beside;
 use outbox::Outbox;
 
 /// How long the fence of a tag is kept beyond the longest life of a value.
@@ -37,6 +39,7 @@ const TAG_BELIEVED: Duration = Duration::from_secs(600);
 
 pub(crate) struct Far {
     pub(crate) remote: Box<dyn DynRemote>,
+    beside: Beside,
     pub(crate) pending: Pending,
     pub(crate) schemas: Schemas,
     pub(crate) prefix: String,
@@ -113,12 +116,14 @@ pub(crate) enum Filled {
 impl Far {
     pub(crate) fn new(
         remote: Box<dyn DynRemote>,
+        beside: Beside,
         pending: Pending,
         place: Place,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             remote,
+            beside,
             pending,
             schemas: Schemas::default(),
             channel: format!("{}:invalidations", place.prefix),
@@ -233,10 +238,14 @@ impl Far {
         packing: Packing,
         ttl: Duration,
     ) -> Filled {
-        if ttl < Duration::from_millis(1) || self.pending.bars(base(key)) {
+        if ttl < Duration::from_millis(1) {
             return Filled::Unknown;
         }
-        let sealed = envelope.seal(key, packing);
+        let body = self.put_away(envelope.body(packing), ttl).await;
+        if self.pending.bars(base(key)) {
+            return Filled::Unknown;
+        }
+        let sealed = envelope.seal(key, &body);
         let fill = self.remote.fill(key, envelope.fence, version, sealed, ttl);
         match self.answer("fill", fill).await {
             Some(true) => Filled::Stored,

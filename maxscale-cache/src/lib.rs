@@ -52,6 +52,8 @@ pub mod codec;
 pub mod conformance;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod remote;
 
 mod cache;

@@ -7,6 +7,11 @@ const HITS: Metric = Metric::new(
     "{read}",
     "Reads answered by a tier of the cache.",
 );
+const L3_MISSES: Metric = Metric::new(
+    "maxscale.cache.l3.misses",
+    "{read}",
+    "Values that L2 knows to lie in memcached, and that did not come from there.",
+);
 const LOADS: Metric = Metric::new(
     "maxscale.cache.loads",
     "{load}",
@@ -69,6 +74,13 @@ pub struct Stats {
     pub l1_hits: u64,
     /// Fetches answered by L2.
     pub l2_hits: u64,
+    /// Values of those that came from memcached.
+    pub l3_hits: u64,
+    /// Values that memcached should have had, and had not.
+    pub l3_misses: u64,
+    /// Values that memcached was not asked for, or gave no answer to, since it is
+    /// down or slow.
+    pub l3_errors: u64,
     /// Loads started.
     pub loads: u64,
     /// Reads that waited for a fetch already under way.
@@ -103,6 +115,9 @@ pub struct Stats {
 pub(crate) struct Counters {
     pub(crate) l1_hits: HotCounter,
     pub(crate) l2_hits: HotCounter,
+    pub(crate) l3_hits: HotCounter,
+    pub(crate) l3_misses: HotCounter,
+    pub(crate) l3_errors: HotCounter,
     pub(crate) loads: HotCounter,
     pub(crate) coalesced: HotCounter,
     pub(crate) rejected_by_fence: HotCounter,
@@ -139,6 +154,9 @@ impl Counters {
         Self {
             l1_hits: count(HITS, &[("tier", "l1")]),
             l2_hits: count(HITS, &[("tier", "l2")]),
+            l3_hits: count(HITS, &[("tier", "l3")]),
+            l3_misses: count(L3_MISSES, &[("reason", "absent")]),
+            l3_errors: count(L3_MISSES, &[("reason", "error")]),
             loads: count(LOADS, &[]),
             coalesced: count(COALESCED, &[]),
             rejected_by_fence: count(REJECTED, &[("reason", "fence")]),
@@ -169,6 +187,9 @@ impl Counters {
         Stats {
             l1_hits: self.l1_hits.get(),
             l2_hits: self.l2_hits.get(),
+            l3_hits: self.l3_hits.get(),
+            l3_misses: self.l3_misses.get(),
+            l3_errors: self.l3_errors.get(),
             loads: self.loads.get(),
             coalesced: self.coalesced.get(),
             rejected_by_fence: self.rejected_by_fence.get(),

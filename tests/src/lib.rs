@@ -4,6 +4,7 @@
 //! one per test process, or one of its own where the test breaks it.
 //! [`PostgresServer::replica`], [`RedisCluster`] and [`RedisSentinels`] give
 //! servers that belong together.
+//! [`MemcachedServer`] and [`Prometheus`] are always a test's own.
 //! [`PgBouncer`] stands in front of a PostgreSQL. [`Certificates`] are for servers that speak TLS.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
 //! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
@@ -40,6 +41,7 @@ mod certificates;
 mod daemon;
 mod devservices;
 mod env;
+mod memcached;
 mod postgres;
 mod process;
 mod processes;
@@ -51,6 +53,7 @@ mod wait;
 mod watchdog;
 
 pub use certificates::{Certificate, Certificates};
+pub use memcached::MemcachedServer;
 pub use postgres::{Database, PgBouncer, PostgresServer};
 pub use process::{Process, ProcessBuilder};
 pub use processes::{Running, processes};

@@ -16,6 +16,8 @@ use tokio::{runtime, sync::OnceCell, task::spawn_blocking, time::timeout};
 
 pub use self::pooler::PgBouncer;
 
+pub(crate) use self::cluster::server_folder;
+
 use self::cluster::Setup;
 use crate::{
     certificates::Certificate,

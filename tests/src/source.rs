@@ -107,6 +107,27 @@ pub(crate) static PROMETHEUS: Service = Service {
     found: OnceLock::new(),
 };
 
+pub(crate) static MEMCACHED: Service = Service {
+    name: "memcached",
+    key: "memcached",
+    variable: None,
+    programs: &["memcached"],
+    least: &[1, 5],
+    folders: &[
+        ("/opt/homebrew/opt", "memcached", "bin"),
+        ("/usr/local/opt", "memcached", "bin"),
+    ],
+    refuses_root: true,
+    stop: Signal::TERM,
+    last: (Signal::KILL, "KILL"),
+    in_compose: false,
+    fixes: (
+        "sudo apt-get install -y memcached",
+        "brew install memcached",
+    ),
+    found: OnceLock::new(),
+};
+
 /// The first version that knows prepared statements in transaction mode.
 pub(crate) static PGBOUNCER: Service = pgbouncer("pgbouncer", &[1, 21]);
 

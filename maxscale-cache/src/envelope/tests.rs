@@ -2,7 +2,7 @@ use super::*;
 
 fn example(value: Option<&'static [u8]>) -> Envelope {
     Envelope {
-        value: value.map(Bytes::from_static),
+        value: value.map_or(Value::Absent, |it| Value::Here(Bytes::from_static(it))),
         codec: codec::UNNAMED,
         era: 2,
         since: 3,
@@ -17,7 +17,7 @@ fn example(value: Option<&'static [u8]>) -> Envelope {
 }
 
 fn seal(envelope: &Envelope, key: &str) -> Bytes {
-    envelope.seal(key, Packing::NONE)
+    envelope.seal(key, &envelope.body(Packing::NONE))
 }
 
 fn open(key: &str, bytes: &Bytes) -> Result<Envelope, Unread> {
@@ -32,11 +32,20 @@ pub(super) fn sign(key: &str, bytes: &mut [u8]) {
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_a_miss() {
-    for value in [Some(&b"{\"name\":\"ada\"}"[..]), None] {
+    let away = Away {
+        digest: [7; 32],
+        is_packed: true,
+    };
+    for value in [
+        Value::Here(Bytes::from_static(b"{\"name\":\"ada\"}")),
+        Value::Absent,
+        Value::Away(away),
+    ] {
         for codec in [codec::UNNAMED, codec::number("postcard")] {
             let envelope = Envelope {
                 codec,
-                ..example(value)
+                value: value.clone(),
+                ..example(None)
             };
             let sealed = seal(&envelope, "k");
             assert_eq!(open("k", &sealed), Ok(envelope));
@@ -84,7 +93,7 @@ fn flags_of_other_builds_are_a_miss() {
         sign("k", &mut bytes);
         let opened = open("k", &bytes.into());
         match 1 << flag {
-            ABSENT => assert_eq!(opened.unwrap().value, None),
+            ABSENT => assert_eq!(opened.unwrap().value, Value::Absent),
             // They mean something here, and what they speak of is not there.
             known if KNOWN & known != 0 => assert_eq!(opened, Err(Unread::Damaged)),
             _ => assert_eq!(opened, Err(Unread::Form), "flag {flag}"),

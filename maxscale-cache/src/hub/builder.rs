@@ -14,9 +14,11 @@ use tokio::sync::{Notify, Semaphore};
 use super::audit::Audit;
 use super::{Hub, Shared, Tasks};
 use crate::error::JournalError;
-use crate::far::{Far, Place};
+use crate::far::{Beside, Far, Place};
 use crate::key;
 use crate::l1::{L1, L1Engine};
+#[cfg(feature = "memcached")]
+use crate::memcached::Memcached;
 use crate::pending::{self, Note, Notes, Pending};
 use crate::pins::Pins;
 use crate::remote::{DynRemote, LocalRemote, Remote};
@@ -36,6 +38,7 @@ const PENDING_LIMIT: usize = 65_536;
 pub struct HubBuilder {
     /// `None`: one of the hub's own.
     remote: Option<Box<dyn DynRemote>>,
+    beside: Beside,
     prefix: String,
     l1_engine: L1Engine,
     l1_budget: u64,
@@ -57,6 +60,7 @@ impl HubBuilder {
     pub(super) fn new() -> Self {
         Self {
             remote: None,
+            beside: Beside::default(),
             prefix: Hub::DEFAULT_PREFIX.into(),
             l1_engine: L1Engine::default(),
             l1_budget: Hub::DEFAULT_L1_BUDGET,
@@ -77,6 +81,20 @@ impl HubBuilder {
     /// Default: a [`LocalRemote`] of this hub's own.
     pub fn remote(mut self, remote: impl Remote) -> Self {
         self.remote = Some(Box::new(remote));
+        self
+    }
+
+    /// Keeps long values in memcached: L2 has, under their fence, only by what
+    /// they are known, and what memcached gives is used if it is that. See
+    /// [`memcached`](crate::memcached).
+    ///
+    /// Processes that share an L2 should all have it: to one that has not, such
+    /// a value is a miss, and it fills it in whole.
+    ///
+    /// Default: L2 has them.
+    #[cfg(feature = "memcached")]
+    pub fn memcached(mut self, memcached: Memcached) -> Self {
+        self.beside = memcached.into();
         self
     }
 
@@ -228,7 +246,7 @@ impl HubBuilder {
         if let Some((journal, notes)) = self.journal {
             pending.keep_in(journal, notes, &place.prefix);
         }
-        let far = Far::new(remote, pending, place, counters.clone());
+        let far = Far::new(remote, self.beside, pending, place, counters.clone());
         let (audit, samples) = self.audit.map(Audit::new).unzip();
         let shared = Arc::new(Shared {
             l1: L1::new(self.l1_engine, self.l1_budget, self.absent_quota),

@@ -1,22 +1,13 @@
 //! Processes that write values down in unlike ways and share one L2.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
 use maxscale_cache::codec::{Codec, CodecError, Json, Lz4};
 use maxscale_cache::remote::{LocalRemote, RedisRemote, Remote as _};
-use maxscale_cache::{Cache, CacheSpec, Hub, Invalidated, Stats};
-use maxscale_core::redis::{Command, Redis};
-use maxscale_tests::{RedisServer, eventually};
+use maxscale_cache::{CacheSpec, Hub, Invalidated, Stats};
+use maxscale_tests::RedisServer;
 
-use crate::program::{connect, patient, wait_until_in_use};
+use crate::fleet::{FAR, KEY, Member, length, load, member, never_older, number, page};
+use crate::program::connect;
 use crate::source::LIMIT;
-
-/// All reads are answered by L2 or a load.
-const FAR: CacheSpec = CacheSpec::new("page", 1).l1_ttl(Duration::ZERO);
-const KEY: &str = "maxscale:page:k:1";
 
 /// The text itself, which JSON would not read.
 struct Plain;
@@ -52,51 +43,14 @@ impl Codec<String> for Broken {
     }
 }
 
-/// A long text that tells a number.
-fn page(number: u64) -> String {
-    format!("{number:>4000}")
-}
-
-fn number(page: &str) -> u64 {
-    page.trim().parse().unwrap()
-}
-
-async fn load(cache: &Cache<String>, id: &str, value: String) -> Arc<String> {
-    let load = || async { Ok::<_, Infallible>(Some(value)) };
-    cache.get_or_load(id, load).await.unwrap().unwrap()
-}
-
-async fn hub(server: &RedisServer) -> Hub {
-    let hub = patient(connect(&server.url()).await).build();
-    wait_until_in_use(&hub).await;
-    hub
-}
-
-/// Hubs of two processes, each with a cache of its own codec that L2 is used for.
+/// Two processes with a codec each.
 async fn pair(
     server: &RedisServer,
     here: impl Codec<String>,
     there: impl Codec<String>,
-) -> [(Hub, Cache<String>); 2] {
-    let (one, other) = (hub(server).await, hub(server).await);
-    let here = (one.clone(), one.cache_with(FAR, here));
-    let there = (other.clone(), other.cache_with(FAR, there));
-    for (_, cache) in [&here, &there] {
-        let mut n = 0;
-        eventually(LIMIT, async || {
-            n += 1;
-            let id = format!("warm-{n}-{:p}", cache);
-            load(cache, &id, page(n)).await;
-            cache.get(&id).await.is_some()
-        })
-        .await;
-    }
-    [here, there]
-}
-
-async fn length(redis: &Redis, key: &str) -> i64 {
-    let length = Command::new("STRLEN").key(key);
-    redis.command(length).await.unwrap().as_int().unwrap()
+) -> [Member; 2] {
+    let here = member(server, here, |hub| hub).await;
+    [here, member(server, there, |hub| hub).await]
 }
 
 #[tokio::test]
@@ -163,61 +117,6 @@ async fn packing_in_one_process_only_brings_no_old_value_and_no_error() {
 async fn two_codecs_at_once_bring_no_old_value_and_no_error() {
     let server = RedisServer::start().await;
     never_older(pair(&server, Lz4::new(Json), Lz4::new(Plain)).await).await;
-}
-
-/// Reads in both processes, while each in turn invalidates: none that begins
-/// after an invalidation was confirmed returns an older value.
-async fn never_older(processes: [(Hub, Cache<String>); 2]) {
-    let truth = Arc::new(AtomicU64::new(0));
-    let known = Arc::new(AtomicU64::new(0));
-    let done = Arc::new(AtomicBool::new(false));
-    let readers: Vec<_> = (0..4)
-        .map(|n| {
-            let cache = processes[n % 2].1.clone();
-            let (truth, known, done) = (truth.clone(), known.clone(), done.clone());
-            tokio::spawn(async move {
-                let mut reads = 0_u32;
-                while !done.load(Ordering::SeqCst) {
-                    let at_least = known.load(Ordering::SeqCst);
-                    let truth = truth.clone();
-                    let load = move || async move {
-                        let value = truth.load(Ordering::SeqCst);
-                        // Time for a drop to come between reading and keeping.
-                        tokio::task::yield_now().await;
-                        Ok::<_, Infallible>(Some(page(value)))
-                    };
-                    let found = cache.get_or_load("raced", load).await.unwrap();
-                    let found = number(&found.unwrap());
-                    assert!(found >= at_least, "{found} after {at_least}");
-                    reads += 1;
-                }
-                reads
-            })
-        })
-        .collect();
-    let met = || {
-        let hubs = processes.iter().map(|(hub, _)| hub.stats());
-        hubs.map(|stats| stats.rejected_by_fence).min() > Some(0)
-    };
-    for value in 1..=50_000 {
-        if value > 500 && met() {
-            break;
-        }
-        truth.store(value, Ordering::SeqCst);
-        let (_, cache) = &processes[usize::from(value % 2 == 0)];
-        assert_eq!(cache.invalidate("raced").await, Invalidated::Everywhere);
-        known.store(value, Ordering::SeqCst);
-    }
-    done.store(true, Ordering::SeqCst);
-    for reader in readers {
-        assert!(reader.await.unwrap() > 0);
-    }
-    assert!(met(), "loads and drops did not meet");
-    for (hub, _) in processes {
-        let stats = hub.stats();
-        assert!(stats.l2_hits > 0, "{stats:?}");
-        assert_eq!((stats.unread_by_damage, stats.unread_by_value), (0, 0));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,7 +170,7 @@ fn backup(programs: &Programs, primary: &str, port: u16) -> Result<PathBuf, Stri
 }
 
 /// A folder that only the server's user may enter.
-pub(super) fn server_folder(name: &str) -> io::Result<PathBuf> {
+pub(crate) fn server_folder(name: &str) -> io::Result<PathBuf> {
     let folder = watchdog::new_folder(name);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
     give(&folder)?;

@@ -5,7 +5,7 @@ use std::{ffi::OsString, fs, path::Path};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::task::spawn_blocking;
 
-use super::{Database, PostgresServer, cluster::server_folder, resume, with_database};
+use super::{Database, PostgresServer, resume, server_folder, with_database};
 use crate::{
     daemon::{Daemon, End, Local},
     source::{self, PGBOUNCER, PGBOUNCER_OF_ANY_AGE, Service, Source, is_new_enough},

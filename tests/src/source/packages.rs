@@ -115,6 +115,7 @@ fn fetch(service: &Service, root: &Path) -> Result<(), Reason> {
 fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
     match service.programs[0] {
         "redis-server" => return Ok(["redis-server", "redis-tools"].map(str::to_owned).to_vec()),
+        "memcached" => return Ok(vec!["memcached".to_owned()]),
         "pgbouncer" => return Ok(vec!["pgbouncer".to_owned()]),
         "prometheus" => return Ok(vec!["prometheus".to_owned()]),
         _ => {}

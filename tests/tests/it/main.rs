@@ -6,6 +6,7 @@
 )]
 
 mod left_behind;
+mod memcached;
 mod pooler;
 mod postgres;
 mod process;

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::{ALL, Fetch};
 use crate::codec;
-use crate::envelope::{Envelope, Unread};
+use crate::envelope::{Envelope, Unread, Value};
 use crate::far::FarRead;
 use crate::key;
 use crate::l1::{AnyValue, Entry, Kept};
@@ -47,14 +47,23 @@ where
         asked: u64,
         known: Option<&Entry>,
     ) -> Look {
-        let (envelope, fence) = match read {
+        let (mut envelope, fence) = match read {
             FarRead::Off => return Look::Off,
             FarRead::Miss => return Look::Nothing,
             FarRead::Hit(envelope, fence) => (envelope, fence),
         };
+        // Before all else, so that nothing is judged by what was so before it.
+        if let Value::Away(away) = &envelope.value
+            && !known.is_some_and(|known| is_same(known, &envelope))
+        {
+            let Some(encoded) = self.shared.far.bring(away).await else {
+                return Look::Nothing;
+            };
+            envelope.value = Value::Here(encoded);
+        }
         let window = match envelope.value {
-            Some(_) => micros(self.spec.stale_window()),
-            None => 0,
+            Value::Absent => 0,
+            Value::Here(_) | Value::Away(_) => micros(self.spec.stale_window()),
         };
         let age = self.shared.far.at(asked).saturating_sub(envelope.since);
         let left = envelope.fresh.saturating_add(window).saturating_sub(age);
@@ -78,21 +87,19 @@ where
         let Some(tags) = self.check_tags(&envelope.tags).await else {
             return Look::Nothing;
         };
-        let same = |known: &&Entry| {
-            known.is(envelope.fence, envelope.since) && known.tags.iter().all(Held::is_current)
-        };
-        let entry = if let Some(known) = known.filter(same) {
+        let entry = if let Some(known) = known.filter(|known| is_same(known, &envelope)) {
             known.confirm(self.stamp.epoch, asked);
             known.clone()
         } else {
-            let value = match self.decode(&envelope) {
-                Ok(value) => value,
+            let (value, size) = match self.decode(&envelope) {
+                Ok(Some(decoded)) => decoded,
+                // It was dropped with a tag meanwhile.
+                Ok(None) => return Look::Nothing,
                 Err(unread) => {
                     self.shared.counters.unread(unread);
                     return Look::Nothing;
                 }
             };
-            let size = envelope.value.as_ref().map_or(0, |value| value.len());
             Arc::new(Kept {
                 value,
                 fence: Some(envelope.fence),
@@ -123,15 +130,18 @@ where
         }
     }
 
-    fn decode(&self, envelope: &Envelope) -> Result<Option<AnyValue>, Unread> {
-        let Some(encoded) = &envelope.value else {
-            return Ok(None);
+    /// What is in an envelope and its length, encoded; `Ok(None)` if it is away.
+    fn decode(&self, envelope: &Envelope) -> Result<Option<(Option<AnyValue>, usize)>, Unread> {
+        let encoded = match &envelope.value {
+            Value::Absent => return Ok(Some((None, 0))),
+            Value::Away(_) => return Ok(None),
+            Value::Here(encoded) => encoded,
         };
         if envelope.codec != codec::number(self.codec.name()) {
             return Err(Unread::Form);
         }
         match self.codec.decode(encoded) {
-            Ok(value) => Ok(Some(Arc::new(value) as AnyValue)),
+            Ok(value) => Ok(Some((Some(Arc::new(value)), encoded.len()))),
             Err(error) => {
                 tracing::debug!(key = %self.key, error = %Chain(&error), "L2 has no such value");
                 Err(Unread::Value)
@@ -163,4 +173,9 @@ where
         mine.cloned()
             .unwrap_or_else(|| self.shared.tags.get(&key).hold())
     }
+}
+
+/// Whether L2 has what is near.
+fn is_same(known: &Entry, envelope: &Envelope) -> bool {
+    known.is(envelope.fence, envelope.since) && known.tags.iter().all(Held::is_current)
 }

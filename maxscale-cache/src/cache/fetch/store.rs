@@ -10,7 +10,7 @@ use super::claim::Ground;
 use super::{ALL, Fetch, draw};
 use crate::cache::Cache;
 use crate::codec;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Value};
 use crate::far::Filled;
 use crate::hub::Hub;
 use crate::key;
@@ -217,7 +217,7 @@ where
             (if is_all { ALL.into() } else { name.into() }, *fence)
         });
         Envelope {
-            value: encoded.map(Into::into),
+            value: encoded.map_or(Value::Absent, |it| Value::Here(it.into())),
             codec: codec::number(self.codec.name()),
             era: self.shared.far.era(),
             since: ground.since,

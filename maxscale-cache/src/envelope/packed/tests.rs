@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{self, Codec as _, Json, Lz4};
-use crate::envelope::Envelope;
 use crate::envelope::tests::sign;
+use crate::envelope::{Envelope, Value};
 use crate::remote::Fence;
 
 const MOST: usize = 10_000;
@@ -18,7 +18,7 @@ fn packing(over: usize) -> Packing {
 
 fn sealed(value: &[u8], over: usize) -> Bytes {
     let envelope = Envelope {
-        value: Some(Bytes::copy_from_slice(value)),
+        value: Value::Here(Bytes::copy_from_slice(value)),
         codec: codec::UNNAMED,
         era: 1,
         since: 2,
@@ -27,12 +27,18 @@ fn sealed(value: &[u8], over: usize) -> Bytes {
         cost: 6,
         tags: Vec::new(),
     };
-    envelope.seal("k", packing(over))
+    envelope.seal("k", &envelope.body(packing(over)))
 }
 
 fn opened(bytes: &Bytes) -> Result<Bytes, Unread> {
-    let opened = Envelope::open("k", bytes, MOST)?;
-    Ok(opened.value.expect("it was sealed with one"))
+    open(bytes, MOST)
+}
+
+fn open(bytes: &Bytes, most: usize) -> Result<Bytes, Unread> {
+    match Envelope::open("k", bytes, most)?.value {
+        Value::Here(encoded) => Ok(encoded),
+        other => panic!("it was sealed with a value, not {other:?}"),
+    }
 }
 
 fn is_packed(sealed: &Bytes) -> bool {
@@ -102,7 +108,7 @@ fn bomb_is_found_before_there_is_room_for_it() {
             why
         };
         let counted = allocation_counter::measure(|| {
-            found = Envelope::open("k", &bytes, most).map(|it| it.value.unwrap_or_default());
+            found = open(&bytes, most);
         });
         assert_eq!(found, Err(why), "{length} of {}", block.len());
         assert!(counted.bytes_total <= most as u64 + HEADS, "{counted:?}");
