@@ -199,9 +199,9 @@ impl Redis {
         self.fleet().is_down()
     }
 
-    /// Whether all keys are in one place, so that a script may use any of them.
-    #[cfg(feature = "limit")]
-    pub(crate) fn is_one_place(&self) -> bool {
+    /// Whether all keys are in one place, so that a command or a script may name any
+    /// of them: whether it is no cluster.
+    pub fn is_one_place(&self) -> bool {
         self.config().kind != config::Kind::Cluster
     }
 

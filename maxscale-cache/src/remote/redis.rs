@@ -1,6 +1,6 @@
 //! One Redis string per key: a head of fixed form, then the sealed value.
 //!
-//! A value is read by a plain GET. Each change is one script on one key, so it
+//! A value is read by a plain GET, or with others by an MGET. Each change is one script on one key, so it
 //! also runs on a cluster. Every key has a TTL. Fences come from the server's
 //! clock and always rise; a key that was evicted, flushed or expired has none,
 //! and fills under its old one are refused.
@@ -13,6 +13,9 @@
 //! A step that timed out and runs later does no harm: a late fill meets the
 //! fence, a late bump costs a load.
 
+mod reads;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -21,6 +24,7 @@ use maxscale_core::redis::{Command, Event, Lineage, Redis, RedisError, Reply, Sc
 
 use super::{Advert, Beat, Bump, Bumped, Claimed, Fence, Found, Heard, Notice};
 use super::{Remote, RemoteError};
+use reads::{Read, Reads};
 
 const MARK: &[u8; 4] = b"MXR2";
 const HEAD: usize = 44;
@@ -54,25 +58,27 @@ static BEAT: Script = Script::new(include_str!("redis/beat.lua"));
 #[derive(Debug)]
 pub struct RedisRemote {
     redis: Redis,
+    reads: Reads,
 }
 
 // === impl RedisRemote ===
 
 impl RedisRemote {
     /// An L2 on the server behind `redis`.
-    pub const fn new(redis: Redis) -> Self {
-        Self { redis }
+    pub fn new(redis: Redis) -> Self {
+        let reads = Reads::new(&redis);
+        Self { redis, reads }
     }
 }
 
 impl Remote for RedisRemote {
     async fn read(&self, key: &str) -> Result<Option<Found>, RemoteError> {
-        match self.redis.command_from(Command::new("GET").key(key)).await {
-            Ok((reply, lineage)) => Ok(reply.into_bytes().and_then(|it| found(&it, lineage))),
-            // A key of another type is somebody else's, and soon replaced.
-            Err(RedisError::Server { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        opened(self.reads.one(&self.redis, key).await)
+    }
+
+    async fn read_many(&self, keys: &[Arc<str>]) -> Vec<Result<Option<Found>, RemoteError>> {
+        let reads = self.reads.many(&self.redis, keys).await;
+        reads.into_iter().map(opened).collect()
     }
 
     async fn claim(
@@ -154,6 +160,10 @@ impl Remote for RedisRemote {
         })
         .boxed()
     }
+}
+
+fn opened(read: Read) -> Result<Option<Found>, RemoteError> {
+    Ok(read?.and_then(|(record, lineage)| found(&record, lineage)))
 }
 
 /// What a record holds; `None` if it is of another form or lineage.

@@ -20,6 +20,7 @@ mod monotonic;
 mod outage;
 mod processes;
 mod program;
+mod reads;
 mod redis;
 mod several;
 mod source;

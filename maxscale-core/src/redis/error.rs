@@ -119,6 +119,13 @@ impl RedisError {
         }
     }
 
+    /// Whether these are the server's words: they begin with a code in capitals,
+    /// and the driver's do not.
+    pub(super) fn is_of_server(error: &Error) -> bool {
+        let code = error.details().split(' ').next().unwrap_or_default();
+        !code.is_empty() && code.bytes().all(|it| it.is_ascii_uppercase())
+    }
+
     /// What the driver says of a command that has no answer. It may have run,
     /// whatever the words are, unless they say that it was not sent.
     pub(super) fn from_driver(error: Error, limit: Duration) -> Self {
@@ -138,5 +145,29 @@ impl Classify for RedisError {
 
     fn retry_after(&self) -> Option<Duration> {
         Some(Duration::from_secs(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_is_told_from_driver_by_its_code() {
+        let of_server = |words: &'static str| {
+            let error = Error::new(ErrorKind::Unknown, words);
+            RedisError::is_of_server(&error)
+        };
+        for words in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "MOVED 3999 127.0.0.1:6381",
+            "LOADING Redis is loading the dataset in memory",
+            "ERR unknown command",
+        ] {
+            assert!(of_server(words), "{words}");
+        }
+        for words in ["", "Connection closed unexpectedly.", NOT_SENT] {
+            assert!(!of_server(words), "{words}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::interfaces::{ClientLike, EventInterface, KeysInterface, PubsubInterface};
 use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ServerConfig, TcpConfig,
     UnresponsiveConfig,
@@ -19,7 +19,7 @@ use super::address::Address;
 use super::command::Command;
 use super::config::RedisConfig;
 use super::server_time::ServerTime;
-use super::{RedisError, Reply};
+use super::{Arg, RedisError, Reply};
 
 /// How many messages may wait to be read before the oldest are lost.
 const MESSAGES: usize = 4_096;
@@ -136,13 +136,20 @@ impl Link {
             fail_fast: true,
             ..Options::default()
         };
-        let args: Vec<Value> = command.args.into_iter().map(Value::from).collect();
         let client = self.client.with_options(&options);
+        let mut args = command.args;
         // Erased, as the driver's futures are large and nest deep.
         let answer: BoxFuture<'_, Result<Answer, Error>> = if command.asking {
-            Box::pin(self.send_asking(command.name, args, &options))
+            Box::pin(self.send_asking(command.name, values(args), &options))
+        } else if command.name == "GET"
+            && args.len() == 1
+            && let Some(key) = args.pop()
+        {
+            // By its name, since the driver writes what it has no name for at
+            // once: a system call per read is most of what a read costs.
+            Box::pin(async move { answered(client.get(key.bytes()).await) })
         } else {
-            let frame = client.custom_raw(word(command.name), args);
+            let frame = client.custom_raw(word(command.name), values(args));
             Box::pin(async { Ok(Value::try_from(frame.await?)) })
         };
         tokio::select! {
@@ -288,6 +295,18 @@ fn connection(config: &RedisConfig) -> ConnectionConfig {
             ..TcpConfig::default()
         },
         ..ConnectionConfig::default()
+    }
+}
+
+fn values(args: Vec<Arg>) -> Vec<Value> {
+    args.into_iter().map(Value::from).collect()
+}
+
+/// Tells the server's errors from the driver's own, which come alike.
+fn answered(answer: Result<Value, Error>) -> Result<Answer, Error> {
+    match answer {
+        Err(error) if RedisError::is_of_server(&error) => Ok(Err(error)),
+        answer => answer.map(Ok),
     }
 }
 
