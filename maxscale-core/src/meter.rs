@@ -1,8 +1,8 @@
 //! Counting without slowing down what is counted.
 //!
-//! A [`HotCounter`] is one atomic that an observable OpenTelemetry instrument
-//! reads when somebody scrapes; a [`HotHistogram`] is a few of them. The [`Meter`] is always passed in; nothing here
-//! knows who reads it. Labels are fixed when an instrument is registered, so a
+//! A [`HotCounter`] is an atomic of each thread, whose sum an observable
+//! OpenTelemetry instrument reads when somebody scrapes; a [`HotHistogram`] is a
+//! few atomics. The [`Meter`] is always passed in; nothing here knows who reads it. Labels are fixed when an instrument is registered, so a
 //! request can never add a series.
 //!
 //! Readers of instruments run inside a scrape: they must not block and must not
@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{self, InstrumentProvider};
+
+use crate::stripes::{self, STRIPES};
 
 pub(crate) use histogram::Histograms;
 #[cfg(feature = "telemetry")]
@@ -93,7 +95,12 @@ pub const DURATION_BUCKETS: [f64; 12] = [
 
 /// A number that only grows. Clones count together.
 #[derive(Clone, Debug)]
-pub struct HotCounter(Arc<AtomicU64>);
+pub struct HotCounter(Arc<[Part; STRIPES]>);
+
+/// What the threads of a stripe counted, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Part(AtomicU64);
 
 /// A number that grows and shrinks: requests in flight, connections out.
 #[derive(Clone, Debug)]
@@ -203,25 +210,28 @@ impl HotCounter {
     /// A metric with labels is registered once per label set. Of two
     /// registrations of the same set only the later one is seen.
     pub fn register(meter: &Meter, metric: Metric, labels: &[Label<'_>]) -> Self {
-        let count = Arc::new(AtomicU64::new(0));
+        let count = Self(Arc::default());
         let (read, labels) = (count.clone(), key_values(labels));
         (meter.otel)
             .u64_observable_counter(metric.name)
             .with_unit(metric.unit)
             .with_description(metric.description)
-            .with_callback(move |observer| observer.observe(read.load(Ordering::Relaxed), &labels))
+            .with_callback(move |observer| observer.observe(read.get(), &labels))
             .build();
-        Self(count)
+        count
     }
 
     /// Adds `n`.
+    #[inline]
     pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        let part = &self.0[stripes::of_this_thread()];
+        part.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// The count so far.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        let parts = self.0.iter();
+        parts.map(|part| part.0.load(Ordering::Relaxed)).sum()
     }
 }
 

@@ -14,6 +14,7 @@ use http::header::{
 };
 use http::request::Parts;
 use maxscale_core::clock::Timestamp;
+use maxscale_core::stripes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -41,9 +42,13 @@ pub(super) struct Stored {
 }
 
 /// Headers that were written for an age, so that not each answer of a second writes
-/// them anew. Read without a lock: a page that many want is asked for by all threads.
+/// them anew. Read without a lock, and in a few copies: a page that many want is asked
+/// for by all threads, which would fight for the reference counts of its headers.
 #[derive(Debug, Default)]
-pub(super) struct Told(ArcSwapOption<(u64, HeaderMap)>);
+pub(super) struct Told([ArcSwapOption<(u64, HeaderMap)>; COPIES]);
+
+/// So many threads tell the same headers without being in each other's way.
+const COPIES: usize = 4;
 
 /// How good a stored response is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +140,8 @@ impl Stored {
     /// The headers of a hit now, of which `write` writes those that change.
     pub(super) fn told(&self, now: Timestamp, write: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
         let age = self.age(now);
-        if let Some((of, told)) = self.told.0.load().as_deref()
+        let mine = &self.told.0[stripes::of_this_thread() % COPIES];
+        if let Some((of, told)) = mine.load().as_deref()
             && *of == age
         {
             return told.clone();
@@ -143,7 +149,14 @@ impl Stored {
         let mut headers = self.headers.clone();
         headers.insert(AGE, HeaderValue::from(age));
         write(&mut headers);
-        self.told.0.store(Some(Arc::new((age, headers.clone()))));
+        for value in headers.values_mut() {
+            // A clone would share its count with the copies of the others.
+            if let Ok(mut own) = HeaderValue::from_bytes(value.as_bytes()) {
+                own.set_sensitive(value.is_sensitive());
+                *value = own;
+            }
+        }
+        mine.store(Some(Arc::new((age, headers.clone()))));
         headers
     }
 

@@ -1,28 +1,13 @@
 //! What each thread keeps of very hot keys for itself: threads that ask for the same
 //! key at once do not wait for each other.
 
-use std::hash::{Hash as _, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
-/// Threads beyond these share one.
-const STRIPES: usize = 16;
+use crate::stripes::{self, STRIPES};
 
 /// Hot keys of a thread. Two in one place take turns.
 const PLACES: usize = 16;
-
-thread_local! {
-    /// Threads are numbered one after another.
-    static STRIPE: usize = {
-        let mut number = Number(0);
-        thread::current().id().hash(&mut number);
-        usize::try_from(number.0 % STRIPES as u64).unwrap_or(0)
-    };
-}
-
-/// What an id hands to its hasher: a number.
-struct Number(u64);
 
 /// A few keys of each thread, and what it keeps of them.
 pub(super) struct Places<T> {
@@ -42,24 +27,6 @@ struct Place<T> {
 struct Kept<T> {
     key: u128,
     of_it: T,
-}
-
-// === impl Number ===
-
-impl Hasher for Number {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
 }
 
 // === impl Places ===
@@ -145,7 +112,7 @@ impl<T> Places<T> {
     }
 
     fn place(&self, key: u128) -> &Place<T> {
-        let stripe = STRIPE.with(|stripe| *stripe);
+        let stripe = stripes::of_this_thread();
         &self.places[stripe * PLACES + Self::of_key(key)]
     }
 
