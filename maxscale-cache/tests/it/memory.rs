@@ -103,7 +103,9 @@ async fn churn(engine: L1Engine, budget: u64, ids: u64, rounds: u64) {
     }
     let most = u64::try_from(HEAP.peak_usage()).unwrap() - before;
     let (now, resident) = (live() - before, of_process("VmHWM"));
-    eprintln!("{engine:?}, {budget} bytes of budget: {most} bytes of heap at the most, {now} at the end,");
+    eprintln!(
+        "{engine:?}, {budget} bytes of budget: {most} bytes of heap at the most, {now} at the end,"
+    );
     eprintln!("{resident} bytes resident at the most");
     assert!(most <= budget * 115 / 100 + 32 * MIB, "{most}");
     // Else the budget was never reached.

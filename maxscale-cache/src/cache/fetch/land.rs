@@ -9,9 +9,6 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::{Fetch, value_of};
 use crate::cache::Answer;
 use crate::cache::ask::wait_for;
@@ -21,7 +18,7 @@ use crate::tags::Held;
 
 impl<V> Fetch<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Gives everyone on board the answer, or what has taken its place.
     pub(in crate::cache) async fn land<E>(&self, pilot: Pilot<Answer<V, E>>, answer: Answer<V, E>)

@@ -10,8 +10,6 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::Fetch;
 use super::claim::Ground;
@@ -27,7 +25,7 @@ const ANY: usize = 1;
 
 impl<V> Fetch<V>
 where
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// As [`store`](Self::store), with the tags that the value names.
     pub(super) async fn store_named(
@@ -89,6 +87,7 @@ where
             at_least: self.at_least,
             aim: self.aim,
             version_of: self.version_of,
+            codec: self.codec.clone(),
             names_of: None,
         }
     }

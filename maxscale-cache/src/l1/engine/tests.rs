@@ -17,6 +17,8 @@ fn entry(since: u64, weight: u32) -> Entry {
         value: Some(Arc::new(since)),
         fence: None,
         since,
+        begun: 0,
+        loaded: 0,
         tags: SmallVec::new(),
         cost: 0,
         fresh_until: since,
