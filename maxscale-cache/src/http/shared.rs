@@ -7,8 +7,9 @@ use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
+use tokio::runtime::Handle;
 use tokio::time::sleep;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::body::HttpBody;
 use super::cdn::{Tag, Tags};
@@ -40,6 +41,40 @@ pub(super) struct Shared {
 pub(super) struct Client {
     pub(super) head: bool,
     pub(super) conditions: Conditions,
+}
+
+/// Tells the CDN to forget, in the background, when it is dropped: when the store has
+/// forgotten, since the CDN may ask again at once, or when nobody waits for that.
+struct PurgeThen {
+    cdn: Arc<dyn DynPurge>,
+    what: Purged,
+    span: Span,
+}
+
+// === impl PurgeThen ===
+
+impl Drop for PurgeThen {
+    fn drop(&mut self) {
+        // None while the process ends.
+        if let Ok(runtime) = Handle::try_current() {
+            let purge = purge(self.cdn.clone(), self.what.clone());
+            runtime.spawn(purge.instrument(self.span.clone()));
+        }
+    }
+}
+
+async fn purge(cdn: Arc<dyn DynPurge>, what: Purged) {
+    let mut pause = PAUSE;
+    for _ in 0..ATTEMPTS {
+        match cdn.purge(what.clone()).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the CDN was not told to forget");
+            }
+        }
+        sleep(pause).await;
+        pause *= 4;
+    }
 }
 
 // === impl Client ===
@@ -120,35 +155,21 @@ impl Shared {
 
     /// Forgets a resource, and has the CDN forget it.
     pub(super) async fn invalidate(&self, target: &Target) -> Invalidated {
-        self.purge(|| Purged::Url(target.url()));
+        let _purge = self.purge_then(|| Purged::Url(target.url()));
         self.store.invalidate(&target.id()).await
     }
 
     /// Forgets what was sent with a tag, and has the CDN forget it.
     pub(super) async fn invalidate_tag(&self, tag: &Tag) -> Invalidated {
-        self.purge(|| Purged::Tags(Tags::of(tag.clone())));
+        let _purge = self.purge_then(|| Purged::Tags(Tags::of(tag.clone())));
         self.store.invalidate_tag(tag).await
     }
 
-    /// Tells the CDN in the background, if there is one.
-    fn purge(&self, what: impl FnOnce() -> Purged) {
-        if let Some(cdn) = self.purge.clone() {
-            let what = what();
-            let purge = async move {
-                let mut pause = PAUSE;
-                for _ in 0..ATTEMPTS {
-                    match cdn.purge(what.clone()).await {
-                        Ok(()) => return,
-                        Err(error) => {
-                            tracing::warn!(error = %Chain(&error), "the CDN was not told to forget");
-                        }
-                    }
-                    sleep(pause).await;
-                    pause *= 4;
-                }
-            };
-            tokio::spawn(purge.in_current_span());
-        }
+    /// Has the CDN told once the guard is dropped, if there is one.
+    fn purge_then(&self, what: impl FnOnce() -> Purged) -> Option<PurgeThen> {
+        let cdn = self.purge.clone()?;
+        let (what, span) = (what(), Span::current());
+        Some(PurgeThen { cdn, what, span })
     }
 
     pub(super) fn respond_stale<R>(

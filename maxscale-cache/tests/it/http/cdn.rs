@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -13,6 +14,7 @@ use maxscale_cache::{Hub, Invalidated};
 use maxscale_tests::{RedisServer, eventually};
 use reqwest::Client;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use super::rig::{Count, Rig, Still};
 use crate::program::{connect, patient, wait_until_in_use};
@@ -225,4 +227,29 @@ async fn tag_drops_what_has_it_in_all_processes_and_the_cdn_is_told_by_one() {
     eventually(LIMIT, async || is_new(second, "/article").await).await;
     eventually(LIMIT, async || is_new(&cdn, "/article").await).await;
     assert_eq!((calls.get(), purges.get()), (2, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cdn_is_told_when_the_other_processes_can_be_asked_again() {
+    let redis = RedisServer::start().await;
+    let (calls, (port, url)) = (Count::default(), port().await);
+    let hub = patient(connect(&redis.url()).await).build();
+    wait_until_in_use(&hub).await;
+    let (still, rig) = origin(&hub, &url, &calls).await;
+    let (_cdn, purges) = before(&rig, port);
+    assert_eq!(
+        rig.text("/article", &[("host", "www.example")]).await,
+        "version 1"
+    );
+
+    redis.pause();
+    let tag = Tag::new("front").unwrap();
+    let dropped = tokio::spawn(async move { still.cache.invalidate_tag(&tag).await });
+    // Told at once, it would have been by now.
+    sleep(Duration::from_millis(300)).await;
+    assert!(!dropped.is_finished());
+    assert_eq!(purges.get(), 0);
+    redis.resume();
+    assert_eq!(dropped.await.unwrap(), Invalidated::Everywhere);
+    eventually(LIMIT, async || purges.get() == 2).await;
 }
