@@ -146,6 +146,22 @@ where
         }
     }
 
+    /// What `look` says of what [`peek`](Self::peek) gives, which is not cloned for it:
+    /// a reference count is in the way of all threads that ask for one value.
+    #[cfg(feature = "http")]
+    pub(crate) fn peek_at<T>(&self, id: &str, look: impl FnOnce(&V) -> T) -> Option<T> {
+        let part = key::part_of(id);
+        let probe = self.probe(&part);
+        match self.near(&probe) {
+            Some((entry, State::Fresh)) => {
+                let value = entry.value.as_ref()?.downcast_ref()?;
+                self.hub.shared().counters.l1_hits.add(1);
+                Some(look(value))
+            }
+            _ => Some(look(&*self.pinned(&probe.to_key())??)),
+        }
+    }
+
     /// The value of `id`, loaded by `load` if no tier has it.
     ///
     /// At most one load per id runs in this process; callers that come

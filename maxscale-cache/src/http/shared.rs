@@ -102,7 +102,17 @@ impl Shared {
         if hints.directs || hints.conditional || *request.method() == Method::HEAD {
             return None;
         }
-        let stored = self.store.peek(id)?;
+        self.store
+            .peek_at(id, |stored| self.respond_fresh(stored, request, hints))?
+    }
+
+    /// The answer to a plain GET that a stored response is for, while it is fresh.
+    fn respond_fresh<B, R>(
+        &self,
+        stored: &Stored,
+        request: &Request<B>,
+        hints: Hints,
+    ) -> Option<Response<HttpBody<R>>> {
         let now = self.clock.now();
         let Freshness::Fresh(left) = stored.freshness(now) else {
             return None;

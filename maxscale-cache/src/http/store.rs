@@ -73,9 +73,9 @@ impl Store {
         }
     }
 
-    /// What this process has in its memory.
-    pub(super) fn peek(&self, id: &str) -> Option<Arc<Stored>> {
-        self.cache.peek(id)
+    /// What `look` says of what this process has in its memory.
+    pub(super) fn peek_at<T>(&self, id: &str, look: impl FnOnce(&Stored) -> T) -> Option<T> {
+        self.cache.peek_at(id, look)
     }
 
     pub(super) async fn get(&self, id: &str) -> Option<Arc<Stored>> {
