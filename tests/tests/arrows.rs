@@ -43,8 +43,8 @@ const BUDGETS: &[(&str, usize)] = &[
     ("maxscale-auth", 75),
 ];
 
-/// C code, SQLite, a TLS stack, a driver: features bring them, the default
-/// does not. Two `libsqlite3-sys` cannot even link into one program.
+/// C code, SQLite, a TLS stack, a driver, a second engine for L1: features bring
+/// them, the default does not. Two `libsqlite3-sys` cannot even link into one program.
 const NOT_BY_DEFAULT: &[&str] = &[
     "aws-lc-sys",
     "cc",
@@ -52,6 +52,7 @@ const NOT_BY_DEFAULT: &[&str] = &[
     "libsqlite3-sys",
     "native-tls",
     "openssl-sys",
+    "quick_cache",
     "ring",
     "rustls",
 ];
@@ -69,7 +70,6 @@ const PEERS: &[&str] = &[
     "foyer",
     "governor",
     "multi-tier-cache",
-    "quick_cache",
     "stretto",
     "tower-sessions",
     "tower_governor",
