@@ -2,18 +2,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use maxscale_core::Chain;
-use maxscale_core::clock::{Clock, Timestamp};
+use maxscale_core::clock::Clock;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::KeyRing;
-use maxscale_shard::{Claim, Claims, NodeId, Router, Row, Shard, ShardError, Sql, Statement, Tx};
+use maxscale_shard::{Claim, Claims, NodeId, Router, Row, ShardError, Sql, Statement, Tx};
 
 use crate::email::Email;
 use crate::error::AuthError;
 use crate::password::PasswordPool;
 use crate::principal::Principal;
-use crate::session::{Session, SessionStore, SqlSessions};
-use crate::token::SessionToken;
+use crate::session::{Drawn, Level, Methods, NewSession, Proof, Sessions, SqlSessions, Which, Why};
 
 /// Accounts by email and password. Cheap to clone.
 ///
@@ -27,9 +26,9 @@ struct Inner {
     router: Router,
     emails: Claims,
     ids: Arc<IdGenerator>,
-    keys: Arc<KeyRing>,
     passwords: PasswordPool,
-    clock: Clock,
+    rows: SqlSessions,
+    sessions: Sessions,
 }
 
 /// What [`Accounts`] needs; see [`Accounts::builder`].
@@ -81,6 +80,11 @@ const RENAME: Sql = Sql::both("UPDATE ms_user SET name = $3 WHERE shard_id = $1 
 
 const MAX_NAME: usize = 100;
 
+const BY_PASSWORD: Proof = Proof {
+    level: Level::Aal1,
+    methods: Methods::PASSWORD,
+};
+
 // === impl AccountsBuilder ===
 
 impl AccountsBuilder {
@@ -93,13 +97,17 @@ impl AccountsBuilder {
     /// Finishes the handle.
     pub fn build(self) -> Accounts {
         let emails = Claims::new(self.router.clone(), self.keys.clone(), "email");
+        let rows = SqlSessions::new(self.router.clone(), self.clock.clone());
+        let sessions = Sessions::builder(rows.clone(), self.keys, self.ids.clone())
+            .clock(self.clock)
+            .build();
         Accounts(Arc::new(Inner {
             router: self.router,
             emails,
             ids: self.ids,
-            keys: self.keys,
             passwords: self.passwords,
-            clock: self.clock,
+            rows,
+            sessions,
         }))
     }
 }
@@ -148,10 +156,10 @@ impl Accounts {
         }
         // Hashed before the reservation, whose lease should not run meanwhile.
         let hash = self.0.passwords.hash(password).await?;
-        let (claim, user, token) = self.settle(&email, &name, &hash).await?;
+        let (claim, user, drawn) = self.settle(&email, &name, &hash).await?;
         match self.0.emails.confirm(&claim).await {
             Ok(()) => Ok(LoggedIn {
-                token: token.text(&self.0.keys),
+                token: self.0.sessions.text(&drawn.token),
                 user,
             }),
             // The account is there, and its mark with it: whoever looks next for the
@@ -167,7 +175,7 @@ impl Accounts {
         email: &Email,
         name: &str,
         hash: &str,
-    ) -> Result<(Claim, User, SessionToken), AuthError> {
+    ) -> Result<(Claim, User, Drawn), AuthError> {
         let mut away = Vec::new();
         loop {
             let id = self.draw(&away)?;
@@ -178,7 +186,7 @@ impl Accounts {
                 name: name.to_owned(),
             };
             let error = match self.insert(&user, hash, &claim).await {
-                Ok(token) => return Ok((claim, user, token)),
+                Ok(drawn) => return Ok((claim, user, drawn)),
                 Err(error) => error,
             };
             // Whoever tries again should not meet the own reservation. Only where
@@ -227,15 +235,8 @@ impl Accounts {
         };
         match known {
             Some((user, _)) if right => {
-                let shard = self.0.router.shard(user.id)?;
-                let mut tx = shard.begin().await?;
-                let (token, session) = self.begin_session(&shard, user.id)?;
-                SqlSessions::insert(&mut tx, &shard, &session).await?;
-                tx.commit().await?;
-                Ok(LoggedIn {
-                    token: token.text(&self.0.keys),
-                    user,
-                })
+                let token = self.0.sessions.begin(user.id, BY_PASSWORD, "").await?;
+                Ok(LoggedIn { user, token })
             }
             _ => Err(AuthError::Credentials),
         }
@@ -248,8 +249,11 @@ impl Accounts {
     /// Returns [`AuthError::Shard`] when its shard could not be asked.
     pub async fn log_out(&self, principal: &Principal) -> Result<(), AuthError> {
         let (user, session) = (principal.user(), principal.session());
-        self.sessions().revoke(user, session).await?;
-        Ok(())
+        let revoked = self
+            .0
+            .sessions
+            .revoke(user, Which::One(session), Why::LoggedOut);
+        revoked.await.map(drop)
     }
 
     /// The account, if it exists.
@@ -290,8 +294,8 @@ impl Accounts {
     }
 
     /// The sessions, for [`SessionLayer`](crate::SessionLayer).
-    pub fn sessions(&self) -> SqlSessions {
-        SqlSessions::new(self.0.router.clone())
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     /// An id on a node that is ready, if possible none of `away`: a node that is
@@ -308,14 +312,9 @@ impl Accounts {
         self.0.router.shard(id).map(|_| id)
     }
 
-    async fn insert(
-        &self,
-        user: &User,
-        hash: &str,
-        claim: &Claim,
-    ) -> Result<SessionToken, AuthError> {
+    async fn insert(&self, user: &User, hash: &str, claim: &Claim) -> Result<Drawn, AuthError> {
         let shard = self.0.router.shard(user.id)?;
-        let (token, session) = self.begin_session(&shard, user.id)?;
+        let drawn = self.0.sessions.draw(user.id, BY_PASSWORD)?;
         let row = INSERT
             .statement()
             .bind(shard.id())
@@ -323,13 +322,18 @@ impl Accounts {
             .bind(user.email.as_str())
             .bind(user.name.as_str())
             .bind(hash)
-            .bind(session.created_at);
+            .bind(drawn.session.created_at);
         let mut tx = shard.begin().await?;
         tx.execute(row).await?;
-        SqlSessions::insert(&mut tx, &shard, &session).await?;
+        let new = NewSession {
+            session: &drawn.session,
+            device: "",
+        };
+        let most = self.0.sessions.policy().per_user;
+        self.0.rows.create_in(&mut tx, &new, most).await?;
         self.0.emails.write_in(&mut tx, claim).await?;
         tx.commit().await?;
-        Ok(token)
+        Ok(drawn)
     }
 
     async fn load(&self, id: Id) -> Result<Option<(User, String)>, AuthError> {
@@ -345,20 +349,6 @@ impl Accounts {
         };
         let row = shard.fetch_optional(statement).await?;
         Ok(row.map(read).transpose()?)
-    }
-
-    fn begin_session(&self, shard: &Shard, user: Id) -> Result<(SessionToken, Session), AuthError> {
-        let id = self.0.ids.draw(shard.id());
-        let token = SessionToken::issue(user, id)?;
-        let now: Timestamp = self.0.clock.now();
-        let session = Session {
-            user,
-            id,
-            secret_hash: token.secret_hash(),
-            created_at: now,
-            last_seen: now,
-        };
-        Ok((token, session))
     }
 }
 

@@ -4,6 +4,8 @@ use maxscale_core::keys::KeyError;
 use maxscale_core::refusal::{Class, Classify};
 use maxscale_shard::{ClaimError, ShardError};
 
+use crate::session::StoreError;
+
 /// Nobody could be recognised, registered or logged in.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,6 +58,10 @@ pub enum AuthError {
     #[error(transparent)]
     Key(#[from] KeyError),
 
+    /// The store of sessions did not answer.
+    #[error(transparent)]
+    Session(#[from] StoreError),
+
     /// A database could not be asked.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -79,6 +85,7 @@ impl Classify for AuthError {
             Self::Credentials | Self::NotLoggedIn => Class::Unauthenticated,
             Self::Busy => Class::Unavailable,
             Self::StoredHash | Self::Hash(_) | Self::Key(_) => Class::Internal,
+            Self::Session(error) => error.class(),
             Self::Shard(error) => error.class(),
         }
     }

@@ -3,10 +3,11 @@ use maxscale_shard::{Migration, MigrationSet};
 /// The tables of accounts and sessions; add them to the fleet's migrations.
 pub const MIGRATIONS: MigrationSet = MigrationSet {
     owner: "maxscale-auth",
-    steps: &[Migration {
-        version: 1,
-        name: "users and sessions",
-        postgres: "
+    steps: &[
+        Migration {
+            version: 1,
+            name: "users and sessions",
+            postgres: "
             CREATE TABLE ms_user (
                 shard_id integer NOT NULL,
                 user_id uuid NOT NULL,
@@ -25,7 +26,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 last_seen bigint NOT NULL,
                 PRIMARY KEY (shard_id, user_id, session_id)
             )",
-        sqlite: "
+            sqlite: "
             CREATE TABLE ms_user (
                 shard_id INTEGER NOT NULL,
                 user_id BLOB NOT NULL,
@@ -44,5 +45,63 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 last_seen INTEGER NOT NULL,
                 PRIMARY KEY (shard_id, user_id, session_id)
             ) WITHOUT ROWID",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "what a session knows, and what a user's sessions share",
+            postgres: "
+            ALTER TABLE ms_session
+                ADD COLUMN authenticated_at bigint NOT NULL DEFAULT 0,
+                ADD COLUMN idle bigint NOT NULL DEFAULT 2592000000000,
+                ADD COLUMN ends_at bigint NOT NULL DEFAULT 0,
+                ADD COLUMN level bigint NOT NULL DEFAULT 1,
+                ADD COLUMN methods bigint NOT NULL DEFAULT 1,
+                ADD COLUMN version bigint NOT NULL DEFAULT 1,
+                ADD COLUMN actor uuid,
+                ADD COLUMN device text NOT NULL DEFAULT '',
+                ADD COLUMN previous_hash bytea,
+                ADD COLUMN previous_until bigint,
+                ADD COLUMN previous_level bigint,
+                ADD COLUMN revoked_at bigint,
+                ADD COLUMN why bigint;
+            UPDATE ms_session
+                SET authenticated_at = created_at, ends_at = created_at + 7776000000000;
+            CREATE TABLE ms_session_user (
+                shard_id integer NOT NULL,
+                user_id uuid NOT NULL,
+                changes bigint NOT NULL,
+                told bigint NOT NULL,
+                roles text NOT NULL,
+                PRIMARY KEY (shard_id, user_id)
+            );
+            INSERT INTO ms_session_user (shard_id, user_id, changes, told, roles)
+                SELECT DISTINCT shard_id, user_id, 1, 1, '' FROM ms_session",
+            sqlite: "
+            ALTER TABLE ms_session ADD COLUMN authenticated_at INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE ms_session ADD COLUMN idle INTEGER NOT NULL DEFAULT 2592000000000;
+            ALTER TABLE ms_session ADD COLUMN ends_at INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE ms_session ADD COLUMN level INTEGER NOT NULL DEFAULT 1;
+            ALTER TABLE ms_session ADD COLUMN methods INTEGER NOT NULL DEFAULT 1;
+            ALTER TABLE ms_session ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+            ALTER TABLE ms_session ADD COLUMN actor BLOB;
+            ALTER TABLE ms_session ADD COLUMN device TEXT NOT NULL DEFAULT '';
+            ALTER TABLE ms_session ADD COLUMN previous_hash BLOB;
+            ALTER TABLE ms_session ADD COLUMN previous_until INTEGER;
+            ALTER TABLE ms_session ADD COLUMN previous_level INTEGER;
+            ALTER TABLE ms_session ADD COLUMN revoked_at INTEGER;
+            ALTER TABLE ms_session ADD COLUMN why INTEGER;
+            UPDATE ms_session
+                SET authenticated_at = created_at, ends_at = created_at + 7776000000000;
+            CREATE TABLE ms_session_user (
+                shard_id INTEGER NOT NULL,
+                user_id BLOB NOT NULL,
+                changes INTEGER NOT NULL,
+                told INTEGER NOT NULL,
+                roles TEXT NOT NULL,
+                PRIMARY KEY (shard_id, user_id)
+            ) WITHOUT ROWID;
+            INSERT INTO ms_session_user (shard_id, user_id, changes, told, roles)
+                SELECT DISTINCT shard_id, user_id, 1, 1, '' FROM ms_session",
+        },
+    ],
 };

@@ -7,16 +7,21 @@ use maxscale_core::keys::{KeyError, KeyRing, Secret};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// What a logged-in client holds: `mxs_` and 82 bytes in base64url.
+use crate::realm::Realm;
+use crate::session::SecretHash;
+
+/// What a logged-in client holds: `mxs_` and 86 bytes in base64url.
 ///
 /// ```text
-///  1 format │ 1 key version │ 16 user │ 16 session │ 32 secret │ 16 MAC
+///  1 format │ 1 key version │ 2 realm │ 2 region │ 16 user │ 16 session │ 32 secret │ 16 MAC
 /// ```
 ///
-/// It carries its own routing (the user's id names the shard). The MAC tells a
+/// It carries its own routing: the user's id names the shard. The region is zero,
+/// for later. The MAC tells a
 /// forged one without any I/O; the secret is stored only as its SHA-256.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken {
+    realm: Realm,
     pub(crate) user: Id,
     pub(crate) session: Id,
     secret: [u8; 32],
@@ -24,15 +29,17 @@ pub struct SessionToken {
 
 const PREFIX: &str = "mxs_";
 const PURPOSE: &str = "session-token";
-const FORMAT: u8 = 1;
-const SIGNED: usize = 66;
+const FORMAT: u8 = 2;
+const REGION: [u8; 2] = [0; 2];
+const SIGNED: usize = 70;
 const LEN: usize = SIGNED + 16;
 
 // === impl SessionToken ===
 
 impl SessionToken {
-    pub(crate) fn issue(user: Id, session: Id) -> Result<Self, KeyError> {
+    pub(crate) fn issue(realm: Realm, user: Id, session: Id) -> Result<Self, KeyError> {
         Ok(Self {
+            realm,
             user,
             session,
             secret: Secret::random()?,
@@ -42,6 +49,8 @@ impl SessionToken {
     /// The token's text, for a cookie or an `Authorization: Bearer` header.
     pub fn text(&self, keys: &KeyRing) -> String {
         let mut bytes = vec![FORMAT, keys.version()];
+        bytes.extend_from_slice(&self.realm.get().to_be_bytes());
+        bytes.extend_from_slice(&REGION);
         bytes.extend_from_slice(self.user.as_uuid().as_bytes());
         bytes.extend_from_slice(self.session.as_uuid().as_bytes());
         bytes.extend_from_slice(&self.secret);
@@ -66,14 +75,19 @@ impl SessionToken {
             Id::from_uuid(uuid).ok()
         };
         Some(Self {
-            user: id(2)?,
-            session: id(18)?,
-            secret: signed[34..].try_into().ok()?,
+            realm: Realm::new(u16::from_be_bytes([signed[2], signed[3]])),
+            user: id(6)?,
+            session: id(22)?,
+            secret: signed[38..].try_into().ok()?,
         })
     }
 
-    pub(crate) fn secret_hash(&self) -> [u8; 32] {
-        Sha256::digest(self.secret).into()
+    pub(crate) fn realm(&self) -> Realm {
+        self.realm
+    }
+
+    pub(crate) fn secret_hash(&self) -> SecretHash {
+        SecretHash::new(Sha256::digest(self.secret).into())
     }
 }
 
@@ -97,7 +111,7 @@ mod tests {
         let keys = KeyRing::new(1, Secret::new([7; 32])).unwrap();
         let ids = IdGenerator::new(Clock::system(), KeyspaceTag::default());
         let draw = || ids.draw(VirtualShard::new(5));
-        let token = SessionToken::issue(draw(), draw()).unwrap();
+        let token = SessionToken::issue(Realm::MAIN, draw(), draw()).unwrap();
         let text = token.text(&keys);
         assert_eq!(SessionToken::parse(&text, &keys), Some(token));
 

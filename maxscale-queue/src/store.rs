@@ -281,9 +281,7 @@ fn names(rows: &[Row]) -> Result<HashSet<(JobId, i64)>, ShardError> {
 }
 
 fn job_id(row: &Row) -> Result<JobId, ShardError> {
-    let id = Id::from_uuid(row.get("job_id")?);
-    id.map(JobId::from)
-        .map_err(|source| unreadable("job_id", source))
+    row.get::<Id>("job_id").map(JobId::from)
 }
 
 fn count(row: &Row, column: &str) -> Result<u32, ShardError> {

@@ -46,7 +46,7 @@ use uuid::Uuid;
 use crate::directory;
 use crate::error::ShardError;
 use crate::router::{Router, Shard};
-use crate::sql::{Row, Sql, Statement, Tx};
+use crate::sql::{Sql, Statement, Tx};
 
 pub(crate) use reconcile::ClaimCounts;
 pub use reconcile::Reconciled;
@@ -274,7 +274,7 @@ impl Claims {
             let shard = self.router.directory(&hash)?;
             let found = shard.fetch_optional(self.row(FIND, &shard, &hash)).await?;
             if let Some(row) = found {
-                return Ok(Some(owner(&row)?));
+                return Ok(Some(row.get("owner")?));
             }
         }
         Ok(None)
@@ -308,7 +308,7 @@ impl Claims {
             return Ok(None);
         };
         Ok(Some(Standing {
-            owner: owner(&row)?,
+            owner: row.get("owner")?,
             token: row.get("token")?,
             held: row.get("held")?,
             expired: row.get("expired")?,
@@ -328,13 +328,6 @@ impl Claims {
 
 fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2)
-}
-
-fn owner(row: &Row) -> Result<Id, ShardError> {
-    Id::from_uuid(row.get("owner")?).map_err(|source| ShardError::Column {
-        column: "owner".into(),
-        source: source.into(),
-    })
 }
 
 impl Classify for ClaimError {

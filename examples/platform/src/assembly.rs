@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use maxscale_auth::session::SqlSessions;
 use maxscale_auth::{Accounts, CookiePolicy, PasswordPool, PasswordPoolConfig, SessionLayer};
 use maxscale_cache::Hub;
 use maxscale_cache::http::HttpCache;
@@ -49,7 +48,7 @@ pub struct Platform {
     /// What handlers work with.
     pub app: App,
     /// Recognises sessions.
-    pub sessions: SessionLayer<SqlSessions>,
+    pub sessions: SessionLayer,
     /// Carries what a user has written and seen from request to request.
     pub freshness: FreshnessLayer,
     /// Finds the shard of a user.
@@ -145,7 +144,7 @@ impl Platform {
             sampler,
         )?;
         Ok(Self {
-            sessions: SessionLayer::new(accounts.sessions(), keys.clone(), cookie, clock.clone()),
+            sessions: SessionLayer::new(accounts.sessions().clone(), cookie),
             freshness: freshness(settings, &keys, clock.clone()),
             limits,
             limiting,

@@ -5,23 +5,18 @@ use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use maxscale_core::Chain;
-use maxscale_core::clock::Clock;
-use maxscale_core::keys::KeyRing;
 use maxscale_core::refusal::{Class, Refusal, ReplyBody};
 use pin_project_lite::pin_project;
-use subtle::ConstantTimeEq;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::SessionStore;
+use super::Sessions;
 use crate::cookie::CookiePolicy;
-use crate::principal::Principal;
-use crate::token::SessionToken;
 
 /// Adds [`SessionService`] to a stack.
 #[derive(Clone, Debug)]
-pub struct SessionLayer<T> {
-    shared: Arc<Shared<T>>,
+pub struct SessionLayer {
+    shared: Arc<Shared>,
 }
 
 /// Leaves a [`Principal`] and a `Subject` in each request that carries a valid session.
@@ -30,17 +25,15 @@ pub struct SessionLayer<T> {
 /// passes on without these facts; the handler decides. While the session's
 /// shard cannot be asked, the answer is 503 and the cookie stays: never 401.
 #[derive(Clone, Debug)]
-pub struct SessionService<S, T> {
+pub struct SessionService<S> {
     inner: S,
-    shared: Arc<Shared<T>>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared<T> {
-    store: T,
-    keys: Arc<KeyRing>,
+struct Shared {
+    sessions: Sessions,
     cookie: CookiePolicy,
-    clock: Clock,
 }
 
 pin_project! {
@@ -64,22 +57,17 @@ pin_project! {
 
 // === impl SessionLayer ===
 
-impl<T: SessionStore> SessionLayer<T> {
-    /// Recognises sessions of `store` by the cookie of `cookie`, or a bearer token.
-    pub fn new(store: T, keys: Arc<KeyRing>, cookie: CookiePolicy, clock: Clock) -> Self {
+impl SessionLayer {
+    /// Recognises `sessions` by the cookie of `cookie`, or a bearer token.
+    pub fn new(sessions: Sessions, cookie: CookiePolicy) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                store,
-                keys,
-                cookie,
-                clock,
-            }),
+            shared: Arc::new(Shared { sessions, cookie }),
         }
     }
 }
 
-impl<S, T> Layer<S> for SessionLayer<T> {
-    type Service = SessionService<S, T>;
+impl<S> Layer<S> for SessionLayer {
+    type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
         SessionService {
@@ -91,12 +79,11 @@ impl<S, T> Layer<S> for SessionLayer<T> {
 
 // === impl SessionService ===
 
-impl<S, T, B, R> Service<Request<B>> for SessionService<S, T>
+impl<S, B, R> Service<Request<B>> for SessionService<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    T: SessionStore,
     B: Send + 'static,
     R: Send + 'static,
 {
@@ -110,8 +97,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let shared = self.shared.clone();
-        let token = (shared.cookie.find(request.headers()))
-            .and_then(|text| SessionToken::parse(text, &shared.keys));
+        let token =
+            (shared.cookie.find(request.headers())).and_then(|text| shared.sessions.read(text));
         let Some(token) = token else {
             let response = self.inner.call(request);
             return SessionFuture {
@@ -122,7 +109,7 @@ where
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
         let asked = Box::pin(async move {
-            match shared.recognise(&token).await {
+            match shared.sessions.recognise(&token).await {
                 Ok(Some(principal)) => {
                     let facts = request.extensions_mut();
                     facts.insert(principal.subject().clone());
@@ -140,26 +127,6 @@ where
         SessionFuture {
             state: State::Ask { asked },
         }
-    }
-}
-
-impl<T: SessionStore> Shared<T> {
-    async fn recognise(&self, token: &SessionToken) -> Result<Option<Principal>, T::Error> {
-        let Some(session) = self.store.load(token.user, token.session).await? else {
-            return Ok(None);
-        };
-        let now = self.clock.now();
-        let right = bool::from(session.secret_hash.ct_eq(&token.secret_hash()));
-        if !right || !session.is_live(now) {
-            return Ok(None);
-        }
-        if session.wants_touch(now) {
-            // The session is valid either way, and the next request tries again.
-            if let Err(error) = self.store.touch(session.user, session.id, now).await {
-                tracing::warn!(error = %Chain(&error), "cannot note a session's last request");
-            }
-        }
-        Ok(Some(Principal::new(session.user, session.id)))
     }
 }
 

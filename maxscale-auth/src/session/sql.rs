@@ -1,85 +1,183 @@
-use maxscale_core::clock::Timestamp;
+//! Sessions as rows of their user's shard.
+
+mod row;
+mod statement;
+
+use std::num::NonZeroU32;
+
+use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::Id;
-use maxscale_shard::{Router, Shard, ShardError, Sql, Statement, Tx};
+use maxscale_shard::{Router, Row, Shard, ShardError, Sql, Statement, Tx};
 
-use super::{Session, SessionStore};
+use super::record::{Roles, Session, Standing};
+use super::store::{
+    Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
+};
+use row::{ids, listed, session, standing};
+use statement::{
+    CHANGED, INSERT, LIST, LOAD, REVOKE_ALL, REVOKE_BEYOND, REVOKE_ONE, REVOKE_OTHERS, ROLES,
+    ROTATE, TOUCH,
+};
 
-/// Sessions as rows of `ms_session` in the user's shard.
+/// Sessions as rows of `ms_session` in the user's shard. Cheap to clone.
+///
+/// A revoked session's row stays as a tombstone until the session would have ended.
 #[derive(Clone, Debug)]
 pub struct SqlSessions {
     router: Router,
+    clock: Clock,
 }
-
-const INSERT: Sql = Sql::both(
-    "INSERT INTO ms_session (shard_id, user_id, session_id, secret_hash, created_at, last_seen)
-     VALUES ($1, $2, $3, $4, $5, $6)",
-);
-const LOAD: Sql = Sql::both(
-    "SELECT secret_hash, created_at, last_seen FROM ms_session
-     WHERE shard_id = $1 AND user_id = $2 AND session_id = $3",
-);
-const TOUCH: Sql = Sql::both(
-    "UPDATE ms_session SET last_seen = $4
-     WHERE shard_id = $1 AND user_id = $2 AND session_id = $3 AND last_seen < $4",
-);
-const REVOKE: Sql =
-    Sql::both("DELETE FROM ms_session WHERE shard_id = $1 AND user_id = $2 AND session_id = $3");
 
 // === impl SqlSessions ===
 
 impl SqlSessions {
     /// Sessions on the router's nodes.
-    pub const fn new(router: Router) -> Self {
-        Self { router }
+    pub const fn new(router: Router, clock: Clock) -> Self {
+        Self { router, clock }
     }
 
-    /// Stores a new session in the transaction that creates or checks its user.
-    pub(crate) async fn insert(
+    /// As [`create`](SessionStore::create), in a transaction on the user's shard.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the database refuses.
+    pub async fn create_in(
+        &self,
         tx: &mut Tx,
-        shard: &Shard,
-        session: &Session,
-    ) -> Result<(), ShardError> {
-        let row = keyed(INSERT, shard, session.user, session.id)
-            .bind(&session.secret_hash[..])
-            .bind(session.created_at)
-            .bind(session.last_seen);
-        tx.execute(row).await.map(drop)
+        new: &NewSession<'_>,
+        most: NonZeroU32,
+    ) -> Result<Created, ShardError> {
+        let session = new.session;
+        let shard = self.router.shard(session.user)?;
+        changed(tx, &shard, session.user).await?;
+        let insert = row::insert(keyed(INSERT, &shard, session.user).bind(session.id), new);
+        if tx.execute(insert).await? == 0 {
+            return Ok(Created::Exists);
+        }
+        let beyond = keyed(REVOKE_BEYOND, &shard, session.user)
+            .bind(self.clock.now())
+            .bind(i64::from(Why::TooMany.number()))
+            .bind(session.id)
+            .bind(i64::from(most.get() - 1));
+        let ended = ids(&tx.fetch_all(beyond).await?)?;
+        Ok(Created::Stored { ended })
+    }
+
+    /// As [`revoke`](SessionStore::revoke), in a transaction on the user's shard.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the database refuses.
+    pub async fn revoke_in(
+        &self,
+        tx: &mut Tx,
+        user: Id,
+        which: Which,
+        why: Why,
+    ) -> Result<Vec<Id>, ShardError> {
+        let shard = self.router.shard(user)?;
+        changed(tx, &shard, user).await?;
+        let (text, id) = match which {
+            Which::One(one) => (REVOKE_ONE, Some(one)),
+            Which::Others(own) => (REVOKE_OTHERS, Some(own)),
+            Which::All => (REVOKE_ALL, None),
+        };
+        let mut revoke = keyed(text, &shard, user)
+            .bind(self.clock.now())
+            .bind(i64::from(why.number()));
+        if let Some(id) = id {
+            revoke = revoke.bind(id);
+        }
+        ids(&tx.fetch_all(revoke).await?)
     }
 }
 
-fn keyed(text: Sql, shard: &Shard, user: Id, session: Id) -> Statement {
-    text.statement().bind(shard.id()).bind(user).bind(session)
+/// Counts a change of the user's sessions. It locks the user's row, so that
+/// changes of one user come one after the other.
+async fn changed(tx: &mut Tx, shard: &Shard, user: Id) -> Result<(), ShardError> {
+    tx.execute(keyed(CHANGED, shard, user)).await.map(drop)
+}
+
+fn keyed(text: Sql, shard: &Shard, user: Id) -> Statement {
+    text.statement().bind(shard.id()).bind(user)
 }
 
 impl SessionStore for SqlSessions {
     type Error = ShardError;
 
-    async fn load(&self, user: Id, session: Id) -> Result<Option<Session>, ShardError> {
-        let shard = self.router.shard(user)?;
-        let statement = keyed(LOAD, &shard, user, session);
-        let Some(row) = shard.fetch_optional(statement).await? else {
-            return Ok(None);
-        };
-        let hash: Vec<u8> = row.get("secret_hash")?;
-        Ok(Some(Session {
-            user,
-            id: session,
-            // A hash of another length matches no secret.
-            secret_hash: hash.try_into().unwrap_or_default(),
-            created_at: Timestamp::from_micros(row.get("created_at")?),
-            last_seen: Timestamp::from_micros(row.get("last_seen")?),
-        }))
+    async fn create(&self, new: &NewSession<'_>, most: NonZeroU32) -> Result<Created, ShardError> {
+        let mut tx = self.router.shard(new.session.user)?.begin().await?;
+        let created = self.create_in(&mut tx, new, most).await?;
+        match &created {
+            Created::Stored { .. } => tx.commit().await.map(drop)?,
+            Created::Exists => tx.rollback().await?,
+        }
+        Ok(created)
     }
 
-    async fn touch(&self, user: Id, session: Id, now: Timestamp) -> Result<bool, ShardError> {
+    async fn load(&self, user: Id, id: Id) -> Result<Option<(Session, Standing)>, ShardError> {
         let shard = self.router.shard(user)?;
-        let statement = keyed(TOUCH, &shard, user, session).bind(now);
-        Ok(shard.execute(statement).await? == 1)
+        let load = keyed(LOAD, &shard, user).bind(id);
+        let read = |row: &Row| Ok((session(user, row)?, standing(row)?));
+        let row = shard.fetch_optional(load).await?;
+        row.as_ref().map(read).transpose()
     }
 
-    async fn revoke(&self, user: Id, session: Id) -> Result<bool, ShardError> {
-        let shard = self.router.shard(user)?;
-        let statement = keyed(REVOKE, &shard, user, session);
-        Ok(shard.execute(statement).await? == 1)
+    async fn touch(&self, touches: &[Touch]) -> Result<(), ShardError> {
+        for touch in touches {
+            let shard = self.router.shard(touch.user)?;
+            let touch = keyed(TOUCH, &shard, touch.user)
+                .bind(touch.session)
+                .bind(touch.at);
+            shard.execute(touch).await?;
+        }
+        Ok(())
     }
+
+    async fn rotate(&self, user: Id, id: Id, rotation: &Rotation) -> Result<bool, ShardError> {
+        let shard = self.router.shard(user)?;
+        let mut tx = shard.begin().await?;
+        changed(&mut tx, &shard, user).await?;
+        let rotate = row::rotate(keyed(ROTATE, &shard, user).bind(id), rotation);
+        let rotated = tx.execute(rotate).await? == 1;
+        match rotated {
+            true => tx.commit().await.map(drop)?,
+            false => tx.rollback().await?,
+        }
+        Ok(rotated)
+    }
+
+    async fn revoke(&self, user: Id, which: Which, why: Why) -> Result<Revoked, ShardError> {
+        let mut tx = self.router.shard(user)?.begin().await?;
+        let ended = self.revoke_in(&mut tx, user, which, why).await?;
+        tx.commit().await?;
+        Ok(Revoked {
+            ended,
+            reach: Reach::Everywhere,
+        })
+    }
+
+    async fn list(&self, user: Id) -> Result<Vec<Listed>, ShardError> {
+        let shard = self.router.shard(user)?;
+        let rows = shard.fetch_all(keyed(LIST, &shard, user)).await?;
+        rows.iter().map(|row| listed(user, row)).collect()
+    }
+
+    async fn set_roles(&self, user: Id, roles: &Roles) -> Result<Reach, ShardError> {
+        let shard = self.router.shard(user)?;
+        let set = keyed(ROLES, &shard, user).bind(roles.text());
+        shard.execute(set).await?;
+        Ok(Reach::Everywhere)
+    }
+
+    async fn changed(&self, _user: Id) -> Result<Reach, ShardError> {
+        // Nothing stands before it.
+        Ok(Reach::Everywhere)
+    }
+}
+
+/// A time that a row may lack.
+fn time(row: &Row, column: &str) -> Result<Option<Timestamp>, ShardError> {
+    let micros: Option<i64> = row.get(column)?;
+    Ok(micros.map(Timestamp::from_micros))
 }

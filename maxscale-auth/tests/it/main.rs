@@ -6,6 +6,7 @@
 mod support;
 
 mod accounts;
+mod failing;
 mod heals;
 mod overrides;
 mod sessions;

@@ -1,14 +1,13 @@
-use std::convert::Infallible;
 use std::time::Duration;
 
 use http::{Request, StatusCode, header};
-use maxscale_auth::session::{ABSOLUTE, IDLE, SessionStore, SqlSessions, TOUCH_EVERY};
-use maxscale_auth::{Principal, Session};
-use maxscale_core::clock::Timestamp;
+use maxscale_auth::Principal;
+use maxscale_auth::session::{SessionPolicy, SessionStore, TOUCH_EVERY, Touch, Which, Why};
 use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
-use maxscale_shard::{Engine, ShardError, Sql};
+use maxscale_shard::{Engine, Sql};
 
+use crate::failing::Failing;
 use crate::support::{Bench, Handled, PASSWORD, ask, authorization, cookie};
 
 on_both!(
@@ -23,6 +22,10 @@ on_both!(
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SECOND: Duration = Duration::from_secs(1);
+
+fn policy() -> SessionPolicy {
+    SessionPolicy::default()
+}
 
 async fn ada(bench: &Bench) -> (Id, String) {
     let ada = bench
@@ -49,29 +52,9 @@ async fn cookie_and_bearer_token_say_who_asks(bench: Bench) {
     }
 }
 
-/// A store that nobody may ask.
-#[derive(Clone, Debug)]
-struct Untouchable;
-
-impl SessionStore for Untouchable {
-    type Error = Infallible;
-
-    async fn load(&self, _: Id, _: Id) -> Result<Option<Session>, Infallible> {
-        panic!("a forged token was looked up");
-    }
-
-    async fn touch(&self, _: Id, _: Id, _: Timestamp) -> Result<bool, Infallible> {
-        panic!("a forged token was touched");
-    }
-
-    async fn revoke(&self, _: Id, _: Id) -> Result<bool, Infallible> {
-        panic!("a forged token was revoked");
-    }
-}
-
 async fn forged_token_costs_no_statement(bench: Bench) {
     let (_, token) = ada(&bench).await;
-    let layer = bench.layer_on(Untouchable);
+    let layer = bench.layer_on(Failing::Untouchable);
     let mut flipped = token.clone().into_bytes();
     flipped[50] = if flipped[50] == b'A' { b'B' } else { b'A' };
     let flipped = String::from_utf8(flipped).unwrap();
@@ -98,22 +81,25 @@ async fn revoked_session_is_nobody(bench: Bench) {
     let principal = bench.who(&token).await.unwrap();
     let sessions = bench.accounts.sessions();
 
-    assert!(sessions.revoke(id, principal.session()).await.unwrap());
+    let which = Which::One(principal.session());
+    let revoked = sessions.revoke(id, which, Why::LoggedOut).await.unwrap();
+    assert_eq!(revoked.ended, [principal.session()]);
 
     let response = ask(&bench.layer(), cookie(&token)).await;
     assert!(response.extensions().get::<Handled>().is_some());
     assert!(response.extensions().get::<Principal>().is_none());
     assert!(response.extensions().get::<Subject>().is_none());
-    assert!(!sessions.revoke(id, principal.session()).await.unwrap());
+    let again = sessions.revoke(id, which, Why::LoggedOut).await.unwrap();
+    assert!(again.ended.is_empty());
     // Nothing brings it back.
-    let now = bench.clock.now();
-    assert!(
-        !sessions
-            .touch(id, principal.session(), now.after(DAY))
-            .await
-            .unwrap()
-    );
-    assert_eq!(sessions.load(id, principal.session()).await.unwrap(), None);
+    let touch = Touch {
+        user: id,
+        session: principal.session(),
+        at: bench.clock.now().after(DAY),
+    };
+    bench.rows().touch(&[touch]).await.unwrap();
+    let loaded = bench.rows().load(id, principal.session()).await.unwrap();
+    assert_eq!(loaded, None);
 }
 
 async fn stored_hash_decides(bench: Bench) {
@@ -132,22 +118,22 @@ async fn stored_hash_decides(bench: Bench) {
 async fn idle_session_ends(bench: Bench) {
     let (_, token) = ada(&bench).await;
 
-    bench.time.advance(IDLE - SECOND);
+    bench.time.advance(policy().idle - SECOND);
     assert!(bench.who(&token).await.is_some());
-    bench.time.advance(IDLE);
+    bench.time.advance(policy().idle);
     assert_eq!(bench.who(&token).await, None);
 }
 
 async fn used_session_goes_on_to_its_absolute_end(bench: Bench) {
     let (_, token) = ada(&bench).await;
     let mut age = Duration::ZERO;
-    while age + 20 * DAY < ABSOLUTE {
+    while age + 20 * DAY < policy().absolute {
         bench.time.advance(20 * DAY);
         age += 20 * DAY;
         assert!(bench.who(&token).await.is_some(), "{age:?}");
     }
 
-    bench.time.advance(ABSOLUTE - age - SECOND);
+    bench.time.advance(policy().absolute - age - SECOND);
     assert!(bench.who(&token).await.is_some());
     bench.time.advance(SECOND);
     assert_eq!(bench.who(&token).await, None);
@@ -158,8 +144,8 @@ async fn last_request_is_written_once_an_hour(bench: Bench) {
     let session = bench.who(&token).await.unwrap().session();
     let began = bench.clock.now();
     let last_seen = async || {
-        let stored = bench.accounts.sessions().load(id, session).await;
-        stored.unwrap().unwrap().last_seen
+        let stored = bench.rows().load(id, session).await;
+        stored.unwrap().unwrap().0.last_active
     };
 
     bench.time.advance(TOUCH_EVERY - SECOND);
@@ -170,44 +156,12 @@ async fn last_request_is_written_once_an_hour(bench: Bench) {
     assert_eq!(last_seen().await, began.after(TOUCH_EVERY));
 }
 
-/// Sessions whose node answers nothing, or takes no writes.
-#[derive(Clone, Debug)]
-struct Failing {
-    sessions: Option<SqlSessions>,
-}
-
-fn down<T>() -> Result<T, ShardError> {
-    Err(ShardError::Connect {
-        database: "node-1".into(),
-        source: "connection refused".into(),
-    })
-}
-
-impl SessionStore for Failing {
-    type Error = ShardError;
-
-    async fn load(&self, user: Id, session: Id) -> Result<Option<Session>, ShardError> {
-        match &self.sessions {
-            Some(sessions) => sessions.load(user, session).await,
-            None => down(),
-        }
-    }
-
-    async fn touch(&self, _: Id, _: Id, _: Timestamp) -> Result<bool, ShardError> {
-        down()
-    }
-
-    async fn revoke(&self, _: Id, _: Id) -> Result<bool, ShardError> {
-        down()
-    }
-}
-
 #[tokio::test]
 async fn store_that_is_down_logs_nobody_out() {
     let bench = Bench::new(Engine::Sqlite).await;
     let (_, token) = ada(&bench).await;
 
-    let response = ask(&bench.layer_on(Failing { sessions: None }), cookie(&token)).await;
+    let response = ask(&bench.layer_on(Failing::Down), cookie(&token)).await;
 
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
@@ -223,9 +177,12 @@ async fn store_that_takes_no_writes_still_says_who_asks() {
     let bench = Bench::new(Engine::Sqlite).await;
     let (id, token) = ada(&bench).await;
     bench.time.advance(DAY);
-    let sessions = Some(bench.accounts.sessions());
 
-    let response = ask(&bench.layer_on(Failing { sessions }), cookie(&token)).await;
+    let response = ask(
+        &bench.layer_on(Failing::Reads(bench.rows())),
+        cookie(&token),
+    )
+    .await;
 
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.extensions().get::<Principal>().unwrap().user(), id);

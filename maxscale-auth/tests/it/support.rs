@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, header};
-use maxscale_auth::session::{SessionStore, SqlSessions};
+use maxscale_auth::session::{SessionStore, Sessions, SqlSessions};
 use maxscale_auth::{
     Accounts, CookiePolicy, MIGRATIONS, PasswordPool, PasswordPoolConfig, Principal, SessionLayer,
 };
@@ -122,13 +122,19 @@ impl Bench {
         self.fleet.router()
     }
 
-    pub(crate) fn layer(&self) -> SessionLayer<SqlSessions> {
-        self.layer_on(self.accounts.sessions())
+    pub(crate) fn rows(&self) -> SqlSessions {
+        SqlSessions::new(self.router().clone(), self.clock.clone())
     }
 
-    pub(crate) fn layer_on<T: SessionStore>(&self, store: T) -> SessionLayer<T> {
-        let cookie = CookiePolicy::new(true);
-        SessionLayer::new(store, self.keys.clone(), cookie, self.clock.clone())
+    pub(crate) fn layer(&self) -> SessionLayer {
+        self.layer_on(self.rows())
+    }
+
+    pub(crate) fn layer_on(&self, store: impl SessionStore) -> SessionLayer {
+        let sessions = Sessions::builder(store, self.keys.clone(), self.ids.clone())
+            .clock(self.clock.clone())
+            .build();
+        SessionLayer::new(sessions, CookiePolicy::new(true))
     }
 
     /// Who the layer says has `token`, sent as the cookie.
@@ -184,10 +190,7 @@ pub(crate) fn authorization(value: &str) -> Request<()> {
 pub(crate) struct Handled;
 
 /// Sends a request through the layer to a handler that answers with the facts it got.
-pub(crate) async fn ask<T: SessionStore>(
-    layer: &SessionLayer<T>,
-    request: Request<()>,
-) -> Response<ReplyBody<()>> {
+pub(crate) async fn ask(layer: &SessionLayer, request: Request<()>) -> Response<ReplyBody<()>> {
     let handler = service_fn(|request: Request<()>| async move {
         let mut response = Response::new(());
         response.extensions_mut().insert(Handled);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::settle::State;
 use super::statement::{CONFIRM, DUE, EXPIRED, RELEASE, UNMARK};
-use super::{Claim, ClaimError, Claims, owner};
+use super::{Claim, ClaimError, Claims};
 use crate::error::ShardError;
 use crate::router::Node;
 use crate::sql::Row;
@@ -165,7 +165,7 @@ impl Claims {
 fn claim(row: &Row) -> Result<Claim, ShardError> {
     Ok(Claim {
         hash: row.get("value_hash")?,
-        owner: owner(row)?,
+        owner: row.get("owner")?,
         token: row.get("token")?,
     })
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::Id;
-use uuid::Uuid;
 
 use super::SagaError;
 use super::state::{Phase, State};
@@ -125,11 +124,10 @@ impl Home {
     }
 
     fn read(database: &Database, row: &Row) -> Result<Self, ShardError> {
-        let id: Uuid = row.get("id")?;
         Ok(Self {
             database: database.clone(),
             shard: VirtualShard::new(small(row, "shard_id")?),
-            id: Id::from_uuid(id).map_err(|source| unreadable("id", source))?,
+            id: row.get("id")?,
         })
     }
 

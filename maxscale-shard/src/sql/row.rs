@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 
 use maxscale_core::BoxError;
+use maxscale_core::id::Id;
 use uuid::Uuid;
 
 use crate::error::ShardError;
@@ -95,7 +96,15 @@ macro_rules! never_null {
 }
 
 from_column!(Uuid, f64, bool, String, Vec<u8>);
-never_null!(Uuid, i64, f64, bool, String, Vec<u8>);
+never_null!(Uuid, Id, i64, f64, bool, String, Vec<u8>);
+
+impl FromColumn for Option<Id> {}
+impl sealed::Read for Option<Id> {
+    fn read(row: &Row, column: &str) -> Result<Self, BoxError> {
+        let uuid = <Option<Uuid> as sealed::Read>::read(row, column)?;
+        Ok(uuid.map(Id::from_uuid).transpose()?)
+    }
+}
 
 impl FromColumn for Option<i64> {}
 impl sealed::Read for Option<i64> {

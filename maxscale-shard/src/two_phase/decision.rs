@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::Id;
-use uuid::Uuid;
 
 use crate::database::Database;
 use crate::error::ShardError;
@@ -117,15 +116,14 @@ impl Decision {
     }
 
     fn read(row: &Row) -> Result<Self, ShardError> {
-        let unreadable = |column: &str, source| ShardError::Column {
-            column: column.to_owned(),
-            source,
-        };
-        let (shard, id): (i64, Uuid) = (row.get("shard_id")?, row.get("id")?);
-        let shard = u32::try_from(shard).map_err(|error| unreadable("shard_id", error.into()))?;
+        let shard = u32::try_from(row.get::<i64>("shard_id")?);
+        let shard = shard.map_err(|source| ShardError::Column {
+            column: "shard_id".to_owned(),
+            source: source.into(),
+        })?;
         Ok(Self {
             shard: VirtualShard::new(shard),
-            id: Id::from_uuid(id).map_err(|error| unreadable("id", error.into()))?,
+            id: row.get("id")?,
         })
     }
 

@@ -121,7 +121,7 @@ fn logged_in(app: &App, status: StatusCode, started: &LoggedIn) -> Response {
     let mut response = (status, shown(&profile)).into_response();
     if let Some(cookie) = app
         .cookie
-        .set(&started.token, maxscale_auth::session::ABSOLUTE)
+        .set(&started.token, app.accounts.sessions().policy().absolute)
     {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -1,0 +1,104 @@
+//! A store behind a pointer, so that what uses sessions has no type parameter.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+
+use maxscale_core::BoxError;
+use maxscale_core::id::Id;
+use maxscale_core::refusal::{Class, Classify};
+
+use super::record::{Session, Standing};
+use super::store::{
+    Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
+};
+
+/// A store of sessions did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the store of sessions did not answer")]
+pub struct StoreError {
+    class: Class,
+    #[source]
+    source: BoxError,
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// [`SessionStore`] without its error's type.
+pub(crate) trait DynStore: Send + Sync {
+    fn create<'a>(&'a self, new: &'a NewSession<'a>, most: NonZeroU32) -> Answer<'a, Created>;
+    fn load(&self, user: Id, session: Id) -> Answer<'_, Option<(Session, Standing)>>;
+    fn touch<'a>(&'a self, touches: &'a [Touch]) -> Answer<'a, ()>;
+    fn rotate<'a>(&'a self, user: Id, session: Id, rotation: &'a Rotation) -> Answer<'a, bool>;
+    fn revoke(&self, user: Id, which: Which, why: Why) -> Answer<'_, Revoked>;
+    fn list(&self, user: Id) -> Answer<'_, Vec<Listed>>;
+    fn changed(&self, user: Id) -> Answer<'_, Reach>;
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    fn of<E: std::error::Error + Classify + Send + Sync + 'static>(error: E) -> Self {
+        Self {
+            class: error.class(),
+            source: error.into(),
+        }
+    }
+
+    /// A drawn id was drawn before.
+    pub(crate) fn exists() -> Self {
+        Self {
+            class: Class::Internal,
+            source: "a session of this id exists".into(),
+        }
+    }
+}
+
+impl Classify for StoreError {
+    fn class(&self) -> Class {
+        self.class
+    }
+}
+
+impl<T: SessionStore> DynStore for T {
+    fn create<'a>(&'a self, new: &'a NewSession<'a>, most: NonZeroU32) -> Answer<'a, Created> {
+        answer(SessionStore::create(self, new, most))
+    }
+
+    fn load(&self, user: Id, session: Id) -> Answer<'_, Option<(Session, Standing)>> {
+        answer(SessionStore::load(self, user, session))
+    }
+
+    fn touch<'a>(&'a self, touches: &'a [Touch]) -> Answer<'a, ()> {
+        answer(SessionStore::touch(self, touches))
+    }
+
+    fn rotate<'a>(&'a self, user: Id, session: Id, rotation: &'a Rotation) -> Answer<'a, bool> {
+        answer(SessionStore::rotate(self, user, session, rotation))
+    }
+
+    fn revoke(&self, user: Id, which: Which, why: Why) -> Answer<'_, Revoked> {
+        answer(SessionStore::revoke(self, user, which, why))
+    }
+
+    fn list(&self, user: Id) -> Answer<'_, Vec<Listed>> {
+        answer(SessionStore::list(self, user))
+    }
+
+    fn changed(&self, user: Id) -> Answer<'_, Reach> {
+        answer(SessionStore::changed(self, user))
+    }
+}
+
+fn answer<'a, T, E>(asked: impl Future<Output = Result<T, E>> + Send + 'a) -> Answer<'a, T>
+where
+    E: std::error::Error + Classify + Send + Sync + 'static,
+{
+    Box::pin(async move { asked.await.map_err(StoreError::of) })
+}
+
+impl fmt::Debug for dyn DynStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DynStore")
+    }
+}

@@ -1,0 +1,84 @@
+//! The statements. Each begins with the shard and the user.
+
+use maxscale_shard::Sql;
+
+/// Counts a change, and makes the user's row if this is the first.
+pub(super) const CHANGED: Sql = Sql::both(
+    "INSERT INTO ms_session_user (shard_id, user_id, changes, told, roles)
+     VALUES ($1, $2, 1, 0, '')
+     ON CONFLICT (shard_id, user_id) DO UPDATE SET changes = ms_session_user.changes + 1",
+);
+
+pub(super) const ROLES: Sql = Sql::both(
+    "INSERT INTO ms_session_user (shard_id, user_id, changes, told, roles)
+     VALUES ($1, $2, 1, 0, $3)
+     ON CONFLICT (shard_id, user_id)
+     DO UPDATE SET changes = ms_session_user.changes + 1, roles = excluded.roles",
+);
+
+pub(super) const INSERT: Sql = Sql::both(
+    "INSERT INTO ms_session (shard_id, user_id, session_id, secret_hash, created_at, last_seen,
+         authenticated_at, idle, ends_at, level, methods, version, actor, device)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+     ON CONFLICT (shard_id, user_id, session_id) DO NOTHING",
+);
+
+pub(super) const LOAD: Sql = Sql::both(
+    "SELECT s.session_id, s.secret_hash, s.created_at, s.last_seen, s.authenticated_at, s.idle,
+         s.ends_at, s.level, s.methods, s.version, s.actor,
+         s.previous_hash, s.previous_until, s.previous_level, u.changes, u.roles
+     FROM ms_session s JOIN ms_session_user u ON u.shard_id = s.shard_id AND u.user_id = s.user_id
+     WHERE s.shard_id = $1 AND s.user_id = $2 AND s.session_id = $3 AND s.revoked_at IS NULL",
+);
+
+pub(super) const LIST: Sql = Sql::both(
+    "SELECT session_id, secret_hash, created_at, last_seen, authenticated_at, idle, ends_at, level,
+         methods, version, actor, previous_hash, previous_until, previous_level, device
+     FROM ms_session WHERE shard_id = $1 AND user_id = $2 AND revoked_at IS NULL
+     ORDER BY session_id DESC",
+);
+
+pub(super) const TOUCH: Sql = Sql::both(
+    "UPDATE ms_session SET last_seen = $4
+     WHERE shard_id = $1 AND user_id = $2 AND session_id = $3 AND revoked_at IS NULL
+       AND last_seen < $4",
+);
+
+pub(super) const ROTATE: Sql = Sql::both(
+    "UPDATE ms_session SET previous_hash = secret_hash, previous_level = level,
+         previous_until = $5, secret_hash = $6, level = $7, methods = $8, authenticated_at = $9,
+         version = version + 1
+     WHERE shard_id = $1 AND user_id = $2 AND session_id = $3 AND version = $4
+       AND revoked_at IS NULL",
+);
+
+pub(super) const REVOKE_ONE: Sql = Sql::both(
+    "UPDATE ms_session SET revoked_at = $3, why = $4
+     WHERE shard_id = $1 AND user_id = $2 AND revoked_at IS NULL AND session_id = $5
+     RETURNING session_id",
+);
+
+pub(super) const REVOKE_OTHERS: Sql = Sql::both(
+    "UPDATE ms_session SET revoked_at = $3, why = $4
+     WHERE shard_id = $1 AND user_id = $2 AND revoked_at IS NULL AND session_id <> $5
+     RETURNING session_id",
+);
+
+pub(super) const REVOKE_ALL: Sql = Sql::both(
+    "UPDATE ms_session SET revoked_at = $3, why = $4
+     WHERE shard_id = $1 AND user_id = $2 AND revoked_at IS NULL
+     RETURNING session_id",
+);
+
+/// All but the new one and the `$6` that were active last.
+pub(super) const REVOKE_BEYOND: Sql = Sql::both(
+    "UPDATE ms_session SET revoked_at = $3, why = $4
+     WHERE shard_id = $1 AND user_id = $2 AND revoked_at IS NULL AND session_id <> $5
+       AND ends_at > $3 AND last_seen + idle > $3
+       AND session_id NOT IN (
+         SELECT session_id FROM ms_session
+         WHERE shard_id = $1 AND user_id = $2 AND revoked_at IS NULL AND session_id <> $5
+           AND ends_at > $3 AND last_seen + idle > $3
+         ORDER BY last_seen DESC, session_id DESC LIMIT $6)
+     RETURNING session_id",
+);
