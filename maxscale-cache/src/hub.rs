@@ -18,6 +18,7 @@ use crate::cache::{Cache, CacheSpec};
 use crate::codec::{Codec, Json};
 use crate::error::UnknownKind;
 use crate::key;
+use crate::near::Near;
 use crate::stats::Stats;
 
 pub use builder::HubBuilder;
@@ -95,6 +96,16 @@ impl Hub {
         V: Send + Sync + 'static,
     {
         Cache::new(self.clone(), spec, Arc::new(codec))
+    }
+
+    /// Values of `kind` that this process keeps for `ttl`, and L2 not at all.
+    ///
+    /// Asking again gives the same values. The kind must be no cache's.
+    pub fn near<V>(&self, kind: &'static str, ttl: Duration) -> Near<V>
+    where
+        V: Send + Sync + 'static,
+    {
+        Near::new(self.clone(), kind, ttl)
     }
 
     /// Carries out an invalidation that something else carried here, as

@@ -19,6 +19,8 @@ pub(crate) struct Schema {
     pub(crate) version: u32,
     /// Tells it from the others in L1.
     pub(crate) number: u32,
+    /// Whether L2 may have values of it.
+    is_far: bool,
     name: Arc<str>,
     /// How long a value may live in L2, in microseconds.
     lives: AtomicU64,
@@ -54,6 +56,18 @@ const UNKNOWN: u64 = u64::MAX;
 impl Schemas {
     /// Notes that this process uses a form, whose values live for at most `lives` in L2.
     pub(crate) fn register(&self, kind: &str, version: u32, lives: Duration) -> Arc<Schema> {
+        let schema = self.get(kind, version, true);
+        schema.lives.fetch_max(micros(lives), Ordering::SeqCst);
+        schema
+    }
+
+    /// Notes that this process has values of a kind that L2 knows nothing of. They
+    /// have no version: nobody else ever reads one.
+    pub(crate) fn register_near(&self, kind: &str) -> Arc<Schema> {
+        self.get(kind, 0, false)
+    }
+
+    fn get(&self, kind: &str, version: u32, is_far: bool) -> Arc<Schema> {
         let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
         let versions = own.entry(kind.into()).or_default();
         let schema = versions.entry(version).or_insert_with(|| {
@@ -61,12 +75,12 @@ impl Schemas {
                 kind: kind.into(),
                 version,
                 number: self.next.fetch_add(1, Ordering::Relaxed),
+                is_far,
                 name: format!("{kind}:{version}").into(),
                 lives: AtomicU64::new(0),
                 usable_at: AtomicU64::new(UNKNOWN),
             })
         });
-        schema.lives.fetch_max(micros(lives), Ordering::SeqCst);
         schema.clone()
     }
 
@@ -81,7 +95,8 @@ impl Schemas {
     pub(crate) fn adverts(&self) -> Vec<(Arc<str>, Duration)> {
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
         let all = own.values().flat_map(Versions::values);
-        all.map(|it| {
+        let far = all.filter(|it| it.is_far);
+        far.map(|it| {
             let lives = Duration::from_micros(it.lives.load(Ordering::SeqCst));
             (it.name.clone(), lives)
         })
@@ -135,7 +150,9 @@ impl Schemas {
     /// All versions of a kind of which values may live in L2.
     pub(crate) fn versions(&self, kind: &str) -> BTreeSet<u32> {
         let mut versions = self.view().versions.get(kind).cloned().unwrap_or_default();
-        versions.extend(self.own(kind).iter().map(|schema| schema.version));
+        let own = self.own(kind);
+        let far = own.iter().filter(|schema| schema.is_far);
+        versions.extend(far.map(|schema| schema.version));
         versions
     }
 
@@ -186,6 +203,15 @@ mod tests {
         assert!(schemas.is_known(start));
         tokio::time::advance(VALID + Duration::from_millis(1)).await;
         assert!(!schemas.is_known(start));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn near_kind_is_told_to_nobody_and_has_no_key() {
+        let schemas = Schemas::default();
+        schemas.register_near("seen");
+        assert!(schemas.adverts().is_empty());
+        assert!(schemas.versions("seen").is_empty());
+        assert_eq!(schemas.own("seen").len(), 1, "it is dropped all the same");
     }
 
     #[tokio::test(start_paused = true)]

@@ -76,6 +76,20 @@ impl Shared {
         }
     }
 
+    /// Whether an entry that L2 knows nothing of may be served: while it is young, and
+    /// not a moment longer than every drop is heard.
+    #[inline]
+    pub(crate) fn is_good_near(&self, entry: &Entry, ttl: u64) -> bool {
+        let is_good = |now| {
+            let heard = Trust {
+                grace: 0,
+                ..self.trust(ttl, now)
+            };
+            entry.state(&heard) == State::Fresh
+        };
+        is_good(self.ticks.soon()) || is_good(self.ticks.now())
+    }
+
     /// How far L1 can be believed at a moment, for values kept for `l1_ttl`.
     #[inline]
     fn trust(&self, l1_ttl: u64, now: u64) -> Trust {

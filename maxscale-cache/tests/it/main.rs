@@ -17,6 +17,7 @@ mod load;
 mod memcached;
 mod memory;
 mod monotonic;
+mod near;
 mod outage;
 mod processes;
 mod program;
