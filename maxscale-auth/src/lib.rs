@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  sign up ─ hash ─ reserve the email ─ user and session in one transaction ─ confirm the email
-//!  request ─ cookie ─ MAC (no I/O for a forged one) ─ one row in the user's shard ─ Principal
+//!  request ─ cookie ─ MAC (no I/O for a forged one) ─ session ─ Principal ─ guard
 //! ```
 //!
 //! It runs its SQL through `maxscale-shard` and opens no socket of its own. Rate
@@ -11,9 +11,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod account;
+mod audit;
+#[cfg(feature = "axum")]
+mod axum;
 mod cookie;
+mod csrf;
 mod email;
 mod error;
+mod gate;
+mod guard;
 mod password;
 mod principal;
 mod realm;
@@ -22,12 +28,18 @@ pub mod session;
 mod token;
 
 pub use account::{Accounts, AccountsBuilder, LoggedIn, User};
-pub use cookie::CookiePolicy;
+pub use audit::{AuditEvent, AuditSink, Audited};
+pub use cookie::{Ambiguous, CookiePolicy};
+pub use csrf::{Csrf, CsrfFuture, CsrfLayer, OriginError};
 pub use email::Email;
 pub use error::AuthError;
+pub use guard::{
+    Aal2, Allowed, Demand, Denied, Fresh, FreshWithin, Guard, Require, RequireFuture, RequireLayer,
+    SecondFactor,
+};
 pub use password::{PasswordPool, PasswordPoolConfig};
 pub use principal::Principal;
 pub use realm::Realm;
 pub use schema::MIGRATIONS;
-pub use session::{SessionLayer, Sessions};
+pub use session::{SessionLayer, Sessions, StrongLayer};
 pub use token::SessionToken;

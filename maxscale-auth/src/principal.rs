@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
 
-use crate::session::{Level, Methods, Roles, Session, Standing};
+use crate::session::{Level, Methods, Roles, SecretHash, Session, Standing};
 
 /// Who is logged in: the fact that the session layer leaves in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Principal {
     level: Level,
     methods: Methods,
     authenticated_at: Timestamp,
+    recognised_at: Timestamp,
+    ends_at: Timestamp,
     version: u32,
     roles: Roles,
     actor: Option<Id>,
@@ -21,19 +25,38 @@ pub struct Principal {
 // === impl Principal ===
 
 impl Principal {
-    /// Who has `session`, by a secret that counts at `level`.
-    pub(crate) fn new(session: &Session, standing: &Standing, level: Level) -> Self {
-        Self {
+    /// Who has `session`, by this secret at this time; `None` if it is over, or the
+    /// secret not its own.
+    pub(crate) fn of(
+        session: &Session,
+        standing: &Standing,
+        secret: &SecretHash,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let level = session.level_of(secret, now)?;
+        // A secret that was exchanged has no part in the proof for which it was: all
+        // that is known of its own is that it was not made before the session began.
+        // Nor may it be exchanged again: no session has the version before its own.
+        let is_current = session.secret_hash == *secret;
+        let (methods, authenticated_at, version) = if is_current {
+            (session.methods, session.authenticated_at, session.version)
+        } else {
+            let before = session.version.saturating_sub(1);
+            (Methods::default(), session.created_at, before)
+        };
+        Some(Self {
             user: session.user,
             session: session.id,
             subject: Subject::new(&session.user.to_string()),
             level,
-            methods: session.methods,
-            authenticated_at: session.authenticated_at,
-            version: session.version,
+            methods,
+            authenticated_at,
+            recognised_at: now,
+            ends_at: session.ends_at,
+            version,
             roles: standing.roles.clone(),
             actor: session.actor,
-        }
+        })
     }
 
     /// The user.
@@ -64,6 +87,17 @@ impl Principal {
     /// When the user last proved it.
     pub const fn authenticated_at(&self) -> Timestamp {
         self.authenticated_at
+    }
+
+    /// How old that proof was when the request came.
+    pub fn proof_age(&self) -> Duration {
+        self.recognised_at.since(self.authenticated_at)
+    }
+
+    /// How long the session could go on at most when the request came: what is left
+    /// for a cookie.
+    pub fn life_left(&self) -> Duration {
+        self.ends_at.since(self.recognised_at)
     }
 
     /// What the user may do, as the application names it.

@@ -1,28 +1,37 @@
 //! Sessions: who a request comes from, until somebody says that it is over.
 //!
 //! ```text
-//!  token ─ MAC (no I/O) ─ Sessions ─ store ─ level of the secret ─ Principal
+//!  token ─ MAC (no I/O) ─ Sessions ─ near, a second at most ─ store ─ level of the secret ─ Principal
 //! ```
 //!
 //! A session that was revoked stays so: a store keeps that for as long as the
 //! session could have lasted, and nothing that was cached, late or restored
 //! brings it back.
 
+mod activity;
+mod builder;
+mod change;
 mod erased;
 mod layer;
 mod memory;
+mod near;
+mod policy;
 mod record;
 mod rules;
 mod sessions;
 mod sql;
 mod store;
 
+pub use builder::SessionsBuilder;
+pub use change::{ImpersonateError, Impersonation};
 pub use erased::StoreError;
-pub use layer::{SessionFuture, SessionLayer, SessionService};
+pub(crate) use layer::Asked;
+pub use layer::{SessionFuture, SessionLayer, SessionService, Strong, StrongLayer};
 pub use memory::MemorySessions;
+pub use policy::{Proof, SessionPolicy};
 pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing};
 pub(crate) use sessions::Drawn;
-pub use sessions::{Proof, SessionPolicy, Sessions, SessionsBuilder, TOUCH_EVERY};
+pub use sessions::{Consistency, Sessions};
 pub use sql::SqlSessions;
 pub use store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,

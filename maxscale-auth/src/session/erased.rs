@@ -8,7 +8,7 @@ use maxscale_core::BoxError;
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Classify};
 
-use super::record::{Session, Standing};
+use super::record::{Roles, Session, Standing};
 use super::store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
 };
@@ -32,6 +32,7 @@ pub(crate) trait DynStore: Send + Sync {
     fn rotate<'a>(&'a self, user: Id, session: Id, rotation: &'a Rotation) -> Answer<'a, bool>;
     fn revoke(&self, user: Id, which: Which, why: Why) -> Answer<'_, Revoked>;
     fn list(&self, user: Id) -> Answer<'_, Vec<Listed>>;
+    fn set_roles<'a>(&'a self, user: Id, roles: &'a Roles) -> Answer<'a, Reach>;
     fn changed(&self, user: Id) -> Answer<'_, Reach>;
 }
 
@@ -83,6 +84,10 @@ impl<T: SessionStore> DynStore for T {
 
     fn list(&self, user: Id) -> Answer<'_, Vec<Listed>> {
         answer(SessionStore::list(self, user))
+    }
+
+    fn set_roles<'a>(&'a self, user: Id, roles: &'a Roles) -> Answer<'a, Reach> {
+        answer(SessionStore::set_roles(self, user, roles))
     }
 
     fn changed(&self, user: Id) -> Answer<'_, Reach> {

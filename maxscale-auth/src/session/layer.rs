@@ -1,17 +1,26 @@
+//! Recognises who sends a request.
+
+mod future;
+mod strong;
+
 use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use maxscale_core::Chain;
+use maxscale_core::fact::Subject;
 use maxscale_core::refusal::{Class, Refusal, ReplyBody};
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Sessions;
+use super::{Consistency, Sessions};
 use crate::cookie::CookiePolicy;
+use crate::principal::Principal;
+use crate::token::SessionToken;
+
+pub use future::SessionFuture;
+pub use strong::{Strong, StrongLayer};
 
 /// Adds [`SessionService`] to a stack.
 #[derive(Clone, Debug)]
@@ -22,8 +31,12 @@ pub struct SessionLayer {
 /// Leaves a [`Principal`] and a `Subject` in each request that carries a valid session.
 ///
 /// A request without a session, or with a forged, revoked or expired one,
-/// passes on without these facts; the handler decides. While the session's
+/// passes on without these facts; the handler decides. One with two credentials is
+/// refused ([`Ambiguous`](crate::Ambiguous)). While the session's
 /// shard cannot be asked, the answer is 503 and the cookie stays: never 401.
+///
+/// An answer that sets the session cookie is marked so that no cache stores it; one
+/// that tells of a fault of the server loses it.
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,
@@ -36,23 +49,12 @@ struct Shared {
     cookie: CookiePolicy,
 }
 
-pin_project! {
-    /// Response future of [`SessionService`].
-    pub struct SessionFuture<F, R, E> {
-        #[pin]
-        state: State<F, R, E>,
-    }
-}
-
-type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<ReplyBody<R>>, E>> + Send>>;
-
-pin_project! {
-    #[project = StateP]
-    enum State<F, R, E> {
-        // No token to ask for: the inner call itself.
-        Forward { #[pin] response: F },
-        Ask { asked: Boxed<R, E> },
-    }
+/// A session layer has seen the request: what it asked for, and whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) sessions: Sessions,
+    token: Option<SessionToken>,
+    consistency: Consistency,
 }
 
 // === impl SessionLayer ===
@@ -96,61 +98,80 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let shared = self.shared.clone();
-        let token =
-            (shared.cookie.find(request.headers())).and_then(|text| shared.sessions.read(text));
-        let Some(token) = token else {
-            let response = self.inner.call(request);
-            return SessionFuture {
-                state: State::Forward { response },
-            };
+        let Shared { sessions, cookie } = &*self.shared;
+        let text = match cookie.token(request.headers()) {
+            Ok(text) => text,
+            Err(ambiguous) => {
+                return SessionFuture::refused(Refusal::new(&ambiguous).into_response(&request));
+            }
         };
+        let token = text.and_then(|text| sessions.read(text));
+        let consistency = request.extensions().get().copied().unwrap_or_default();
+        let asked = Asked {
+            sessions: sessions.clone(),
+            token,
+            consistency,
+        };
+        if asked.settle_at_once(&mut request) {
+            let response = self.inner.call(request);
+            return SessionFuture::through(response).with(*cookie);
+        }
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
-        let mut ready = mem::replace(&mut self.inner, clone);
-        let asked = Box::pin(async move {
-            match shared.sessions.recognise(&token).await {
-                Ok(Some(principal)) => {
-                    let facts = request.extensions_mut();
-                    facts.insert(principal.subject().clone());
-                    facts.insert(principal);
-                }
-                Ok(None) => {}
+        let ready = mem::replace(&mut self.inner, clone);
+        SessionFuture::asking(asked, request, ready).with(*cookie)
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Leaves the facts, if nobody has to be asked for them.
+    fn settle_at_once<B>(&self, request: &mut Request<B>) -> bool {
+        let principal = match (&self.token, self.consistency) {
+            (None, _) => None,
+            (Some(_), Consistency::Strong) => return false,
+            (Some(token), Consistency::Bounded) => match self.sessions.recognise_near(token) {
+                Some(principal) => Some(principal),
+                None => return false,
+            },
+        };
+        self.clone().leave(principal, request);
+        true
+    }
+
+    /// Asks the store and leaves the facts.
+    async fn settle<B>(mut self, request: &mut Request<B>) -> Result<(), Refusal> {
+        let principal = match &self.token {
+            None => None,
+            Some(token) => match self.sessions.recognise_strong(token).await {
+                Ok(principal) => principal,
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "cannot ask for a session");
-                    return Ok(Refusal::of(Class::Unavailable).into_response(&request));
+                    return Err(Refusal::of(Class::Unavailable));
+                }
+            },
+        };
+        self.consistency = Consistency::Strong;
+        self.leave(principal, request);
+        Ok(())
+    }
+
+    /// Who was recognised before, and is not now, is no fact any more.
+    fn leave<B>(self, principal: Option<Principal>, request: &mut Request<B>) {
+        let facts = request.extensions_mut();
+        match principal {
+            Some(principal) => {
+                facts.insert(principal.subject().clone());
+                facts.insert(principal);
+            }
+            None => {
+                // A subject that is not of ours stays.
+                if facts.remove::<Principal>().is_some() {
+                    facts.remove::<Subject>();
                 }
             }
-            let response = ready.call(request).await?;
-            Ok(response.map(ReplyBody::inner))
-        });
-        SessionFuture {
-            state: State::Ask { asked },
         }
-    }
-}
-
-// === impl SessionFuture ===
-
-impl<F, R, E> Future for SessionFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<ReplyBody<R>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateP::Forward { response } => {
-                let response = ready!(response.poll(cx))?;
-                Poll::Ready(Ok(response.map(ReplyBody::inner)))
-            }
-            StateP::Ask { asked } => asked.as_mut().poll(cx),
-        }
-    }
-}
-
-impl<F, R, E> std::fmt::Debug for SessionFuture<F, R, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SessionFuture").finish_non_exhaustive()
+        facts.insert(self);
     }
 }

@@ -1,55 +1,47 @@
-//! Begins, recognises and ends sessions, whatever store keeps them.
+//! Begins and recognises sessions, whatever store keeps them.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
-use maxscale_core::Chain;
-use maxscale_core::clock::Clock;
+use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::KeyRing;
 
+use super::activity::Activity;
+use super::builder::SessionsBuilder;
 use super::erased::{DynStore, StoreError};
-use super::record::{Level, Methods, Session};
-use super::store::{
-    Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
-};
+use super::near::NearSessions;
+use super::policy::{Proof, SessionPolicy};
+use super::record::Session;
+use super::store::{Created, NewSession, SessionStore, Why};
+use crate::audit::{Audit, AuditEvent, Audited};
 use crate::error::AuthError;
 use crate::principal::Principal;
 use crate::realm::Realm;
 use crate::token::SessionToken;
 
-/// How stale the time of a session's last request may be: one write per session and
-/// hour, not per request.
-pub const TOUCH_EVERY: Duration = Duration::from_secs(3600);
-
 /// The sessions of a service. Cheap to clone.
+///
+/// When a session was used last is noted in memory and written in the background, every
+/// 5 s, once the stored time is older than
+/// [`touch_every`](super::SessionPolicy::touch_every): no request waits for it. So the
+/// stored time is late by up to that and 5 s, and a session that is not used ends earlier
+/// by as much. What the store does not take is tried again, of up to 16,000 sessions. A
+/// process that is killed loses what it noted; one that ends calls
+/// [`shutdown`](Self::shutdown).
 #[derive(Clone, Debug)]
-pub struct Sessions(Arc<Inner>);
+pub struct Sessions(pub(super) Arc<Inner>);
 
-/// How long sessions last, and how many one user may have.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct SessionPolicy {
-    /// How long a session lasts without a request. Default: 30 days.
-    pub idle: Duration,
-    /// How long a session lasts at most. Default: 90 days.
-    pub absolute: Duration,
-    /// How long the old secret counts after an exchange. Default: 10 s.
-    pub grace: Duration,
-    /// The sessions that one user may have; a further one ends the one that was
-    /// active longest ago. Default: 50, at most 100.
-    pub per_user: NonZeroU32,
-}
-
-/// How somebody proved who he is.
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "all that a session keeps of it")]
-pub struct Proof {
-    /// How strong the proof is.
-    pub level: Level,
-    /// By what it was made.
-    pub methods: Methods,
+/// How old what is known of a session may be. As a fact in a request it tells the
+/// session layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "asked or not")]
+pub enum Consistency {
+    /// Up to a second, where a handle [remembers](SessionsBuilder::near).
+    #[default]
+    Bounded,
+    /// The store is asked.
+    Strong,
 }
 
 /// A session that was drawn and is to be stored.
@@ -60,59 +52,16 @@ pub(crate) struct Drawn {
 }
 
 #[derive(Debug)]
-struct Inner {
-    store: Box<dyn DynStore>,
-    keys: Arc<KeyRing>,
-    ids: Arc<IdGenerator>,
-    realm: Realm,
-    policy: SessionPolicy,
-    clock: Clock,
-}
-
-/// What [`Sessions`] needs; see [`Sessions::builder`].
-#[derive(Debug)]
-#[must_use]
-pub struct SessionsBuilder(Inner);
-
-// === impl SessionPolicy ===
-
-impl Default for SessionPolicy {
-    fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self {
-            idle: 30 * DAY,
-            absolute: 90 * DAY,
-            grace: Duration::from_secs(10),
-            per_user: NonZeroU32::new(50).expect("not zero"),
-        }
-    }
-}
-
-// === impl SessionsBuilder ===
-
-impl SessionsBuilder {
-    /// Sets the realm. Default: [`Realm::MAIN`].
-    pub fn realm(mut self, realm: Realm) -> Self {
-        self.0.realm = realm;
-        self
-    }
-
-    /// Sets how long sessions last. Default: [`SessionPolicy::default`].
-    pub fn policy(mut self, policy: SessionPolicy) -> Self {
-        self.0.policy = policy;
-        self
-    }
-
-    /// Sets the clock. Default: the system's.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.0.clock = clock;
-        self
-    }
-
-    /// Finishes the handle.
-    pub fn build(self) -> Sessions {
-        Sessions(Arc::new(self.0))
-    }
+pub(super) struct Inner {
+    pub(super) store: Arc<dyn DynStore>,
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) ids: Arc<IdGenerator>,
+    pub(super) realm: Realm,
+    pub(super) policy: SessionPolicy,
+    pub(super) clock: Clock,
+    pub(super) near: Option<NearSessions>,
+    pub(super) activity: Activity,
+    pub(super) audit: Audit,
 }
 
 // === impl Sessions ===
@@ -124,17 +73,12 @@ impl Sessions {
         keys: Arc<KeyRing>,
         ids: Arc<IdGenerator>,
     ) -> SessionsBuilder {
-        SessionsBuilder(Inner {
-            store: Box::new(store),
-            keys,
-            ids,
-            realm: Realm::MAIN,
-            policy: SessionPolicy::default(),
-            clock: Clock::system(),
-        })
+        SessionsBuilder::new(store, keys, ids)
     }
 
     /// Begins a session and gives its token's text.
+    ///
+    /// Who may have had one before, as at a login, uses [`begin_over`](Self::begin_over).
     ///
     /// # Errors
     ///
@@ -142,14 +86,11 @@ impl Sessions {
     /// then that nobody has a token of.
     pub async fn begin(&self, user: Id, proof: Proof, device: &str) -> Result<String, AuthError> {
         let drawn = self.draw(user, proof)?;
-        let new = NewSession {
-            session: &drawn.session,
-            device,
-        };
-        match self.0.store.create(&new, self.0.policy.per_user).await? {
-            Created::Stored { .. } => Ok(self.text(&drawn.token)),
-            Created::Exists => Err(AuthError::Session(StoreError::exists())),
-        }
+        self.store_new(&drawn.session, device, self.0.policy.per_user)
+            .await?;
+        let (level, methods) = (proof.level, proof.methods);
+        self.audit(&drawn.session, Audited::SessionBegun { level, methods });
+        Ok(self.text(&drawn.token))
     }
 
     /// A session for `user` with a secret of its own, not stored yet.
@@ -176,6 +117,26 @@ impl Sessions {
         Ok(Drawn { session, token })
     }
 
+    pub(super) async fn store_new(
+        &self,
+        session: &Session,
+        device: &str,
+        most: NonZeroU32,
+    ) -> Result<(), AuthError> {
+        let new = NewSession { session, device };
+        match self.0.store.create(&new, most).await? {
+            Created::Stored { ended } => {
+                if !ended.is_empty() {
+                    self.forget(session.user).await;
+                    let why = Why::TooMany;
+                    self.audit(session, Audited::SessionsRevoked { ended, why });
+                }
+                Ok(())
+            }
+            Created::Exists => Err(AuthError::Session(StoreError::exists())),
+        }
+    }
+
     pub(crate) fn text(&self, token: &SessionToken) -> String {
         token.text(&self.0.keys)
     }
@@ -190,89 +151,95 @@ impl Sessions {
         SessionToken::parse(text, &self.0.keys).filter(|it| it.realm() == self.0.realm)
     }
 
-    /// Who has the token; `None` if its session is over.
+    /// Who has the token; `None` if its session is over. What is remembered of it may be
+    /// up to a second old, if the handle [remembers](SessionsBuilder::near).
     ///
     /// # Errors
     ///
     /// Returns [`AuthError::Session`] when the store did not answer: nobody knows then.
     pub async fn recognise(&self, token: &SessionToken) -> Result<Option<Principal>, AuthError> {
-        let now = self.0.clock.now();
-        let found = self.0.store.load(token.user, token.session).await?;
-        let Some((session, standing)) = found else {
-            return Ok(None);
-        };
-        let Some(level) = session.level_of(&token.secret_hash(), now) else {
-            return Ok(None);
-        };
-        if now.since(session.last_active) >= TOUCH_EVERY {
-            let touch = Touch {
-                user: token.user,
-                session: token.session,
-                at: now,
-            };
-            // The session is valid either way, and the next request tries again.
-            if let Err(error) = self.0.store.touch(&[touch]).await {
-                tracing::warn!(error = %Chain(&error), "cannot note a session's last request");
-            }
+        match self.recognise_near(token) {
+            Some(principal) => Ok(Some(principal)),
+            None => self.recognise_strong(token).await,
         }
-        Ok(Some(Principal::new(&session, &standing, level)))
     }
 
-    /// Exchanges the secret of the principal's session after another proof, and
-    /// gives the new token; `None` if the session is over or was exchanged meanwhile.
-    /// The old token counts for [`SessionPolicy::grace`] more, at its own level.
+    /// Who has the token, as far as this process remembers. Asks nobody.
+    pub(super) fn recognise_near(&self, token: &SessionToken) -> Option<Principal> {
+        let found = (self.0.near.as_ref()?).get(token.user, token.session)?;
+        // A secret that is not known may be one that another process has just given out.
+        Principal::of(&found.0, &found.1, &token.secret_hash(), self.0.clock.now())
+    }
+
+    /// Who has the token, as the store says now.
     ///
     /// # Errors
     ///
-    /// Returns [`AuthError`] when the store did not confirm.
-    pub async fn rotate(
+    /// Returns [`AuthError::Session`] when the store did not answer: nobody knows then.
+    pub async fn recognise_strong(
         &self,
-        principal: &Principal,
-        proof: Proof,
-    ) -> Result<Option<String>, AuthError> {
-        let (user, id) = (principal.user(), principal.session());
-        let token = SessionToken::issue(self.0.realm, user, id)?;
+        token: &SessionToken,
+    ) -> Result<Option<Principal>, AuthError> {
+        let (user, id) = (token.user, token.session);
+        let near = self.0.near.as_ref().map(|near| (near, near.begin(user)));
+        let found = self.0.store.load(user, id).await?;
         let now = self.0.clock.now();
-        let rotation = Rotation {
-            expected: principal.version(),
-            secret_hash: token.secret_hash(),
-            grace_until: now.after(self.0.policy.grace),
-            level: proof.level,
-            methods: proof.methods,
-            authenticated_at: now,
-        };
-        let rotated = self.0.store.rotate(user, id, &rotation).await?;
-        Ok(rotated.then(|| self.text(&token)))
+        let principal = found.as_ref().and_then(|(session, standing)| {
+            let principal = Principal::of(session, standing, &token.secret_hash(), now)?;
+            self.note(session, now);
+            Some(principal)
+        });
+        if let Some((near, begun)) = near {
+            near.learn(&begun, id, found);
+        }
+        Ok(principal)
     }
 
-    /// Ends sessions of `user`.
+    fn note(&self, session: &Session, now: Timestamp) {
+        if now.since(session.last_active) >= self.0.policy.touch_every {
+            self.0.activity.note(session.user, session.id, now);
+        }
+    }
+
+    /// Writes what is noted of sessions' last requests. To be called when the last
+    /// request was answered; what is noted after it is written in the background again.
     ///
     /// # Errors
     ///
-    /// Returns [`AuthError::Session`] when the store did not confirm. It may be repeated.
-    pub async fn revoke(&self, user: Id, which: Which, why: Why) -> Result<Revoked, AuthError> {
-        Ok(self.0.store.revoke(user, which, why).await?)
+    /// Returns [`AuthError::Session`] when the store did not take it. It may be repeated.
+    pub async fn shutdown(&self) -> Result<(), AuthError> {
+        Ok(self.0.activity.flush().await?)
     }
 
-    /// The user's sessions that live, the newest first.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`AuthError::Session`] when the store did not answer.
-    pub async fn list(&self, user: Id) -> Result<Vec<Listed>, AuthError> {
-        let now = self.0.clock.now();
-        let mut listed = self.0.store.list(user).await?;
-        listed.retain(|it| it.session.is_live(now));
-        Ok(listed)
+    /// Makes this process, and by a message the others, ask the store again.
+    pub(super) async fn forget(&self, user: Id) {
+        if let Some(near) = &self.0.near {
+            near.forget(user).await;
+        }
     }
 
-    /// Makes known that the user's sessions or roles were changed beside this handle,
-    /// in a transaction on what keeps them for good. To be called after its commit.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`AuthError::Session`] when the store did not answer. It may be repeated.
-    pub async fn changed(&self, user: Id) -> Result<Reach, AuthError> {
-        Ok(self.0.store.changed(user).await?)
+    /// Tells what `principal` did, or was kept from.
+    pub(crate) fn tell(&self, principal: &Principal, what: Audited) {
+        self.0.audit.tell(|| AuditEvent {
+            session: Some(principal.session()),
+            actor: principal.actor(),
+            ..self.event(principal.user(), what)
+        });
+    }
+
+    /// Tells what happened to `session`.
+    pub(super) fn audit(&self, session: &Session, what: Audited) {
+        self.0.audit.tell(|| AuditEvent {
+            session: Some(session.id),
+            actor: session.actor,
+            ..self.event(session.user, what)
+        });
+    }
+
+    pub(super) fn event(&self, user: Id, what: Audited) -> AuditEvent {
+        AuditEvent {
+            user: Some(user),
+            ..AuditEvent::new(self.0.clock.now(), self.0.realm, what)
+        }
     }
 }

@@ -6,6 +6,8 @@
 mod support;
 
 mod accounts;
+mod activity;
+mod counting;
 mod failing;
 mod heals;
 mod overrides;

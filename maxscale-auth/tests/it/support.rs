@@ -17,7 +17,7 @@ use maxscale_core::refusal::ReplyBody;
 use maxscale_shard::{DatabaseOptions, Engine, Fleet, FleetConfig, Router, Sql, fleet::NodeSpec};
 use maxscale_tests::PostgresServer;
 use tempfile::TempDir;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// Runs each `async fn(Bench)` once per engine.
 macro_rules! on_both {
@@ -131,19 +131,22 @@ impl Bench {
     }
 
     pub(crate) fn layer_on(&self, store: impl SessionStore) -> SessionLayer {
-        let sessions = Sessions::builder(store, self.keys.clone(), self.ids.clone())
-            .clock(self.clock.clone())
-            .build();
-        SessionLayer::new(sessions, CookiePolicy::new(true))
+        SessionLayer::new(self.sessions_on(store), CookiePolicy::new(true))
     }
 
-    /// Who the layer says has `token`, sent as the cookie.
+    pub(crate) fn sessions_on(&self, store: impl SessionStore) -> Sessions {
+        Sessions::builder(store, self.keys.clone(), self.ids.clone())
+            .clock(self.clock.clone())
+            .build()
+    }
+
+    /// Who the layer says has `token`, sent as the cookie. What it notes is written.
     pub(crate) async fn who(&self, token: &str) -> Option<Principal> {
-        ask(&self.layer(), cookie(token))
-            .await
-            .extensions()
-            .get()
-            .cloned()
+        let sessions = self.sessions_on(self.rows());
+        let layer = SessionLayer::new(sessions.clone(), CookiePolicy::new(true));
+        let answer = ask(&layer, cookie(token)).await;
+        sessions.shutdown().await.unwrap();
+        answer.extensions().get().cloned()
     }
 
     /// Runs a statement on both nodes.
@@ -191,7 +194,19 @@ pub(crate) struct Handled;
 
 /// Sends a request through the layer to a handler that answers with the facts it got.
 pub(crate) async fn ask(layer: &SessionLayer, request: Request<()>) -> Response<ReplyBody<()>> {
-    let handler = service_fn(|request: Request<()>| async move {
+    layer.layer(handler()).oneshot(request).await.unwrap()
+}
+
+/// Answers with the facts that it got.
+pub(crate) fn handler() -> impl Service<
+    Request<()>,
+    Response = Response<()>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<()>, Infallible>> + Send,
+> + Clone
++ Send
++ 'static {
+    service_fn(|request: Request<()>| async move {
         let mut response = Response::new(());
         response.extensions_mut().insert(Handled);
         if let Some(principal) = request.extensions().get::<Principal>() {
@@ -201,6 +216,5 @@ pub(crate) async fn ask(layer: &SessionLayer, request: Request<()>) -> Response<
             response.extensions_mut().insert(subject.clone());
         }
         Ok::<_, Infallible>(response)
-    });
-    layer.layer(handler).oneshot(request).await.unwrap()
+    })
 }

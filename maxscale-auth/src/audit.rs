@@ -1,0 +1,140 @@
+//! What happened to accounts and sessions, for who keeps a record of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use maxscale_core::clock::Timestamp;
+use maxscale_core::id::Id;
+
+use crate::realm::Realm;
+use crate::session::{Level, Methods, Why};
+
+/// Takes events as they happen.
+///
+/// It is called in the way of a request and must not block: what takes time belongs
+/// behind a queue, and what to do when that is full is the sink's to say. Events are
+/// told after they are stored; a process that dies between the two tells nobody.
+///
+/// Closures are sinks:
+///
+/// ```
+/// use maxscale_auth::{AuditEvent, AuditSink};
+///
+/// let (send, receive) = std::sync::mpsc::sync_channel::<AuditEvent>(1_024);
+/// let sink = move |event: &AuditEvent| {
+///     // Full: the event is lost, and the request is not held up.
+///     let _ = send.try_send(event.clone());
+/// };
+/// # fn takes(_: impl AuditSink) {}
+/// # takes(sink);
+/// # drop(receive);
+/// ```
+pub trait AuditSink: Send + Sync + 'static {
+    /// Takes one event.
+    fn record(&self, event: &AuditEvent);
+}
+
+/// Something that happened, to whom, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditEvent {
+    /// When.
+    pub at: Timestamp,
+    /// In which realm.
+    pub realm: Realm,
+    /// Whose account or session it is about, if that is known.
+    pub user: Option<Id>,
+    /// Which session.
+    pub session: Option<Id>,
+    /// Who acted in the user's name, if it was not the user. A record of each of the
+    /// two should have the event.
+    pub actor: Option<Id>,
+    /// What it was.
+    pub what: Audited,
+}
+
+/// What an [`AuditEvent`] tells. None of them holds a secret or an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Audited {
+    /// A session began.
+    SessionBegun {
+        /// How strong the proof was.
+        level: Level,
+        /// By what it was made.
+        methods: Methods,
+    },
+    /// A session's secret was exchanged after another proof.
+    SessionRotated {
+        /// How strong that was.
+        level: Level,
+        /// By what it was made.
+        methods: Methods,
+    },
+    /// Sessions ended.
+    SessionsRevoked {
+        /// Which.
+        ended: Vec<Id>,
+        /// Why.
+        why: Why,
+    },
+    /// Somebody who runs the service began to act in the user's name.
+    Impersonated,
+    /// The user's roles were changed.
+    RolesChanged,
+    /// Somebody who is logged in was not let through.
+    Refused {
+        /// The code of the refusal.
+        code: &'static str,
+    },
+}
+
+/// Where a handle tells its events; nowhere by default.
+#[derive(Clone, Default)]
+pub(crate) struct Audit(Option<Arc<dyn AuditSink>>);
+
+// === impl AuditSink ===
+
+impl<F: Fn(&AuditEvent) + Send + Sync + 'static> AuditSink for F {
+    fn record(&self, event: &AuditEvent) {
+        self(event);
+    }
+}
+
+// === impl AuditEvent ===
+
+impl AuditEvent {
+    /// Something that happened in `realm`, without saying to whom.
+    pub const fn new(at: Timestamp, realm: Realm, what: Audited) -> Self {
+        Self {
+            at,
+            realm,
+            user: None,
+            session: None,
+            actor: None,
+            what,
+        }
+    }
+}
+
+// === impl Audit ===
+
+impl Audit {
+    pub(crate) fn to(sink: impl AuditSink) -> Self {
+        Self(Some(Arc::new(sink)))
+    }
+
+    /// Tells what `event` makes, if anybody listens.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> AuditEvent) {
+        if let Some(sink) = &self.0 {
+            sink.record(&event());
+        }
+    }
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = self.0.is_some();
+        f.debug_tuple("Audit").field(&told).finish()
+    }
+}

@@ -1,0 +1,154 @@
+//! What a request must bring to be let through, checked on who sends it.
+//!
+//! It knows no framework and asks nobody: a [`Principal`] says all that counts.
+
+mod layer;
+mod typed;
+
+use std::time::Duration;
+
+use maxscale_core::refusal::{Class, Classify};
+
+use crate::principal::Principal;
+use crate::session::Level;
+
+#[cfg(feature = "axum")]
+pub(crate) use layer::tell;
+pub use layer::{Require, RequireFuture, RequireLayer};
+#[cfg(feature = "axum")]
+pub(crate) use typed::principal;
+pub use typed::{Aal2, Allowed, Demand, Fresh, FreshWithin, SecondFactor};
+
+/// What somebody must have proved to be let through.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use maxscale_auth::{Guard, RequireLayer};
+/// let admins = RequireLayer::new(Guard::logged_in().role("admin").aal2());
+/// let closing_the_account = Guard::logged_in().fresh(Duration::from_secs(600));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Guard {
+    roles: Vec<&'static str>,
+    level: Level,
+    fresh: Option<Duration>,
+    himself: bool,
+}
+
+/// Somebody was not let through, and this is what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// Nobody is logged in: 401, `not_logged_in`.
+    #[error("log in first")]
+    NotLoggedIn,
+
+    /// The user lacks a role: 403, `role_required`.
+    #[error("the role {role} is required")]
+    Role {
+        /// Its name.
+        role: &'static str,
+    },
+
+    /// The session has one factor, and two are required: 403, `aal2_required`.
+    #[error("a second factor is required")]
+    Aal2,
+
+    /// The proof is too old: 403, `fresh_auth_required`. The session goes on; another
+    /// proof makes it fresh.
+    #[error("another proof is required: the last one is older than {} seconds", within.as_secs())]
+    Stale {
+        /// How old it may be.
+        within: Duration,
+    },
+
+    /// Somebody acts in the user's name, which does not go here: 403, `actor_refused`.
+    #[error("only the user may do this")]
+    Actor,
+
+    /// A defect of ours: the request has passed no session layer.
+    #[error("add SessionLayer outside of what asks who is logged in")]
+    NoSessionLayer,
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// Lets everybody through who is logged in.
+    pub fn logged_in() -> Self {
+        Self::default()
+    }
+
+    /// Requires a role; of several, all.
+    pub fn role(mut self, role: &'static str) -> Self {
+        self.roles.push(role);
+        self
+    }
+
+    /// Requires a proof by two factors.
+    pub fn aal2(mut self) -> Self {
+        self.level = Level::Aal2;
+        self
+    }
+
+    /// Requires a proof that is not older than this, by the user
+    /// [himself](Self::himself).
+    pub fn fresh(mut self, within: Duration) -> Self {
+        self.fresh = Some(within);
+        self.himself()
+    }
+
+    /// Refuses who acts in the user's name: for what is sensitive.
+    pub fn himself(mut self) -> Self {
+        self.himself = true;
+        self
+    }
+
+    /// Whether `principal` is let through, and if not, what is missing.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Denied`] with the first thing that is missing: a login, a role, that
+    /// it is the user himself, the second factor, a fresh proof.
+    pub fn check(&self, principal: Option<&Principal>) -> Result<(), Denied> {
+        let principal = principal.ok_or(Denied::NotLoggedIn)?;
+        let lacks = |role: &&&str| !principal.roles().has(role);
+        if let Some(role) = self.roles.iter().find(lacks) {
+            return Err(Denied::Role { role });
+        }
+        if self.himself && principal.actor().is_some() {
+            return Err(Denied::Actor);
+        }
+        if principal.level() < self.level {
+            return Err(Denied::Aal2);
+        }
+        match self.fresh {
+            Some(within) if principal.proof_age() > within => Err(Denied::Stale { within }),
+            _ => Ok(()),
+        }
+    }
+}
+
+// === impl Denied ===
+
+impl Classify for Denied {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotLoggedIn => Class::Unauthenticated,
+            Self::NoSessionLayer => Class::Internal,
+            _ => Class::Forbidden,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotLoggedIn => "not_logged_in",
+            Self::Role { .. } => "role_required",
+            Self::Aal2 => "aal2_required",
+            Self::Stale { .. } => "fresh_auth_required",
+            Self::Actor => "actor_refused",
+            Self::NoSessionLayer => self.class().code(),
+        }
+    }
+}
