@@ -9,6 +9,8 @@ mod accounts;
 mod activity;
 mod counting;
 mod failing;
+mod grpc;
+mod guards;
 mod heals;
 mod overrides;
 mod sessions;
