@@ -23,7 +23,7 @@ use maxscale_core::refusal::{Class, Classify, Refusal, ReplyBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::cookie::{Carried, CookiePolicy};
+use crate::cookie::{Ambiguous, Carried, CookiePolicy};
 use crate::gate::GateFuture;
 
 pub use origin::OriginError;
@@ -55,10 +55,15 @@ struct Shared {
     origins: HashSet<String>,
 }
 
-/// Another site has sent it.
+/// A request is not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request comes from another site")]
-struct CrossSite;
+enum Refused {
+    #[error(transparent)]
+    Ambiguous(#[from] Ambiguous),
+
+    #[error("the request comes from another site")]
+    CrossSite,
+}
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -120,7 +125,7 @@ where
         }
         let gate = match self.shared.check(request.headers()) {
             Ok(()) => GateFuture::through(self.inner.call(request)),
-            Err(refusal) => GateFuture::refused(refusal.into_response(&request)),
+            Err(refused) => GateFuture::refused(Refusal::new(&refused).into_response(&request)),
         };
         gate.vary(VARY)
     }
@@ -133,9 +138,8 @@ fn is_harmless(method: &Method, headers: &HeaderMap) -> bool {
 // === impl Shared ===
 
 impl Shared {
-    fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let carried = self.cookie.carried(headers);
-        let carried = carried.map_err(|ambiguous| Refusal::new(&ambiguous))?;
+    fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let carried = self.cookie.carried(headers)?;
         if matches!(carried, Carried::Bearer(_)) {
             return Ok(());
         }
@@ -147,7 +151,7 @@ impl Shared {
         if is_own || is_listed || (tells_nothing && !has_cookie) {
             Ok(())
         } else {
-            Err(Refusal::new(&CrossSite))
+            Err(Refused::CrossSite)
         }
     }
 }
@@ -161,15 +165,21 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     }
 }
 
-// === impl CrossSite ===
+// === impl Refused ===
 
-impl Classify for CrossSite {
+impl Classify for Refused {
     fn class(&self) -> Class {
-        Class::Forbidden
+        match self {
+            Self::Ambiguous(error) => error.class(),
+            Self::CrossSite => Class::Forbidden,
+        }
     }
 
     fn code(&self) -> &'static str {
-        "cross_site"
+        match self {
+            Self::Ambiguous(error) => error.code(),
+            Self::CrossSite => "cross_site",
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) const PROOF: Proof = Proof {
 
 /// A handle to sessions in memory, on a clock that stands still.
 pub(crate) struct Desk {
+    pub(crate) memory: MemorySessions,
     pub(crate) store: Counting,
     pub(crate) sessions: Sessions,
     pub(crate) ids: Arc<IdGenerator>,
@@ -34,13 +35,12 @@ impl Desk {
     pub(crate) fn new() -> Self {
         let (clock, time) = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
         let ids = IdGenerator::new(clock.clone(), KeyspaceTag::default());
-        let (ids, store) = (
-            Arc::new(ids),
-            Counting::new(MemorySessions::new(clock.clone())),
-        );
+        let (ids, memory) = (Arc::new(ids), MemorySessions::new(clock.clone()));
+        let store = Counting::new(memory.clone());
         let builder = Sessions::builder(store.clone(), keys(), ids.clone());
         let sessions = builder.clock(clock.clone()).build();
         Self {
+            memory,
             store,
             sessions,
             ids,

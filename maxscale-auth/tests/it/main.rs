@@ -12,5 +12,6 @@ mod failing;
 mod grpc;
 mod guards;
 mod heals;
+mod near;
 mod overrides;
 mod sessions;

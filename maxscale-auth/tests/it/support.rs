@@ -45,6 +45,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) struct Bench {
     pub(crate) fleet: Fleet,
     pub(crate) nodes: Vec<NodeSpec>,
+    pub(crate) urls: Vec<String>,
     pub(crate) passwords: PasswordPool,
     pub(crate) accounts: Accounts,
     pub(crate) keys: Arc<KeyRing>,
@@ -53,6 +54,26 @@ pub(crate) struct Bench {
     pub(crate) time: ManualTime,
     _folder: Option<TempDir>,
     _databases: Vec<maxscale_tests::Database>,
+}
+
+pub(crate) fn nodes_of(urls: &[String]) -> Vec<NodeSpec> {
+    let nodes = (1..).zip(urls);
+    let parsed = nodes.map(|(at, url)| NodeSpec::parse(url, at).unwrap());
+    parsed.collect()
+}
+
+/// The fleet of these nodes, patient as tests have to be.
+pub(crate) async fn open(nodes: Vec<NodeSpec>) -> Fleet {
+    let mut options = DatabaseOptions::default();
+    options.connections = 6;
+    options.acquire_timeout = LIMIT;
+    options.lock_timeout = LIMIT;
+    options.statement_timeout = LIMIT;
+    let config = FleetConfig::new(nodes)
+        .shards(16)
+        .options(options)
+        .migrations(MIGRATIONS);
+    Fleet::open(config).await.unwrap()
 }
 
 pub(crate) fn keys() -> Arc<KeyRing> {
@@ -76,20 +97,8 @@ impl Bench {
                 }
             }
         }
-        let nodes: Vec<NodeSpec> = (1..)
-            .zip(&urls)
-            .map(|(at, url)| NodeSpec::parse(url, at).unwrap())
-            .collect();
-        let mut options = DatabaseOptions::default();
-        options.connections = 6;
-        options.acquire_timeout = LIMIT;
-        options.lock_timeout = LIMIT;
-        options.statement_timeout = LIMIT;
-        let config = FleetConfig::new(nodes.clone())
-            .shards(16)
-            .options(options)
-            .migrations(MIGRATIONS);
-        let fleet = Fleet::open(config).await.unwrap();
+        let nodes = nodes_of(&urls);
+        let fleet = open(nodes.clone()).await;
 
         let (clock, time) = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
         let mut patient = PasswordPoolConfig::default();
@@ -107,6 +116,7 @@ impl Bench {
         Self {
             fleet,
             nodes,
+            urls,
             passwords,
             accounts,
             keys,
