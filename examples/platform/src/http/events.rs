@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A browser sends the session's cookie with no WebSocket of another site: it is
-//! `SameSite=Lax`.
+//! `SameSite=Strict`.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -107,7 +107,7 @@ async fn cookie_of_a_session_that_was_ended_logs_nobody_in() {
     let cleared = answer.headers["set-cookie"].to_str().unwrap();
     assert_eq!(
         cleared,
-        "maxscale=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0"
+        "maxscale=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
     );
     let answer = me_with(&client, "cookie", cookie.as_bytes()).await;
     assert_problem(&answer, 401, "not_logged_in");
@@ -147,7 +147,7 @@ async fn session_cookie_is_out_of_reach_of_scripts_and_of_other_sites() {
     let (plain, token) = cookie(&service, "ada@example.com").await;
     let ninety_days = 90 * 24 * 60 * 60;
     let expected =
-        format!("maxscale={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={ninety_days}");
+        format!("maxscale={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={ninety_days}");
     assert_eq!(plain, expected);
 }
 
