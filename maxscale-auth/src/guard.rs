@@ -33,7 +33,7 @@ pub struct Guard {
     roles: Vec<&'static str>,
     level: Level,
     fresh: Option<Duration>,
-    himself: bool,
+    in_person: bool,
 }
 
 /// Somebody was not let through, and this is what is missing.
@@ -93,15 +93,15 @@ impl Guard {
     }
 
     /// Requires a proof that is not older than this, by the user
-    /// [himself](Self::himself).
+    /// [in person](Self::in_person).
     pub fn fresh(mut self, within: Duration) -> Self {
         self.fresh = Some(within);
-        self.himself()
+        self.in_person()
     }
 
     /// Refuses who acts in the user's name: for what is sensitive.
-    pub fn himself(mut self) -> Self {
-        self.himself = true;
+    pub fn in_person(mut self) -> Self {
+        self.in_person = true;
         self
     }
 
@@ -117,7 +117,7 @@ impl Guard {
         if let Some(role) = self.roles.iter().find(lacks) {
             return Err(Denied::Role { role });
         }
-        if self.himself && principal.actor().is_some() {
+        if self.in_person && principal.actor().is_some() {
             return Err(Denied::Actor);
         }
         if principal.level() < self.level {

@@ -46,7 +46,7 @@ impl Impersonation {
     /// Lets those do so whom `guard` lets through. Nobody does who acts in another's
     /// name already.
     pub fn by(guard: Guard) -> Self {
-        let guard = guard.himself();
+        let guard = guard.in_person();
         let life = Self::LONGEST;
         Self { guard, life }
     }
@@ -197,7 +197,7 @@ impl Sessions {
     ///
     /// It has one factor, no proof of the user's, and ends after the policy's time,
     /// used or not. Guards that ask for the user
-    /// [himself](crate::Guard::himself) or a [fresh](crate::Guard::fresh) proof refuse it.
+    /// [in person](crate::Guard::in_person) or a [fresh](crate::Guard::fresh) proof refuse it.
     /// The audit is told who acted, with this and all that follows from it. The user's
     /// own sessions stay, however many he has; he sees this one among them.
     ///

@@ -204,6 +204,11 @@ impl Sessions {
     /// Writes what is noted of sessions' last requests. To be called when the last
     /// request was answered; what is noted after it is written in the background again.
     ///
+    /// # Cancellation
+    ///
+    /// Dropped half-way, up to 1,000 sessions that are being written may keep their
+    /// older time.
+    ///
     /// # Errors
     ///
     /// Returns [`AuthError::Session`] when the store did not take it. It may be repeated.

@@ -12,8 +12,8 @@ use maxscale_auth::session::{
     ImpersonateError, Impersonation, Level, Methods, Proof, Roles, Sessions, Which, Why,
 };
 use maxscale_auth::{
-    Aal2, Allowed, AuditEvent, Audited, CookiePolicy, Demand, Denied, Fresh, Guard, Principal,
-    RequireLayer, SessionLayer,
+    Aal2, Allowed, AuditEvent, Audited, CookiePolicy, CsrfLayer, Demand, Denied, Fresh, Guard,
+    Principal, RequireLayer, SessionLayer, StrongLayer,
 };
 use maxscale_core::id::Id;
 use maxscale_core::refusal::Classify as _;
@@ -80,7 +80,7 @@ async fn guard_says_what_is_missing() {
         (any().role("admin").role("owner"), "role_required"),
         (any().role("admi"), "role_required"),
         (any().aal2(), "aal2_required"),
-        (any().himself(), ""),
+        (any().in_person(), ""),
         (recent.clone(), ""),
     ] {
         assert_eq!(missing(&guard, young.as_ref()), code, "{guard:?}");
@@ -171,8 +171,10 @@ async fn layer_answers_with_what_is_missing() {
     assert_eq!(status(cookie(&admin)).await, StatusCode::OK);
     assert_eq!(status(cookie(&nobody)).await, StatusCode::FORBIDDEN);
     assert_eq!(status(Request::new(())).await, StatusCode::UNAUTHORIZED);
-    let events = events.lock().unwrap();
-    let told: Vec<_> = events.iter().map(|it| (it.user, it.what.clone())).collect();
+    let told: Vec<_> = {
+        let events = events.lock().unwrap();
+        events.iter().map(|it| (it.user, it.what.clone())).collect()
+    };
     let user = desk.who(&nobody).await.unwrap().user();
     let code = "role_required";
     assert_eq!(told, [(Some(user), Audited::Refused { code })]);
@@ -191,20 +193,24 @@ async fn extractors_of_axum_answer_like_the_layer() {
     let router = Router::new()
         .route("/who", get(async |it: Principal| it.user().to_string()))
         .route(
-            "/perhaps",
-            get(async |it: Option<Principal>| it.is_some().to_string()),
-        )
-        .route(
             "/admin",
             get(async |it: Allowed<Admin>| it.user().to_string()),
         )
         .route("/fresh", get(async |_: Fresh<60>| ""))
         .route("/older", get(async |_: Fresh<61>| ""))
         .route("/aal2", get(async |_: Aal2| ""));
-    let app = router.clone().layer(SessionLayer::new(
-        desk.sessions.clone(),
-        CookiePolicy::new(true),
-    ));
+    // As they stand in a service: on routes, and around all of them.
+    let policy = CookiePolicy::new(true);
+    let app = router
+        .clone()
+        .route_layer(StrongLayer)
+        .route_layer(RequireLayer::new(Guard::default()))
+        .route(
+            "/perhaps",
+            get(async |it: Option<Principal>| it.is_some().to_string()),
+        )
+        .layer(CsrfLayer::new(policy, []).unwrap())
+        .layer(SessionLayer::new(desk.sessions.clone(), policy));
     let answer = async |app: &Router, path: &str, token: &str| {
         let request = Request::get(path).header("cookie", format!("__Host-maxscale={token}"));
         let request = request.body(axum::body::Body::empty()).unwrap();
@@ -229,7 +235,7 @@ async fn extractors_of_axum_answer_like_the_layer() {
         assert_eq!(found, status, "{path}: {body}");
         assert!(body.contains(said), "{path}: {body}");
     }
-    let (status, _) = answer(&router, "/perhaps", &admin).await;
+    let (status, _) = answer(&router, "/who", &admin).await;
     assert_eq!(status, 500, "without a session layer nobody can say");
 }
 
@@ -253,9 +259,10 @@ async fn who_acts_for_another_is_told_and_does_nothing_sensitive() {
     assert_eq!((acting_as.user(), acting_as.actor()), (user, Some(helper)));
     assert_eq!(acting_as.level(), Level::Aal1);
     assert_eq!(acting_as.life_left(), Impersonation::LONGEST);
-    assert_eq!(sessions.list(user).await.unwrap().len() as u32, most + 1);
+    let listed = sessions.list(user).await.unwrap().len();
+    assert_eq!(u32::try_from(listed).unwrap(), most + 1);
     for sensitive in [
-        Guard::logged_in().himself(),
+        Guard::logged_in().in_person(),
         Guard::logged_in().fresh(3_600 * SECOND),
     ] {
         assert_eq!(sensitive.check(Some(&acting_as)), Err(Denied::Actor));

@@ -196,6 +196,7 @@ async fn keep_changing(sessions: &Sessions, user: Id, outcome: &Outcome) {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "what it measures is read by people")]
 async fn revoke_often(rounds: u32, linger: Duration) {
     let server = RedisServer::start().await;
     let desk = Desk::new();
