@@ -137,9 +137,9 @@ impl Sessions {
 
     /// Ends sessions of `user`.
     ///
-    /// Once it has answered, no request with one of them is served by this process, and
-    /// none by another for longer than a second
-    /// ([`Consistency::Strong`](super::Consistency::Strong): for no time at all).
+    /// Once it has answered that it is [everywhere](Reach::Everywhere), no request with
+    /// one of them is served by this process, and none by another for longer than a
+    /// second ([`Consistency::Strong`](super::Consistency::Strong): for no time at all).
     ///
     /// # Errors
     ///

@@ -21,7 +21,8 @@ pub struct SessionPolicy {
     /// How old the stored time of a session's last request has to be before it is
     /// written again. Default: 60 s.
     ///
-    /// Requests do not wait for that: see [`Sessions`](super::Sessions).
+    /// It is never more than a quarter of what a session lasts without a request.
+    /// Requests do not wait for it: see [`Sessions`](super::Sessions).
     pub touch_every: Duration,
 }
 

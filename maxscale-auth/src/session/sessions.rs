@@ -196,7 +196,9 @@ impl Sessions {
     }
 
     fn note(&self, session: &Session, now: Timestamp) {
-        if now.since(session.last_active) >= self.0.policy.touch_every {
+        // A session that is used all the time must not end for want of a note.
+        let every = self.0.policy.touch_every.min(session.idle / 4);
+        if now.since(session.last_active) >= every {
             self.0.activity.note(session.user, session.id, now);
         }
     }

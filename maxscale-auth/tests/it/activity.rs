@@ -89,6 +89,24 @@ async fn requests_of_a_minute_are_one_write_that_none_of_them_waits_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn session_that_lasts_shortly_is_noted_more_often() {
+    let desk = Desk::new();
+    let mut brief = SessionPolicy::default();
+    brief.idle = Duration::from_secs(20);
+    let sessions = Sessions::builder(desk.store.clone(), keys(), desk.ids.clone())
+        .clock(desk.clock.clone())
+        .policy(brief)
+        .build();
+    let token = sessions.begin(desk.user(), PROOF, "").await.unwrap();
+    let token = sessions.read(&token).unwrap();
+    for _ in 0..20 {
+        desk.time.advance(Duration::from_secs(6));
+        assert!(sessions.recognise(&token).await.unwrap().is_some());
+        sessions.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_do_not_wait_for_the_time() {
     let desk = Desk::new();
     let mut tokens = Vec::new();
