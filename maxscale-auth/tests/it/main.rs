@@ -10,3 +10,4 @@ mod failing;
 mod heals;
 mod overrides;
 mod sessions;
+mod stores;
