@@ -8,6 +8,7 @@
 //! session could have lasted, and nothing that was cached, late or restored
 //! brings it back.
 
+mod durable;
 mod erased;
 mod layer;
 mod memory;
@@ -17,6 +18,7 @@ mod sessions;
 mod sql;
 mod store;
 
+pub use durable::{DurableSessions, Snapshot, Untold};
 pub use erased::StoreError;
 pub use layer::{SessionFuture, SessionLayer, SessionService};
 pub use memory::MemorySessions;
