@@ -11,8 +11,12 @@
 mod durable;
 mod erased;
 mod layer;
+#[cfg(feature = "redis")]
+mod map;
 mod memory;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod rules;
 mod sessions;
 mod sql;
@@ -21,8 +25,12 @@ mod store;
 pub use durable::{DurableSessions, Snapshot, Untold};
 pub use erased::StoreError;
 pub use layer::{SessionFuture, SessionLayer, SessionService};
+#[cfg(feature = "redis")]
+pub use map::{SessionMap, SessionMapError, SessionRoute};
 pub use memory::MemorySessions;
 pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing};
+#[cfg(feature = "redis")]
+pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
 pub(crate) use sessions::Drawn;
 pub use sessions::{Proof, SessionPolicy, Sessions, SessionsBuilder, TOUCH_EVERY};
 pub use sql::SqlSessions;

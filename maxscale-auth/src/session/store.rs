@@ -187,6 +187,18 @@ pub struct Listed {
     pub device: String,
 }
 
+// === impl Reach ===
+
+impl Reach {
+    /// As far as both have got.
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Everywhere, Self::Everywhere) => Self::Everywhere,
+            _ => Self::Stored,
+        }
+    }
+}
+
 // === impl Why ===
 
 impl Why {

@@ -6,8 +6,12 @@
 mod support;
 
 mod accounts;
+mod copies;
 mod failing;
+mod gated;
 mod heals;
 mod overrides;
+mod redis_sessions;
+mod revoked;
 mod sessions;
 mod stores;

@@ -1,37 +1,49 @@
 //! Every store keeps what all promise.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use maxscale_auth::session::{
-    Created, DurableSessions, Level, MemorySessions, Methods, NewSession, Roles, SecretHash,
-    Session, SessionStore, SqlSessions, Touch, Untold, Which, Why,
+    DurableSessions, MemorySessions, Roles, SessionStore, SqlSessions, Touch, Untold, Which, Why,
 };
 use maxscale_auth::testkit;
-use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::Id;
 use maxscale_shard::Engine;
+use maxscale_tests::RedisCluster;
 
+use crate::copies::{Copied, begin, connect, copies, draw};
 use crate::support::Bench;
 
 on_both!(
     rows_keep_every_promise,
+    redis_before_rows_keeps_every_promise,
     rows_tell_what_no_copy_was_told,
     touches_are_written_where_they_are_late,
     ended_rows_are_swept,
 );
 
-/// Ids of all shards, one after the other.
-fn draw(bench: &Bench) -> impl Fn() -> Id + use<'_> {
-    let next = std::cell::Cell::new(0);
-    move || {
-        next.set((next.get() + 1) % bench.router().shards());
-        bench.ids.draw(VirtualShard::new(next.get()))
-    }
-}
-
 async fn rows_keep_every_promise(bench: Bench) {
     testkit::check(bench.rows(), bench.rows(), draw(&bench), bench.clock.now()).await;
+}
+
+async fn redis_before_rows_keeps_every_promise(bench: Bench) {
+    let copied = Copied::of(bench, 2).await;
+    let (one, other) = (copied.store(), copied.store());
+    let now = copied.bench.clock.now();
+    testkit::check(one, other, draw(&copied.bench), now).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_before_memory_keeps_every_promise() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    let cluster = RedisCluster::start().await;
+    let url = cluster.urls()[0].replace("redis://", "redis-cluster://");
+    let memory = MemorySessions::new(bench.clock.clone());
+    let store = async || {
+        let redis = connect(&url).await;
+        copies(&bench, memory.clone(), [redis])
+    };
+    let (one, other) = (store().await, store().await);
+    testkit::check(one, other, draw(&bench), bench.clock.now()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,35 +54,6 @@ async fn memory_keeps_every_promise() {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// Stores a session of `user`, or of a new one.
-async fn begin(bench: &Bench, user: Option<Id>, idle: Duration) -> Session {
-    let draw = draw(bench);
-    let now = bench.clock.now();
-    let session = Session {
-        user: user.unwrap_or_else(&draw),
-        id: draw(),
-        secret_hash: SecretHash::new([1; 32]),
-        created_at: now,
-        last_active: now,
-        authenticated_at: now,
-        idle,
-        ends_at: now.after(90 * 24 * HOUR),
-        level: Level::Aal1,
-        methods: Methods::PASSWORD,
-        version: 1,
-        previous: None,
-        actor: None,
-    };
-    let new = NewSession {
-        session: &session,
-        device: "",
-    };
-    let most = NonZeroU32::new(100).unwrap();
-    let created = bench.rows().create(&new, most).await.unwrap();
-    assert!(matches!(created, Created::Stored { .. }));
-    session
-}
 
 async fn rows_tell_what_no_copy_was_told(bench: Bench) {
     let rows = bench.rows();
