@@ -25,6 +25,8 @@ mod principal;
 mod realm;
 mod schema;
 pub mod session;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod token;
 
 pub use account::{Accounts, AccountsBuilder, LoggedIn, User};

@@ -103,5 +103,15 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             INSERT INTO ms_session_user (shard_id, user_id, changes, told, roles)
                 SELECT DISTINCT shard_id, user_id, 1, 1, '' FROM ms_session",
         },
+        Migration {
+            version: 3,
+            name: "what has ended, and what no copy was told of",
+            postgres: UNTOLD_AND_ENDS,
+            sqlite: UNTOLD_AND_ENDS,
+        },
     ],
 };
+
+const UNTOLD_AND_ENDS: &str = "
+    CREATE INDEX ms_session_ends ON ms_session (ends_at);
+    CREATE INDEX ms_session_user_untold ON ms_session_user (user_id) WHERE told < changes";

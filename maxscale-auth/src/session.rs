@@ -11,12 +11,17 @@
 mod activity;
 mod builder;
 mod change;
+mod durable;
 mod erased;
 mod layer;
+#[cfg(feature = "redis")]
+mod map;
 mod memory;
 mod near;
 mod policy;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod rules;
 mod sessions;
 mod sql;
@@ -27,9 +32,14 @@ pub use change::{ImpersonateError, Impersonation};
 pub use erased::StoreError;
 pub(crate) use layer::Asked;
 pub use layer::{SessionFuture, SessionLayer, SessionService, Strong, StrongLayer};
+pub use durable::{DurableSessions, Snapshot, Untold};
+#[cfg(feature = "redis")]
+pub use map::{SessionMap, SessionMapError, SessionRoute};
 pub use memory::MemorySessions;
 pub use policy::{Proof, SessionPolicy};
 pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing};
+#[cfg(feature = "redis")]
+pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
 pub(crate) use sessions::Drawn;
 pub use sessions::{Consistency, Sessions};
 pub use sql::SqlSessions;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use maxscale_core::clock::Clock;
 use maxscale_core::id::Id;
 
+use super::durable::{DurableSessions, Snapshot, Untold};
 use super::record::{Roles, Session, Standing};
 use super::rules;
 use super::store::{
@@ -27,6 +28,7 @@ pub struct MemorySessions {
 #[derive(Debug, Default)]
 struct User {
     standing: Standing,
+    told: u64,
     sessions: HashMap<Id, Kept>,
 }
 
@@ -139,6 +141,44 @@ impl SessionStore for MemorySessions {
     async fn changed(&self, _user: Id) -> Result<Reach, Infallible> {
         // Nothing stands before it.
         Ok(Reach::Everywhere)
+    }
+}
+
+impl DurableSessions for MemorySessions {
+    async fn snapshot(&self, user: Id) -> Result<Snapshot, Infallible> {
+        let now = self.clock.now();
+        let users = self.users();
+        let snapshot = users.get(&user).map(|user| {
+            let live = user.live().map(|it| &it.session);
+            Snapshot {
+                standing: user.standing.clone(),
+                sessions: live.filter(|it| it.is_live(now)).cloned().collect(),
+            }
+        });
+        Ok(snapshot.unwrap_or_default())
+    }
+
+    async fn untold(&self, after: Option<Id>, limit: u32) -> Result<Vec<Untold>, Infallible> {
+        let users = self.users();
+        let untold = users.iter().filter(|(id, user)| {
+            after.is_none_or(|after| **id > after) && user.told < user.standing.changes
+        });
+        let mut untold: Vec<Untold> = untold
+            .map(|(id, user)| Untold {
+                user: *id,
+                changes: user.standing.changes,
+            })
+            .collect();
+        untold.sort_unstable_by_key(|it| it.user);
+        untold.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(untold)
+    }
+
+    async fn told(&self, it: Untold) -> Result<(), Infallible> {
+        if let Some(user) = self.users().get_mut(&it.user) {
+            user.told = user.told.max(it.changes);
+        }
+        Ok(())
     }
 }
 

@@ -1,11 +1,17 @@
 //! What stores decide alike: which session goes, and what an exchange changes.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use maxscale_core::id::Id;
 
 use super::record::{Previous, Session};
 use super::store::{Rotation, Which};
+
+/// The row of a session may say that it was last used so much earlier than it was …
+pub(crate) const LAG_MOST: Duration = Duration::from_secs(3600);
+/// … and this part of its idle time earlier, if that is less.
+pub(crate) const LAG_PART: u32 = 8;
 
 /// Which of a user's live sessions have to end so that `most` are left: those that
 /// were active longest ago, and never `new`.

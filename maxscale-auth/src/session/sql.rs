@@ -2,26 +2,31 @@
 
 mod row;
 mod statement;
+mod touch;
 
 use std::num::NonZeroU32;
 
+use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::Id;
-use maxscale_shard::{Router, Row, Shard, ShardError, Sql, Statement, Tx};
+use maxscale_shard::{Node, Router, Row, Shard, ShardError, Sql, Statement, Tx};
+use uuid::Uuid;
 
+use super::durable::{DurableSessions, Snapshot, Untold};
 use super::record::{Roles, Session, Standing};
 use super::store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
 };
-use row::{ids, listed, session, standing};
+use row::{changes, ids, listed, session, standing};
 use statement::{
     CHANGED, INSERT, LIST, LOAD, REVOKE_ALL, REVOKE_BEYOND, REVOKE_ONE, REVOKE_OTHERS, ROLES,
-    ROTATE, TOUCH,
+    ROTATE, SNAPSHOT, SWEEP, TOLD, UNTOLD,
 };
 
 /// Sessions as rows of `ms_session` in the user's shard. Cheap to clone.
 ///
-/// A revoked session's row stays as a tombstone until the session would have ended.
+/// A revoked session's row stays as a tombstone until the session would have ended;
+/// then [`sweep`](Self::sweep) may delete it.
 #[derive(Clone, Debug)]
 pub struct SqlSessions {
     router: Router,
@@ -31,6 +36,9 @@ pub struct SqlSessions {
 // === impl SqlSessions ===
 
 impl SqlSessions {
+    /// The most rows that one [`sweep`](Self::sweep) deletes.
+    pub const SWEPT_AT_ONCE: u32 = 100;
+
     /// Sessions on the router's nodes.
     pub const fn new(router: Router, clock: Clock) -> Self {
         Self { router, clock }
@@ -90,6 +98,19 @@ impl SqlSessions {
         }
         ids(&tx.fetch_all(revoke).await?)
     }
+
+    /// Deletes rows of `node` whose sessions have ended, revoked or not: at most
+    /// [`SWEPT_AT_ONCE`](Self::SWEPT_AT_ONCE), which it waits for nobody to delete.
+    /// Tells how many; as many as that, and there may be more.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the node does not answer. It may be repeated.
+    pub async fn sweep(&self, node: &Node) -> Result<u64, ShardError> {
+        let sweep = SWEEP.statement().bind(self.clock.now());
+        let sweep = sweep.bind(i64::from(Self::SWEPT_AT_ONCE));
+        node.background().execute(sweep).await
+    }
 }
 
 /// Counts a change of the user's sessions. It locks the user's row, so that
@@ -124,14 +145,7 @@ impl SessionStore for SqlSessions {
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), ShardError> {
-        for touch in touches {
-            let shard = self.router.shard(touch.user)?;
-            let touch = keyed(TOUCH, &shard, touch.user)
-                .bind(touch.session)
-                .bind(touch.at);
-            shard.execute(touch).await?;
-        }
-        Ok(())
+        touch::touch(&self.router, touches).await
     }
 
     async fn rotate(&self, user: Id, id: Id, rotation: &Rotation) -> Result<bool, ShardError> {
@@ -173,6 +187,55 @@ impl SessionStore for SqlSessions {
     async fn changed(&self, _user: Id) -> Result<Reach, ShardError> {
         // Nothing stands before it.
         Ok(Reach::Everywhere)
+    }
+}
+
+impl DurableSessions for SqlSessions {
+    async fn snapshot(&self, user: Id) -> Result<Snapshot, ShardError> {
+        let shard = self.router.shard(user)?;
+        let read = keyed(SNAPSHOT, &shard, user).bind(self.clock.now());
+        let rows = shard.fetch_all(read).await?;
+        let Some(first) = rows.first() else {
+            return Ok(Snapshot::default());
+        };
+        let mut sessions = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row.get::<Option<Id>>("session_id")?.is_some() {
+                sessions.push(session(user, row)?);
+            }
+        }
+        Ok(Snapshot {
+            standing: standing(first)?,
+            sessions,
+        })
+    }
+
+    async fn untold(&self, after: Option<Id>, limit: u32) -> Result<Vec<Untold>, ShardError> {
+        let after = after.map_or(Uuid::nil(), Id::as_uuid);
+        let mut untold = Vec::new();
+        for node in self.router.nodes().iter() {
+            let read = UNTOLD.statement().bind(after).bind(limit);
+            match node.background().fetch_all(read).await {
+                Ok(rows) => {
+                    for row in &rows {
+                        let (user, changes) = (row.get("user_id")?, changes(row)?);
+                        untold.push(Untold { user, changes });
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(node = %node.id(), error = %Chain(&error), "cannot be asked");
+                }
+            }
+        }
+        untold.sort_unstable_by_key(|it| it.user);
+        untold.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(untold)
+    }
+
+    async fn told(&self, it: Untold) -> Result<(), ShardError> {
+        let shard = self.router.shard(it.user)?;
+        let told = keyed(TOLD, &shard, it.user).bind(i64::try_from(it.changes).unwrap_or(i64::MAX));
+        shard.execute(told).await.map(drop)
     }
 }
 

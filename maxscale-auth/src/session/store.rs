@@ -39,6 +39,10 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Moves `last_active` forward where it is earlier. Never creates a session,
     /// never brings one back.
+    ///
+    /// How exactly it is kept is the store's choice: it may lag by an eighth of the
+    /// session's idle time, or by an hour if that is less, and pass over a session
+    /// that is being changed. So callers need not save touches for its sake.
     fn touch(&self, touches: &[Touch]) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Exchanges the secret, if the session is there and still has the version
@@ -181,6 +185,18 @@ pub struct Listed {
     pub session: Session,
     /// How the device called itself.
     pub device: String,
+}
+
+// === impl Reach ===
+
+impl Reach {
+    /// As far as both have got.
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Everywhere, Self::Everywhere) => Self::Everywhere,
+            _ => Self::Stored,
+        }
+    }
 }
 
 // === impl Why ===

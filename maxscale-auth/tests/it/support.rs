@@ -183,6 +183,20 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// What a statement gives as `row`, on both nodes.
+    pub(crate) async fn texts(&self, text: &'static str) -> String {
+        let mut texts = String::new();
+        for node in self.router().nodes().iter() {
+            let rows = node.database().fetch_all(Sql::both(text).statement());
+            for row in rows.await.unwrap() {
+                texts += &row.get::<String>("row").unwrap();
+            }
+        }
+        texts
+    }
+}
+
 pub(crate) fn cookie(token: &str) -> Request<()> {
     let cookie = format!("theme=dark; __Host-maxscale={token}");
     Request::builder()

@@ -43,8 +43,12 @@ pub(super) fn session(user: Id, row: &Row) -> Result<Session, ShardError> {
 pub(super) fn standing(row: &Row) -> Result<Standing, ShardError> {
     Ok(Standing {
         roles: Roles::of(&row.get::<String>("roles")?),
-        changes: row.get::<i64>("changes")?.try_into().unwrap_or_default(),
+        changes: changes(row)?,
     })
+}
+
+pub(super) fn changes(row: &Row) -> Result<u64, ShardError> {
+    Ok(row.get::<i64>("changes")?.try_into().unwrap_or_default())
 }
 
 pub(super) fn listed(user: Id, row: &Row) -> Result<Listed, ShardError> {

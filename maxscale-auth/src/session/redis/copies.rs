@@ -1,0 +1,310 @@
+//! The copies in Redis: what is sent, and what the answers mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use maxscale_core::clock::Timestamp;
+use maxscale_core::id::Id;
+use maxscale_core::keys::Secret;
+use maxscale_core::redis::{Arg, Command, Redis, RedisError, Reply, Script, ScriptCall};
+
+use super::{head, packed};
+use crate::realm::Realm;
+use crate::session::durable::{Snapshot, Untold};
+use crate::session::map::{Place, SessionMapError, SessionRoute};
+use crate::session::record::{Session, Standing};
+use crate::session::rules;
+use crate::session::store::Touch;
+
+macro_rules! script {
+    ($file:literal) => {
+        Script::new(concat!(include_str!("hash.lua"), include_str!($file)))
+    };
+}
+
+static CLAIM: Script = script!("claim.lua");
+static STORE: Script = script!("store.lua");
+static TOUCH: Script = script!("touch.lua");
+static SETTLE: Script = script!("settle.lua");
+
+/// Who claimed and did not store within this time has a successor.
+const CLAIM_AGES: Duration = Duration::from_secs(1);
+/// Longer than any read of the rows should take; a later one is not stored.
+const CLAIM_LASTS: Duration = Duration::from_secs(60);
+/// How long it is remembered that a user has no session.
+const NONE_LASTS: Duration = Duration::from_secs(600);
+/// All fields of a hash: more, and Redis would not pack it.
+const MOST_FIELDS: usize = 100;
+
+/// The hashes of all users on all servers.
+#[derive(Debug)]
+pub(super) struct Copies {
+    servers: Vec<Redis>,
+    route: ArcSwap<SessionRoute>,
+    /// What keys begin with, up to the user.
+    prefix: String,
+}
+
+/// What a copy says.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The session, or that it is over.
+    Known(Option<(Session, Standing)>),
+    /// There is no copy.
+    Unknown,
+}
+
+/// The right to store what is read from the rows from now on.
+#[derive(Debug)]
+pub(super) struct Claim {
+    place: Place,
+    nonce: [u8; 16],
+}
+
+// === impl Copies ===
+
+impl Copies {
+    pub(super) fn new(
+        servers: Vec<Redis>,
+        route: SessionRoute,
+        prefix: &str,
+        realm: Realm,
+    ) -> Result<Self, SessionMapError> {
+        route.fits(servers.len())?;
+        Ok(Self {
+            servers,
+            route: ArcSwap::from_pointee(route),
+            prefix: format!("{prefix}:s:{realm}:"),
+        })
+    }
+
+    pub(super) fn route(&self) -> Arc<SessionRoute> {
+        self.route.load_full()
+    }
+
+    pub(super) fn reroute(&self, route: SessionRoute) -> Result<(), SessionMapError> {
+        route.fits(self.servers.len())?;
+        self.route.store(route.into());
+        Ok(())
+    }
+
+    /// Whether all servers that may have the user's copy are known to answer.
+    pub(super) fn is_up(&self, user: Id) -> bool {
+        let route = self.route.load();
+        route.places_of(user).all(|place| self.at(place).is_up())
+    }
+
+    /// Reads a session, in one command.
+    pub(super) async fn read(&self, user: Id, session: Id) -> Result<Answer, RedisError> {
+        let place = self.place(user);
+        let sid = session.as_uuid().into_bytes();
+        let get = Command::new("HMGET").key(self.key(user)).arg("m").args([
+            sid.to_vec(),
+            field(b'o', session),
+            field(b'a', session),
+        ]);
+        let (reply, lineage) = self.at(place).command_from(get).await?;
+        let values = reply.into_array().unwrap_or_default();
+        let Ok([m, record, previous, actor]) = <[Reply; 4]>::try_from(values) else {
+            return Err(RedisError::Reply { command: "HMGET" });
+        };
+        let Some(m) = m.into_bytes() else {
+            return Ok(Answer::Unknown);
+        };
+        let Some(head) = head::read(&m, lineage, place.since) else {
+            return Ok(Answer::Unknown);
+        };
+        let Some(record) = record.into_bytes() else {
+            return Ok(match head.whole {
+                true => Answer::Known(None),
+                false => Answer::Unknown,
+            });
+        };
+        let (previous, actor) = (previous.into_bytes(), actor.into_bytes());
+        let session = packed::unpack(
+            &record,
+            user,
+            session,
+            previous.as_deref(),
+            actor.as_deref(),
+        );
+        // One that cannot be read was stored by another release: the rows have it.
+        Ok(session.map_or(Answer::Unknown, |it| {
+            Answer::Known(Some((it, head.standing)))
+        }))
+    }
+
+    /// Claims the user's hash; `None` if there is a copy, or somebody else is at it.
+    pub(super) async fn claim(&self, user: Id) -> Result<Option<Claim>, RedisError> {
+        let Ok(nonce) = Secret::random() else {
+            return Ok(None);
+        };
+        let place = self.place(user);
+        let claim = self
+            .call(&CLAIM, user)
+            .arg(nonce.to_vec())
+            .arg(since(place))
+            .arg(i64::try_from(CLAIM_AGES.as_micros()).unwrap_or(i64::MAX))
+            .arg(whole_seconds(CLAIM_LASTS));
+        let granted = self.run(place, claim).await? == 1;
+        Ok(granted.then_some(Claim { place, nonce }))
+    }
+
+    /// Stores what was read after `claim` was made. False if something has changed
+    /// since: the hash was dropped, the server is another, or somebody else claimed.
+    pub(super) async fn store(
+        &self,
+        user: Id,
+        claim: &Claim,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<bool, RedisError> {
+        let (fields, whole) = fields(snapshot, now);
+        let (state, rest) = head::of(snapshot, whole);
+        let mut store = self
+            .call(&STORE, user)
+            .arg(claim.nonce.to_vec())
+            .arg(since(claim.place))
+            .arg(whole_seconds(lasts(snapshot, now)))
+            .arg(state.to_vec())
+            .arg(rest);
+        for part in fields {
+            store = store.arg(part);
+        }
+        Ok(self.run(claim.place, store).await? == 1)
+    }
+
+    /// Moves forward when a session was last used; whether its row should hear of it.
+    pub(super) async fn touch(&self, touch: &Touch) -> Result<bool, RedisError> {
+        let place = self.place(touch.user);
+        let call = self
+            .call(&TOUCH, touch.user)
+            .arg(touch.session.as_uuid().into_bytes().to_vec())
+            .arg(since(place))
+            .arg(i64::from(packed::seconds(touch.at)))
+            .arg(whole_seconds(rules::LAG_MOST))
+            .arg(i64::from(rules::LAG_PART));
+        Ok(self.run(place, call).await? == 1)
+    }
+
+    /// Drops the user's hash, whatever is in it, wherever somebody may read it.
+    pub(super) async fn drop(&self, user: Id) -> Result<(), RedisError> {
+        let route = self.route.load();
+        let drops = route.places_of(user).map(|place| {
+            let drop = Command::new("DEL").key(self.key(user)).attempts(2);
+            self.at(place).command(drop)
+        });
+        try_join_all(drops).await.map(drop)
+    }
+
+    /// Drops the user's hash wherever it may not know of these changes.
+    pub(super) async fn settle(&self, it: Untold) -> Result<(), RedisError> {
+        let route = self.route.load();
+        let settles = route.places_of(it.user).map(|place| {
+            let call = self
+                .call(&SETTLE, it.user)
+                .arg(it.changes.to_be_bytes().to_vec())
+                .arg(since(place))
+                .attempts(2);
+            self.run(place, call)
+        });
+        try_join_all(settles).await.map(drop)
+    }
+
+    fn key(&self, user: Id) -> Bytes {
+        // Shorter than hexadecimal by a step of the server's allocator.
+        let user = URL_SAFE_NO_PAD.encode(user.as_uuid());
+        format!("{}{user}", self.prefix).into()
+    }
+
+    fn place(&self, user: Id) -> Place {
+        self.route.load().place_of(user)
+    }
+
+    fn at(&self, place: Place) -> &Redis {
+        &self.servers[usize::from(place.server)]
+    }
+
+    fn call<'s>(&self, script: &'s Script, user: Id) -> ScriptCall<'s> {
+        script.call().key(self.key(user))
+    }
+
+    async fn run(&self, place: Place, call: ScriptCall<'_>) -> Result<i64, RedisError> {
+        let (reply, _) = self.at(place).script_from(call).await?;
+        reply
+            .as_int()
+            .ok_or(RedisError::Reply { command: "EVALSHA" })
+    }
+}
+
+/// The fields of a user's sessions and their values, in turn, and whether these are
+/// all: those that were active last have a place.
+fn fields(snapshot: &Snapshot, now: Timestamp) -> (Vec<Arg>, bool) {
+    let mut sessions: Vec<&Session> = snapshot.sessions.iter().collect();
+    sessions.sort_by_key(|it| std::cmp::Reverse((it.last_active, it.id)));
+    let mut fields: Vec<Arg> = Vec::new();
+    for session in sessions {
+        let id = session.id;
+        let mut of_session: Vec<Vec<u8>> = vec![
+            id.as_uuid().into_bytes().to_vec(),
+            packed::pack(session).to_vec(),
+        ];
+        if let Some(previous) = session.previous.filter(|it| now < it.until) {
+            of_session.extend([field(b'o', id), packed::pack_previous(&previous).to_vec()]);
+        }
+        if let Some(actor) = session.actor {
+            of_session.extend([field(b'a', id), actor.as_uuid().into_bytes().to_vec()]);
+        }
+        // And the head.
+        if (fields.len() + of_session.len()) / 2 + 1 > MOST_FIELDS {
+            return (fields, false);
+        }
+        fields.extend(of_session.into_iter().map(Arg::from));
+    }
+    (fields, true)
+}
+
+/// Until the last of the sessions has ended.
+fn lasts(snapshot: &Snapshot, now: Timestamp) -> Duration {
+    let ends = snapshot.sessions.iter().map(|it| it.ends_at).max();
+    ends.map_or(NONE_LASTS, |ends| ends.since(now))
+}
+
+fn field(kind: u8, session: Id) -> Vec<u8> {
+    [&[kind], session.as_uuid().as_bytes().as_slice()].concat()
+}
+
+fn since(place: Place) -> Vec<u8> {
+    place.since.to_be_bytes().to_vec()
+}
+
+/// Rounded up, and never none.
+fn whole_seconds(span: Duration) -> i64 {
+    let seconds = span.as_micros().div_ceil(1_000_000).max(1);
+    // What Redis cannot count is no time limit that anybody meant.
+    i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .min(i64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_to_live_is_rounded_up_and_never_none() {
+        for (span, seconds) in [
+            (Duration::ZERO, 1),
+            (Duration::from_micros(1), 1),
+            (Duration::from_millis(1_001), 2),
+            (Duration::MAX, i64::from(u32::MAX)),
+        ] {
+            assert_eq!(whole_seconds(span), seconds);
+        }
+    }
+}
