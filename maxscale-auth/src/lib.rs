@@ -11,6 +11,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod account;
+mod background;
 mod cookie;
 mod email;
 mod error;
@@ -20,13 +21,16 @@ mod principal;
 mod realm;
 mod schema;
 pub mod session;
+mod signed;
 mod token;
 
-pub use account::{Accounts, AccountsBuilder, LoggedIn, User};
+pub use account::{
+    Accounts, AccountsBuilder, AccountsError, Client, LoggedIn, SignUps, SignedUp, Swept, User,
+};
 pub use cookie::CookiePolicy;
 pub use email::Email;
 pub use error::AuthError;
-pub use mail::{Mail, MailKind, Mailer, Outbox};
+pub use mail::{Mail, MailKind, Mailer, Outbox, Purpose};
 pub use password::{PasswordPool, PasswordPoolConfig};
 pub use principal::Principal;
 pub use realm::Realm;

@@ -7,6 +7,10 @@
 //! It knows no words: what a mail of each [`MailKind`] says is the mailer's to choose.
 
 mod after_commit;
+mod erased;
+mod link;
+pub(crate) mod rows;
+mod token;
 
 use std::fmt;
 use std::future::Future;
@@ -15,6 +19,11 @@ use maxscale_core::clock::Timestamp;
 use maxscale_shard::Tx;
 
 pub use after_commit::{AfterCommit, OutboxFull};
+pub(crate) use erased::DynOutbox;
+pub use link::LinkPaths;
+pub(crate) use link::Links;
+pub(crate) use token::MailToken;
+pub use token::{Lifetimes, Purpose};
 
 /// A mail to a user.
 ///

@@ -1,12 +1,12 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use maxscale_core::Chain;
 use maxscale_core::refusal::{Class, Classify};
 use maxscale_shard::Tx;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 
 use super::{Mail, Mailer, Outbox};
+use crate::background::Background;
 
 /// Sends each mail by a task once its transaction is committed. Cheap to clone;
 /// clones share their tasks, which end with the last of them.
@@ -16,7 +16,7 @@ use super::{Mail, Mailer, Outbox};
 #[derive(Debug)]
 pub struct AfterCommit<M> {
     mailer: Arc<M>,
-    sending: Arc<Mutex<JoinSet<()>>>,
+    sending: Arc<Background>,
     places: Arc<Semaphore>,
 }
 
@@ -46,19 +46,12 @@ impl<M: Mailer> AfterCommit<M> {
     ///
     /// Dropped, it ends the sending of those that it waits for.
     pub async fn sent(&self) {
-        let mut sending = std::mem::take(&mut *self.sending());
-        while sending.join_next().await.is_some() {}
-    }
-
-    fn sending(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sending.done().await;
     }
 
     fn send(&self, mail: Mail, place: OwnedSemaphorePermit) {
         let mailer = self.mailer.clone();
-        let mut sending = self.sending();
-        while sending.try_join_next().is_some() {}
-        sending.spawn(async move {
+        self.sending.spawn(async move {
             if let Err(error) = mailer.send(&mail).await {
                 let kind = mail.kind().as_str();
                 tracing::warn!(kind, error = %Chain(&error), "a mail was not sent");

@@ -8,5 +8,7 @@ mod support;
 mod accounts;
 mod failing;
 mod heals;
+mod letters;
+mod mail;
 mod overrides;
 mod sessions;
