@@ -11,4 +11,5 @@ mod heals;
 mod letters;
 mod mail;
 mod overrides;
+mod races;
 mod sessions;
