@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use maxscale_core::BoxError;
 use maxscale_core::keys::KeyError;
+use maxscale_core::limit::AttemptError;
 use maxscale_core::refusal::{Class, Classify};
 use maxscale_shard::{ClaimError, ShardError};
 
@@ -38,6 +40,31 @@ pub enum AuthError {
     #[error("the email or the password is wrong")]
     Credentials,
 
+    /// The password is right, and the address was never verified.
+    #[error("the email address is not verified")]
+    Unverified,
+
+    /// What was proved is right, and the account is locked.
+    #[error("the account is locked")]
+    Locked,
+
+    /// The token of a mail is forged, used, replaced by a newer one, or too old; which
+    /// of them is not told.
+    #[error("the link is not valid, or no longer")]
+    MailToken,
+
+    /// The account was changed meanwhile, so that nothing was done.
+    #[error("the account was changed meanwhile")]
+    Changed,
+
+    /// Who acts in a user's name may not do this.
+    #[error("only the user may do this")]
+    ActsForUser,
+
+    /// The session is too old for this: the password is needed.
+    #[error("the password is needed for this")]
+    NotFresh,
+
     /// The request carries no valid session.
     #[error("log in first")]
     NotLoggedIn,
@@ -52,11 +79,19 @@ pub enum AuthError {
 
     /// Hashing failed.
     #[error("cannot hash a password")]
-    Hash(#[source] maxscale_core::BoxError),
+    Hash(#[source] BoxError),
 
     /// The operating system gave no randomness, or a key is bad.
     #[error(transparent)]
     Key(#[from] KeyError),
+
+    /// A mail was not taken, and nothing was done that it was for.
+    #[error("cannot hand over a mail")]
+    Mail(#[source] BoxError),
+
+    /// Too much was tried, or nobody can say how much.
+    #[error(transparent)]
+    Attempts(#[from] AttemptError),
 
     /// The store of sessions did not answer.
     #[error(transparent)]
@@ -80,10 +115,16 @@ impl From<ClaimError> for AuthError {
 impl Classify for AuthError {
     fn class(&self) -> Class {
         match self {
-            Self::Email | Self::PasswordLength { .. } | Self::Name { .. } => Class::Unprocessable,
-            Self::EmailTaken => Class::Conflict,
+            Self::Email | Self::PasswordLength { .. } | Self::Name { .. } | Self::MailToken => {
+                Class::Unprocessable
+            }
+            Self::EmailTaken | Self::Changed => Class::Conflict,
             Self::Credentials | Self::NotLoggedIn => Class::Unauthenticated,
-            Self::Busy => Class::Unavailable,
+            Self::Unverified | Self::Locked | Self::ActsForUser | Self::NotFresh => {
+                Class::Forbidden
+            }
+            Self::Busy | Self::Mail(_) => Class::Unavailable,
+            Self::Attempts(error) => error.class(),
             Self::StoredHash | Self::Hash(_) | Self::Key(_) => Class::Internal,
             Self::Session(error) => error.class(),
             Self::Shard(error) => error.class(),
@@ -98,12 +139,23 @@ impl Classify for AuthError {
             Self::EmailTaken => "email_taken",
             Self::Credentials => "credentials",
             Self::NotLoggedIn => "not_logged_in",
+            Self::Unverified => "unverified",
+            Self::Locked => "locked",
+            Self::MailToken => "mail_token",
+            Self::Changed => "changed",
+            Self::ActsForUser => "acts_for_user",
+            Self::NotFresh => "not_fresh",
+            Self::Attempts(error) => error.code(),
             Self::Busy => "busy",
             _ => self.class().code(),
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::Busy).then_some(Duration::from_secs(1))
+        match self {
+            Self::Busy | Self::Mail(_) => Some(Duration::from_secs(1)),
+            Self::Attempts(error) => error.retry_after(),
+            _ => None,
+        }
     }
 }

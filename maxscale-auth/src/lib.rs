@@ -14,12 +14,14 @@ mod account;
 mod audit;
 #[cfg(feature = "axum")]
 mod axum;
+mod background;
 mod cookie;
 mod csrf;
 mod email;
 mod error;
 mod gate;
 mod guard;
+pub mod mail;
 mod password;
 mod principal;
 mod realm;
@@ -27,9 +29,12 @@ mod schema;
 pub mod session;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod signed;
 mod token;
 
-pub use account::{Accounts, AccountsBuilder, LoggedIn, User};
+pub use account::{
+    Accounts, AccountsBuilder, AccountsError, Client, LoggedIn, SignUps, SignedUp, Swept, User,
+};
 pub use audit::{AuditEvent, AuditSink, Audited};
 pub use cookie::{Ambiguous, CookiePolicy};
 pub use csrf::{Csrf, CsrfFuture, CsrfLayer, OriginError};
@@ -39,6 +44,7 @@ pub use guard::{
     Aal2, Allowed, Demand, Denied, Fresh, FreshWithin, Guard, Require, RequireFuture, RequireLayer,
     SecondFactor,
 };
+pub use mail::{Mail, MailKind, Mailer, Outbox, Purpose};
 pub use password::{PasswordPool, PasswordPoolConfig};
 pub use principal::Principal;
 pub use realm::Realm;

@@ -109,6 +109,66 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             postgres: UNTOLD_AND_ENDS,
             sqlite: UNTOLD_AND_ENDS,
         },
+        Migration {
+            version: 4,
+            name: "what an account knows of its address, and what mails carry",
+            // Accounts from before this step could log in, and still can.
+            postgres: "
+            ALTER TABLE ms_user
+                ADD COLUMN realm integer NOT NULL DEFAULT 0,
+                ADD COLUMN status bigint NOT NULL DEFAULT 0,
+                ADD COLUMN email_verified_at bigint,
+                ADD COLUMN version bigint NOT NULL DEFAULT 1;
+            UPDATE ms_user SET email_verified_at = created_at;
+            CREATE TABLE ms_mail_token (
+                shard_id integer NOT NULL,
+                user_id uuid NOT NULL,
+                token_hash bytea NOT NULL,
+                purpose bigint NOT NULL,
+                email text NOT NULL,
+                payload text NOT NULL,
+                created_at bigint NOT NULL,
+                expires_at bigint NOT NULL,
+                PRIMARY KEY (shard_id, user_id, token_hash)
+            );
+            CREATE INDEX ms_mail_token_expired ON ms_mail_token (expires_at);
+            CREATE TABLE ms_former_email (
+                shard_id integer NOT NULL,
+                user_id uuid NOT NULL,
+                email text NOT NULL,
+                realm integer NOT NULL,
+                kept_until bigint NOT NULL,
+                PRIMARY KEY (shard_id, user_id, email)
+            );
+            CREATE INDEX ms_former_email_due ON ms_former_email (kept_until)",
+            sqlite: "
+            ALTER TABLE ms_user ADD COLUMN realm INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE ms_user ADD COLUMN status INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE ms_user ADD COLUMN email_verified_at INTEGER;
+            ALTER TABLE ms_user ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+            UPDATE ms_user SET email_verified_at = created_at;
+            CREATE TABLE ms_mail_token (
+                shard_id INTEGER NOT NULL,
+                user_id BLOB NOT NULL,
+                token_hash BLOB NOT NULL,
+                purpose INTEGER NOT NULL,
+                email TEXT NOT NULL,
+                payload TEXT NOT NULL,
+                created_at INTEGER NOT NULL,
+                expires_at INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, user_id, token_hash)
+            ) WITHOUT ROWID;
+            CREATE INDEX ms_mail_token_expired ON ms_mail_token (expires_at);
+            CREATE TABLE ms_former_email (
+                shard_id INTEGER NOT NULL,
+                user_id BLOB NOT NULL,
+                email TEXT NOT NULL,
+                realm INTEGER NOT NULL,
+                kept_until INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, user_id, email)
+            ) WITHOUT ROWID;
+            CREATE INDEX ms_former_email_due ON ms_former_email (kept_until)",
+        },
     ],
 };
 

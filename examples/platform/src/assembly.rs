@@ -1,9 +1,12 @@
 //! Puts the parts together, in the order in which they need each other.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use maxscale_auth::{Accounts, CookiePolicy, PasswordPool, PasswordPoolConfig, SessionLayer};
+use maxscale_auth::{
+    Accounts, CookiePolicy, Mail, Outbox, PasswordPool, PasswordPoolConfig, SessionLayer, SignUps,
+};
 use maxscale_cache::Hub;
 use maxscale_cache::http::HttpCache;
 use maxscale_cache::remote::RedisRemote;
@@ -21,7 +24,7 @@ use maxscale_shard::fleet::{ChangeError, FleetError, Migrate, NodeSpec, Waves};
 use maxscale_shard::layer::{FreshnessCookie, FreshnessLayer};
 use maxscale_shard::residency::Residency;
 use maxscale_shard::telemetry::Telemetry;
-use maxscale_shard::{Claims, Fleet, FleetConfig, Recovering, Recovery, Router};
+use maxscale_shard::{Claims, Fleet, FleetConfig, Recovering, Recovery, Router, Tx};
 use tokio::task::JoinHandle;
 
 use crate::checks;
@@ -103,18 +106,24 @@ impl Platform {
 
         let passwords = PasswordPool::new(PasswordPoolConfig::default()).await;
         let passwords = passwords.map_err(|e| StartError::Assemble(e.into()))?;
-        let accounts =
-            Accounts::builder(router.clone(), ids.clone(), keys.clone(), passwords).build();
         let hub = hub(&redis, meter);
         let (limits, shared) = limits(&redis, &keys, clock.clone());
         let limiting = Limiting::new(rates, limits.clone(), shared, meter)?;
         let attempts = Attempts::builder("passwords", &limits).build();
         let attempts = attempts.map_err(|e| StartError::Assemble(e.into()))?;
+        let accounts = Accounts::builder(router.clone(), ids.clone(), keys.clone(), passwords)
+            .attempts(attempts.measured(meter))
+            .sign_ups(SignUps::Open)
+            // Of no use while nothing is sent.
+            .base_url("http://localhost")
+            .secure(false)
+            .outbox(NoMail)
+            .build();
+        let accounts = accounts.map_err(|e| StartError::Assemble(e.into()))?;
         let queue = Queue::new(router.clone(), ids.clone());
         let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
         let cookie = CookiePolicy::new(settings.tls);
         let app = App::new(Parts {
-            attempts: attempts.measured(meter),
             profiles: Profiles::new(accounts.clone(), router.clone(), queue.clone(), &hub),
             projects: Projects::new(ids, clock.clone(), &hub),
             newest,
@@ -180,6 +189,17 @@ impl Platform {
     /// Takes the worker out, so that it can end while requests still run.
     pub const fn take_worker(&mut self) -> Option<Worker> {
         self.worker.take()
+    }
+}
+
+/// Drops all mails: accounts are open at once, and nothing else needs one.
+struct NoMail;
+
+impl Outbox for NoMail {
+    type Error = Infallible;
+
+    async fn put(&self, _: &mut Tx, _: Mail) -> Result<(), Infallible> {
+        Ok(())
     }
 }
 

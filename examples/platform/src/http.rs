@@ -16,7 +16,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use maxscale_auth::{Accounts, CookiePolicy};
 use maxscale_cache::http::HttpCache;
-use maxscale_core::limit::Attempts;
 use maxscale_queue::Queue;
 
 use crate::newest::Newest;
@@ -37,8 +36,6 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     /// Accounts and sessions.
     pub accounts: Accounts,
-    /// Guesses at passwords.
-    pub attempts: Attempts,
     /// Profiles, through the cache.
     pub profiles: Profiles,
     /// Projects, through the cache.

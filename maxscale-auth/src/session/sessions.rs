@@ -146,6 +146,11 @@ impl Sessions {
         &self.0.policy
     }
 
+    /// The realm that they are of.
+    pub fn realm(&self) -> Realm {
+        self.0.realm
+    }
+
     /// Reads a token's text without any I/O; `None` for what was not issued here.
     pub fn read(&self, text: &str) -> Option<SessionToken> {
         SessionToken::parse(text, &self.0.keys).filter(|it| it.realm() == self.0.realm)

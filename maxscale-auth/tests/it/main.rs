@@ -18,5 +18,8 @@ mod near;
 mod overrides;
 mod redis_sessions;
 mod revoked;
+mod letters;
+mod mail;
+mod races;
 mod sessions;
 mod stores;

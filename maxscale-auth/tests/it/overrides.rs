@@ -7,7 +7,7 @@ use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdGenerator, KeyspaceTag};
 use maxscale_shard::{NodeId, Target};
 
-use crate::support::{Bench, PASSWORD};
+use crate::support::{Bench, OpenAccounts, PASSWORD};
 
 on_both!(
     user_on_another_virtual_shard_has_every_row_there,
@@ -68,8 +68,8 @@ fn divert(bench: &Bench, user: Id, to: Target) {
 async fn live(bench: &Bench, id: Id) -> Places {
     let (router, keys) = (bench.router().clone(), bench.keys.clone());
     let accounts = Accounts::builder(router, Arc::new(ids(bench)), keys, bench.passwords.clone())
-        .clock(bench.clock.clone())
-        .build();
+        .clock(bench.clock.clone());
+    let accounts = OpenAccounts::new(accounts, &bench.letters);
     let ada = accounts.sign_up(EMAIL, PASSWORD, "Ada").await.unwrap();
     assert_eq!(ada.user.id, id);
     let who = bench.who(&ada.token).await.unwrap();

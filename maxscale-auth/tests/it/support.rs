@@ -1,13 +1,17 @@
 //! A fleet of two nodes with accounts on it, and a request through the session layer.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response, header};
 use maxscale_auth::session::{SessionStore, Sessions, SqlSessions};
 use maxscale_auth::{
-    Accounts, CookiePolicy, MIGRATIONS, PasswordPool, PasswordPoolConfig, Principal, SessionLayer,
+    Accounts, AccountsBuilder, AuthError, Client, CookiePolicy, LoggedIn, MIGRATIONS, PasswordPool,
+    PasswordPoolConfig, Principal, SessionLayer, SignUps, SignedUp,
 };
 use maxscale_core::clock::{Clock, ManualTime, Timestamp};
 use maxscale_core::fact::Subject;
@@ -18,6 +22,8 @@ use maxscale_shard::{DatabaseOptions, Engine, Fleet, FleetConfig, Router, Sql, f
 use maxscale_tests::PostgresServer;
 use tempfile::TempDir;
 use tower::{Layer, Service, ServiceExt, service_fn};
+
+use crate::letters::{Letters, build};
 
 /// Runs each `async fn(Bench)` once per engine.
 macro_rules! on_both {
@@ -47,7 +53,8 @@ pub(crate) struct Bench {
     pub(crate) nodes: Vec<NodeSpec>,
     pub(crate) urls: Vec<String>,
     pub(crate) passwords: PasswordPool,
-    pub(crate) accounts: Accounts,
+    pub(crate) accounts: OpenAccounts,
+    pub(crate) letters: Letters,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) ids: Arc<IdGenerator>,
     pub(crate) clock: Clock,
@@ -74,6 +81,50 @@ pub(crate) async fn open(nodes: Vec<NodeSpec>) -> Fleet {
         .options(options)
         .migrations(MIGRATIONS);
     Fleet::open(config).await.unwrap()
+}
+
+/// Accounts with open sign-ups; each call comes from another address.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenAccounts(Accounts);
+
+impl OpenAccounts {
+    pub(crate) fn new(builder: AccountsBuilder, letters: &Letters) -> Self {
+        let builder = builder.sign_ups(SignUps::Open);
+        Self(build(builder, letters))
+    }
+
+    pub(crate) async fn sign_up(
+        &self,
+        email: &str,
+        password: &str,
+        name: &str,
+    ) -> Result<LoggedIn, AuthError> {
+        let from = elsewhere();
+        let client = Client::new(&from);
+        match self.0.sign_up(email, password, name, &client).await? {
+            SignedUp::LoggedIn(begun) => Ok(*begun),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn log_in(&self, email: &str, password: &str) -> Result<LoggedIn, AuthError> {
+        let from = elsewhere();
+        self.0.log_in(email, password, &Client::new(&from)).await
+    }
+}
+
+/// An address that nobody had before.
+pub(crate) fn elsewhere() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    Ipv4Addr::from(NEXT.fetch_add(1, Ordering::Relaxed)).to_string()
+}
+
+impl Deref for OpenAccounts {
+    type Target = Accounts;
+
+    fn deref(&self) -> &Accounts {
+        &self.0
+    }
 }
 
 pub(crate) fn keys() -> Arc<KeyRing> {
@@ -109,16 +160,18 @@ impl Bench {
             IdGenerator::new(clock.clone(), KeyspaceTag::default()),
         );
         let ids = Arc::new(ids);
+        let letters = Letters::default();
         let router = fleet.router().clone();
         let accounts = Accounts::builder(router, ids.clone(), keys.clone(), passwords.clone())
-            .clock(clock.clone())
-            .build();
+            .clock(clock.clone());
+        let accounts = OpenAccounts::new(accounts, &letters);
         Self {
             fleet,
             nodes,
             urls,
             passwords,
             accounts,
+            letters,
             keys,
             ids,
             clock,

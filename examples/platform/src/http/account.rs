@@ -3,7 +3,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
-use maxscale_auth::{AuthError, Email, LoggedIn};
+use maxscale_auth::{LoggedIn, SignedUp};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -37,36 +37,27 @@ pub(super) struct Rename {
 
 pub(super) async fn sign_up(
     State(app): State<App>,
+    Client(address): Client,
     Body(body): Body<SignUp>,
 ) -> Result<Response, ApiError> {
+    let client = maxscale_auth::Client::new(&address);
     let started = app
         .accounts
-        .sign_up(&body.email, &body.password, &body.name);
-    Ok(logged_in(&app, StatusCode::CREATED, &started.await?))
+        .sign_up(&body.email, &body.password, &body.name, &client);
+    match started.await? {
+        SignedUp::LoggedIn(started) => Ok(logged_in(&app, StatusCode::CREATED, &started)),
+        _ => Ok(StatusCode::ACCEPTED.into_response()),
+    }
 }
 
 pub(super) async fn log_in(
     State(app): State<App>,
-    Client(client): Client,
+    Client(address): Client,
     Body(body): Body<LogIn>,
 ) -> Result<Response, ApiError> {
-    // What was typed, whether there is such an account or not.
-    let account = Email::parse(&body.email);
-    let account = account.as_ref().map_or(&*body.email, Email::as_str);
-    let attempt = app.attempts.begin(account, &client).await?;
-    match app.accounts.log_in(&body.email, &body.password).await {
-        Ok(started) => {
-            attempt.succeeded().await;
-            Ok(logged_in(&app, StatusCode::OK, &started))
-        }
-        Err(error) => {
-            match &error {
-                AuthError::Credentials => drop(attempt.failed().await),
-                _ => attempt.withdrawn().await,
-            }
-            Err(error.into())
-        }
-    }
+    let client = maxscale_auth::Client::new(&address);
+    let started = app.accounts.log_in(&body.email, &body.password, &client);
+    Ok(logged_in(&app, StatusCode::OK, &started.await?))
 }
 
 pub(super) async fn log_out(

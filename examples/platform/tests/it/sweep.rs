@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream;
+use maxscale_auth::{Client, SignedUp};
 use maxscale_core::clock::Clock;
 use maxscale_core::id::Id;
 use maxscale_core::meter::span::Sampler;
@@ -35,10 +36,14 @@ async fn platform(data: &Path, objects: &Path) -> (Platform, Id, Id) {
     let app = &platform.app;
 
     let email = "ada@example.com";
+    let client = Client::new("192.0.2.1");
     let ada = app
         .accounts
-        .sign_up(email, "correct horse battery staple", "Ada");
-    let ada = ada.await.unwrap().user.id;
+        .sign_up(email, "correct horse battery staple", "Ada", &client);
+    let SignedUp::LoggedIn(ada) = ada.await.unwrap() else {
+        panic!("not logged in");
+    };
+    let ada = ada.user.id;
     let shard = Freshness::new(Clock::system()).on(&platform.router.shard(ada).unwrap());
     let project = app.projects.create(&shard, ada, "Swept").await.unwrap().id;
     (platform, ada, project)

@@ -1,0 +1,74 @@
+//! What stands before every check of a secret, and before every mail.
+
+use std::pin::Pin;
+
+use super::{Accounts, Client};
+use crate::email::Email;
+use crate::error::AuthError;
+use crate::mail::{MailToken, Purpose};
+
+impl Accounts {
+    /// Reserves an attempt at the account of `email`, makes it, and says what came of it.
+    pub(super) async fn attempt<T>(
+        &self,
+        email: &Email,
+        client: &Client<'_>,
+        work: impl Future<Output = Result<T, AuthError>>,
+    ) -> Result<T, AuthError> {
+        let client = client.name(email, &self.0.keys);
+        self.attempt_as(email.as_str(), &client, work).await
+    }
+
+    /// The same for the token of a mail, of which a forged one costs no I/O.
+    pub(super) async fn redeem<T, W>(
+        &self,
+        (text, purpose): (&str, Purpose),
+        client: &Client<'_>,
+        work: impl FnOnce(MailToken) -> W,
+    ) -> Result<T, AuthError>
+    where
+        W: Future<Output = Result<T, AuthError>>,
+    {
+        let token = self.parse(text).filter(|it| it.purpose == purpose);
+        let token = token.ok_or(AuthError::MailToken)?;
+        let account = format!("mail:{}", token.user);
+        self.attempt_as(&account, client.address, work(token)).await
+    }
+
+    async fn attempt_as<T>(
+        &self,
+        account: &str,
+        client: &str,
+        work: impl Future<Output = Result<T, AuthError>>,
+    ) -> Result<T, AuthError> {
+        let attempt = self.0.attempts.begin(account, client).await?;
+        let done = work.await;
+        match &done {
+            Ok(_) => attempt.succeeded().await,
+            Err(AuthError::Credentials | AuthError::MailToken) => drop(attempt.failed().await),
+            Err(_) => attempt.withdrawn().await,
+        }
+        done
+    }
+
+    /// Counts a mail to `email` that `client` asks for, whether one is sent or not.
+    pub(super) async fn count_mail(
+        &self,
+        email: &Email,
+        client: &Client<'_>,
+    ) -> Result<(), AuthError> {
+        let client = client.name(email, &self.0.keys);
+        let asked = self.0.mails.begin(email.as_str(), &client).await?;
+        asked.failed().await;
+        Ok(())
+    }
+
+    /// Through here passes every flow whose answer must not tell by its time whether
+    /// there is an account.
+    pub(super) fn quietly<'f, T>(
+        &self,
+        work: impl Future<Output = T> + Send + 'f,
+    ) -> Pin<Box<dyn Future<Output = T> + Send + 'f>> {
+        Box::pin(work)
+    }
+}

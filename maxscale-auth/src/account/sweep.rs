@@ -1,0 +1,84 @@
+use maxscale_core::Chain;
+use maxscale_core::clock::Timestamp;
+use maxscale_core::id::Id;
+use maxscale_shard::{Claim, Node, Sql};
+
+use super::row::Opened;
+use super::{Accounts, former};
+use crate::error::AuthError;
+
+/// What one pass of [`Accounts::sweep`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Tokens of mails that were too old.
+    pub tokens: u64,
+    /// Addresses that nobody may take back any more, and others may have.
+    pub freed: u64,
+}
+
+/// Node-wide, by `ms_mail_token_expired`: tokens that nothing takes any more.
+const EXPIRED: Sql = Sql::both("DELETE FROM ms_mail_token WHERE expires_at < $1");
+
+/// Node-wide, by `ms_former_email_due`: the oldest first.
+const DUE: Sql = Sql::both(
+    "SELECT user_id, email FROM ms_former_email WHERE kept_until < $1 AND realm = $2
+     ORDER BY kept_until LIMIT $3",
+);
+
+/// Looked at in one pass on one node.
+const BATCH: u32 = 500;
+
+impl Accounts {
+    /// Forgets on `node` what is too old: tokens of mails, and addresses that accounts
+    /// had before, of which it frees 500 at most. To be called now and then for each
+    /// node, by any number of processes; what is too old counts for nothing before.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError::Shard`] when `node` cannot be asked.
+    pub async fn sweep(&self, node: &Node) -> Result<Swept, AuthError> {
+        let (background, now) = (node.background(), self.0.clock.now());
+        let tokens = background.execute(EXPIRED.statement().bind(now)).await?;
+        let mut swept = Swept { tokens, freed: 0 };
+        let realm = u32::from(self.0.rows.realm.get());
+        let due = DUE.statement().bind(now).bind(realm).bind(BATCH);
+        for row in background.fetch_all(due).await? {
+            let (user, email): (Id, String) = (row.get("user_id")?, row.get("email")?);
+            match self.free(user, &email, now).await {
+                Ok(freed) => swept.freed += u64::from(freed),
+                Err(error) => {
+                    tracing::debug!(%user, error = %Chain(&error), "a former address stays for now");
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn free(&self, user: Id, email: &str, now: Timestamp) -> Result<bool, AuthError> {
+        let claim = self.0.emails.held(&self.claimed(email), user).await?;
+        let Some(mut opened) = self.0.rows.open(user).await? else {
+            return Ok(false);
+        };
+        let freed = self.free_in(&mut opened, email, claim.as_ref(), now).await;
+        let freed = self.finish(opened, freed).await?;
+        if let Some(claim) = claim.filter(|_| freed) {
+            self.give_up(&claim).await;
+        }
+        Ok(freed)
+    }
+
+    async fn free_in(
+        &self,
+        opened: &mut Opened,
+        email: &str,
+        claim: Option<&Claim>,
+        now: Timestamp,
+    ) -> Result<bool, AuthError> {
+        let freed = former::take_due(opened, email, now).await?;
+        if let Some(claim) = claim.filter(|_| freed) {
+            self.0.emails.release_in(&mut opened.tx, claim).await?;
+        }
+        Ok(freed)
+    }
+}
