@@ -229,10 +229,7 @@ impl Accounts {
             None => None,
         };
         let hash = known.as_ref().map(|(_, hash)| hash.as_str());
-        let right = match self.0.passwords.verify(password, hash).await {
-            Err(AuthError::PasswordLength { .. }) => false,
-            verified => verified?,
-        };
+        let right = self.0.passwords.verify(password, hash).await?.right;
         match known {
             Some((user, _)) if right => {
                 let token = self.0.sessions.begin(user.id, BY_PASSWORD, "").await?;

@@ -14,7 +14,7 @@ mod account;
 mod cookie;
 mod email;
 mod error;
-mod password;
+pub mod password;
 mod principal;
 mod realm;
 mod schema;
