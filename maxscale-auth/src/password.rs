@@ -15,6 +15,7 @@ mod cost;
 mod job;
 mod memory;
 mod meters;
+mod nobody;
 mod pool;
 mod queue;
 mod scheme;
@@ -22,6 +23,8 @@ mod typed;
 mod verified;
 mod worker;
 
+#[cfg(feature = "bcrypt")]
+pub use config::OlderHashes;
 pub use config::PasswordPoolConfig;
 pub use cost::{CostError, HashCost};
 pub use pool::PasswordPool;

@@ -19,8 +19,45 @@ pub struct PasswordPoolConfig {
     pub queue: usize,
     /// What a new hash costs. Default: [`HashCost::OWASP`].
     pub cost: HashCost,
+    /// What older hashes there are, as the cost of most of them. With it the answer
+    /// about nobody takes as long as the slowest hash that is stored. Default: none.
+    #[cfg(feature = "bcrypt")]
+    pub older: Option<OlderHashes>,
     /// Where it is counted. Default: [nowhere](meter::nowhere).
     pub meter: Meter,
+}
+
+/// The hashes by bcrypt that an older system left.
+#[cfg(feature = "bcrypt")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OlderHashes {
+    /// The cost of the dearest kind of them, as a power of two: 4 to 14.
+    pub cost: u32,
+    /// Whether some are [wrapped](super::PasswordPool::wrap).
+    pub wrapped: bool,
+}
+
+// === impl OlderHashes ===
+
+#[cfg(feature = "bcrypt")]
+impl OlderHashes {
+    /// Hashes by bcrypt of this cost, none of them wrapped.
+    pub const fn bcrypt(cost: u32) -> Self {
+        Self {
+            cost,
+            wrapped: false,
+        }
+    }
+
+    /// Some or all of them are wrapped.
+    #[must_use]
+    pub const fn wrapped(self) -> Self {
+        Self {
+            wrapped: true,
+            ..self
+        }
+    }
 }
 
 // === impl PasswordPoolConfig ===
@@ -33,6 +70,8 @@ impl Default for PasswordPoolConfig {
             wait: Duration::from_secs(2),
             queue: 256,
             cost: HashCost::OWASP,
+            #[cfg(feature = "bcrypt")]
+            older: None,
             meter: meter::nowhere(),
         }
     }

@@ -38,6 +38,9 @@ pub enum CostError {
 pub(super) const MOST_MEMORY_KIB: u32 = 256 * 1_024;
 pub(super) const MOST_PASSES: u32 = 10;
 pub(super) const MOST_LANES: u32 = 16;
+/// As a power of two. 1.1 s where argon2id takes 25 ms.
+#[cfg(feature = "bcrypt")]
+pub(super) const MOST_BCRYPT: u32 = 14;
 
 /// The least memory among OWASP's parameters for argon2id, and the least work.
 const LEAST_MEMORY_KIB: u32 = 7_168;

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use maxscale_core::keys::Secret;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -10,7 +9,10 @@ use super::cost::HashCost;
 use super::job::{Caller, Job, Ticket};
 use super::memory::Memory;
 use super::meters::Meters;
+use super::nobody::Nobody;
 use super::queue::{Queue, Refused};
+#[cfg(feature = "bcrypt")]
+use super::scheme::Wrapped;
 use super::scheme::{Argon, Scheme, Stored};
 use super::typed::{MAX_CHARS, Typed};
 use super::verified::{Upgrade, Upgraded, Verified};
@@ -42,6 +44,7 @@ pub struct PasswordPool {
     inner: Arc<Inner>,
     /// Verified against when there is no account, so that both cost the same.
     nobody: Arc<Stored>,
+    slowest: Duration,
 }
 
 #[derive(Debug)]
@@ -57,19 +60,30 @@ struct Inner {
 // === impl PasswordPool ===
 
 impl PasswordPool {
-    /// A pool with nothing running; hashes once to have a hash of nobody.
+    /// A pool with nothing running; hashes a few times to have a hash of nobody and its time.
     ///
     /// # Errors
     ///
-    /// Returns [`AuthError`] without randomness, or where the system gives no
+    /// Returns [`AuthError`] without randomness, for a cost of older hashes that is
+    /// beyond what is ever checked, or where the system gives no
     /// threads or no memory for a hash.
     pub async fn new(config: PasswordPoolConfig) -> Result<Self, AuthError> {
         let inner = Arc::new(Inner::start(&config)?);
-        let (secret, cost): ([u8; 16], _) = (Secret::random()?, config.cost);
+        let nobody = Nobody::hash(&config)?;
         // The threads have just started; on a busy machine that takes its time.
-        let hashed = inner.run_within(STARTING, move |memory| Argon::of(&secret, cost, memory));
-        let nobody = Arc::new(Stored::Argon(hashed.await?));
-        Ok(Self { inner, nobody })
+        let begun = inner.run_within(STARTING, move |memory| nobody.slowest(memory));
+        let (nobody, slowest) = begun.await?;
+        Ok(Self {
+            inner,
+            nobody: Arc::new(nobody),
+            slowest,
+        })
+    }
+
+    /// How long the slowest of the hashes in use took when the pool was made, with
+    /// nothing beside it.
+    pub const fn slowest(&self) -> Duration {
+        self.slowest
     }
 
     /// Hashes a new password, after checking its length.
@@ -141,6 +155,31 @@ impl PasswordPool {
             from: upgrade.from,
             to,
         })
+    }
+
+    /// Puts argon2id over a stored bcrypt hash, for an account whose owner has not been
+    /// back: `None` if it is of another scheme. Its password verifies as before, and
+    /// its first login upgrades it.
+    ///
+    /// Store it by compare-and-set. Run over a table, it takes the pool's threads
+    /// one at a time, as each login does.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AuthError::StoredHash`] for what is no hash, or [`AuthError::Busy`].
+    #[cfg(feature = "bcrypt")]
+    pub async fn wrap(&self, stored: &str) -> Result<Option<Upgraded>, AuthError> {
+        let Stored::Bcrypt(hash) = Stored::parse(stored)? else {
+            return Ok(None);
+        };
+        let cost = self.inner.cost;
+        let wrapped = self
+            .inner
+            .run(move |memory| Wrapped::over(hash, cost, memory));
+        Ok(Some(Upgraded {
+            from: stored.to_owned(),
+            to: wrapped.await?.to_string(),
+        }))
     }
 
     /// Takes no more passwords, refuses those that wait, and returns when the running

@@ -9,6 +9,8 @@ pub(super) const MAX_CHARS: usize = 256;
 /// A password as somebody typed it. Its bytes are overwritten when it goes.
 #[derive(Clone)]
 pub(super) struct Typed {
+    #[cfg(feature = "bcrypt")]
+    raw: Zeroizing<String>,
     normal: Zeroizing<String>,
     fits: bool,
 }
@@ -24,12 +26,23 @@ impl Typed {
         // Reserved for the longest, so that no shorter copy is left behind by growing.
         let mut normal = Zeroizing::new(String::with_capacity(MAX_BYTES));
         normal.extend(text.nfkc());
-        Self { normal, fits }
+        Self {
+            #[cfg(feature = "bcrypt")]
+            raw: Zeroizing::new(text.to_owned()),
+            normal,
+            fits,
+        }
     }
 
     /// Whether it is short enough to be anybody's password.
     pub(super) const fn fits(&self) -> bool {
         self.fits
+    }
+
+    /// As it was typed: what older systems made their hashes of.
+    #[cfg(feature = "bcrypt")]
+    pub(super) fn raw(&self) -> &str {
+        &self.raw
     }
 
     /// In NFKC: what new hashes are made of.
