@@ -10,7 +10,7 @@ use maxscale_shard::{Claim, Claims, NodeId, Router, Row, ShardError, Sql, Statem
 
 use crate::email::Email;
 use crate::error::AuthError;
-use crate::password::PasswordPool;
+use crate::password::{Context, Factors, PasswordPool};
 use crate::principal::Principal;
 use crate::session::{Drawn, Level, Methods, NewSession, Proof, Sessions, SqlSessions, Which, Why};
 
@@ -154,6 +154,9 @@ impl Accounts {
         if self.0.emails.find(email.as_str()).await?.is_some() {
             return Err(AuthError::EmailTaken);
         }
+        let context = Context::of(email.as_str(), &name);
+        let policy = self.0.passwords.policy();
+        let password = policy.check(password, &context, Factors::PasswordAlone)?;
         // Hashed before the reservation, whose lease should not run meanwhile.
         let hash = self.0.passwords.hash(password).await?;
         let (claim, user, drawn) = self.settle(&email, &name, &hash).await?;

@@ -4,6 +4,7 @@ use maxscale_core::keys::KeyError;
 use maxscale_core::refusal::{Class, Classify};
 use maxscale_shard::{ClaimError, ShardError};
 
+use crate::password::Weakness;
 use crate::session::StoreError;
 
 /// Nobody could be recognised, registered or logged in.
@@ -22,6 +23,10 @@ pub enum AuthError {
         /// The most characters.
         max: usize,
     },
+
+    /// The password is one that is guessed early; its length is right.
+    #[error(transparent)]
+    Weak(Weakness),
 
     /// The name is empty, too long, or has control characters.
     #[error("the name must have 1 to {max} characters and no control characters")]
@@ -67,6 +72,15 @@ pub enum AuthError {
     Shard(#[from] ShardError),
 }
 
+impl From<Weakness> for AuthError {
+    fn from(weakness: Weakness) -> Self {
+        match weakness {
+            Weakness::Length { min, max } => Self::PasswordLength { min, max },
+            weakness => Self::Weak(weakness),
+        }
+    }
+}
+
 impl From<ClaimError> for AuthError {
     fn from(error: ClaimError) -> Self {
         match error {
@@ -80,7 +94,9 @@ impl From<ClaimError> for AuthError {
 impl Classify for AuthError {
     fn class(&self) -> Class {
         match self {
-            Self::Email | Self::PasswordLength { .. } | Self::Name { .. } => Class::Unprocessable,
+            Self::Email | Self::PasswordLength { .. } | Self::Weak(_) | Self::Name { .. } => {
+                Class::Unprocessable
+            }
             Self::EmailTaken => Class::Conflict,
             Self::Credentials | Self::NotLoggedIn => Class::Unauthenticated,
             Self::Busy => Class::Unavailable,
@@ -94,6 +110,7 @@ impl Classify for AuthError {
         match self {
             Self::Email => "email_invalid",
             Self::PasswordLength { .. } => "password_length",
+            Self::Weak(weakness) => weakness.code(),
             Self::Name { .. } => "name_invalid",
             Self::EmailTaken => "email_taken",
             Self::Credentials => "credentials",

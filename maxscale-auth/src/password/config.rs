@@ -5,6 +5,7 @@ use std::time::Duration;
 use maxscale_core::meter::{self, Meter};
 
 use super::cost::HashCost;
+use super::policy::PasswordPolicy;
 
 /// How many passwords are hashed at once, at what cost, and how long others wait.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct PasswordPoolConfig {
     pub queue: usize,
     /// What a new hash costs. Default: [`HashCost::OWASP`].
     pub cost: HashCost,
+    /// Which new passwords are taken. Default: [`PasswordPolicy::new`].
+    pub policy: PasswordPolicy,
     /// What older hashes there are, as the cost of most of them. With it the answer
     /// about nobody takes as long as the slowest hash that is stored. Default: none.
     #[cfg(feature = "bcrypt")]
@@ -70,6 +73,7 @@ impl Default for PasswordPoolConfig {
             wait: Duration::from_secs(2),
             queue: 256,
             cost: HashCost::OWASP,
+            policy: PasswordPolicy::new(),
             #[cfg(feature = "bcrypt")]
             older: None,
             meter: meter::nowhere(),

@@ -10,17 +10,15 @@ use super::job::{Caller, Job, Ticket};
 use super::memory::Memory;
 use super::meters::Meters;
 use super::nobody::Nobody;
+use super::policy::{NewPassword, PasswordPolicy};
 use super::queue::{Queue, Refused};
 #[cfg(feature = "bcrypt")]
 use super::scheme::Wrapped;
 use super::scheme::{Argon, Scheme, Stored};
-use super::typed::{MAX_CHARS, Typed};
+use super::typed::Typed;
 use super::verified::{Upgrade, Upgraded, Verified};
 use super::worker::Worker;
 use crate::error::AuthError;
-
-/// The fewest characters of a password (NIST SP 800-63B-4, without a second factor).
-const MIN_CHARS: usize = 15;
 
 /// The longest that the first hash waits for its thread.
 const STARTING: Duration = Duration::from_secs(60);
@@ -45,6 +43,7 @@ pub struct PasswordPool {
     /// Verified against when there is no account, so that both cost the same.
     nobody: Arc<Stored>,
     slowest: Duration,
+    policy: PasswordPolicy,
 }
 
 #[derive(Debug)]
@@ -77,6 +76,7 @@ impl PasswordPool {
             inner,
             nobody: Arc::new(nobody),
             slowest,
+            policy: config.policy,
         })
     }
 
@@ -86,20 +86,18 @@ impl PasswordPool {
         self.slowest
     }
 
-    /// Hashes a new password, after checking its length.
+    /// Which new passwords are taken.
+    pub const fn policy(&self) -> &PasswordPolicy {
+        &self.policy
+    }
+
+    /// Hashes a password that the [policy](Self::policy) has taken.
     ///
     /// # Errors
     ///
-    /// Returns [`AuthError::PasswordLength`] or [`AuthError::Busy`].
-    pub async fn hash(&self, password: &str) -> Result<String, AuthError> {
-        let typed = Typed::new(password);
-        if !(MIN_CHARS..=MAX_CHARS).contains(&typed.normal().chars().count()) {
-            return Err(AuthError::PasswordLength {
-                min: MIN_CHARS,
-                max: MAX_CHARS,
-            });
-        }
-        self.hash_of(typed).await
+    /// Returns [`AuthError::Busy`].
+    pub async fn hash(&self, password: NewPassword) -> Result<String, AuthError> {
+        self.hash_of(password.0).await
     }
 
     /// Whether `password` is the one behind `stored`; `None` costs the same and is never true.

@@ -24,7 +24,7 @@ impl Typed {
         let fits = text.len() <= 4 * MAX_CHARS;
         let text = if fits { text } else { "" };
         // Reserved for the longest, so that no shorter copy is left behind by growing.
-        let mut normal = Zeroizing::new(String::with_capacity(MAX_BYTES));
+        let mut normal = Zeroizing::new(String::with_capacity(text.len() * GROWTH));
         normal.extend(text.nfkc());
         Self {
             #[cfg(feature = "bcrypt")]
@@ -52,7 +52,7 @@ impl Typed {
 }
 
 /// NFKC makes up to eleven times as many bytes (U+FDFA).
-const MAX_BYTES: usize = 4 * MAX_CHARS * 11;
+const GROWTH: usize = 11;
 
 impl fmt::Debug for Typed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,7 +70,7 @@ mod tests {
             let text = widest.repeat(4 * MAX_CHARS / widest.len());
             let typed = Typed::new(&text);
             assert!(typed.fits());
-            assert_eq!(typed.normal.capacity(), MAX_BYTES, "{widest:?}");
+            assert_eq!(typed.normal.capacity(), text.len() * GROWTH, "{widest:?}");
         }
         let beyond = Typed::new(&"x".repeat(4 * MAX_CHARS + 1));
         assert!(!beyond.fits() && beyond.normal().is_empty());
