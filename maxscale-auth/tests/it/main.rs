@@ -7,6 +7,11 @@ mod support;
 
 mod accounts;
 mod failing;
+mod flood;
 mod heals;
 mod overrides;
+mod passwords;
+mod rank;
 mod sessions;
+#[cfg(feature = "bcrypt")]
+mod timing;
