@@ -4,9 +4,9 @@
 //! guesses would try (NIST SP 800-63B-4, OWASP ASVS 5, 6.2). There are no rules about what
 //! must be in a password, and none lapses with time.
 
-mod common;
 mod context;
 pub mod filter;
+mod most_used;
 mod pattern;
 #[cfg(test)]
 mod tests;
@@ -105,7 +105,7 @@ impl PasswordPolicy {
         if pattern::is_plain(&folded, min) {
             return Err(Weakness::Pattern);
         }
-        if common::is_common(&folded) {
+        if most_used::is_one(&folded) {
             return Err(Weakness::Common);
         }
         if let Some(word) = context::fills(&folded, context, &self.service) {
