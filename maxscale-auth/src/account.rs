@@ -13,6 +13,7 @@ mod issue;
 mod log_in;
 mod magic;
 mod password;
+mod quiet;
 mod reset;
 mod row;
 mod session;
@@ -39,6 +40,7 @@ use crate::mail::{DynOutbox, Lifetimes, Links, MailToken, Purpose};
 use crate::password::PasswordPool;
 use crate::principal::Principal;
 use crate::session::{Sessions, SqlSessions, Which, Why};
+use quiet::Floors;
 use row::Rows;
 
 /// Accounts by email and password. Cheap to clone.
@@ -71,6 +73,7 @@ struct Inner {
     attempts: Attempts,
     mails: Attempts,
     background: Background,
+    floors: Floors,
 }
 
 /// An account, without its secrets.

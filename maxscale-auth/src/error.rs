@@ -6,6 +6,7 @@ use maxscale_core::limit::AttemptError;
 use maxscale_core::refusal::{Class, Classify};
 use maxscale_shard::{ClaimError, ShardError};
 
+use crate::password::Weakness;
 use crate::session::StoreError;
 
 /// Nobody could be recognised, registered or logged in.
@@ -24,6 +25,10 @@ pub enum AuthError {
         /// The most characters.
         max: usize,
     },
+
+    /// The password is one that is guessed early; its length is right.
+    #[error(transparent)]
+    Weak(Weakness),
 
     /// The name is empty, too long, or has control characters.
     #[error("the name must have 1 to {max} characters and no control characters")]
@@ -102,6 +107,31 @@ pub enum AuthError {
     Shard(#[from] ShardError),
 }
 
+impl From<Weakness> for AuthError {
+    fn from(weakness: Weakness) -> Self {
+        match weakness {
+            Weakness::Length { min, max } => Self::PasswordLength { min, max },
+            weakness => Self::Weak(weakness),
+        }
+    }
+}
+
+impl AuthError {
+    /// Whether it is about somebody, and not about how the service is.
+    pub(crate) const fn is_about_someone(&self) -> bool {
+        !matches!(
+            self,
+            Self::Busy
+                | Self::Attempts(_)
+                | Self::Hash(_)
+                | Self::Key(_)
+                | Self::Mail(_)
+                | Self::Session(_)
+                | Self::Shard(_)
+        )
+    }
+}
+
 impl From<ClaimError> for AuthError {
     fn from(error: ClaimError) -> Self {
         match error {
@@ -115,9 +145,11 @@ impl From<ClaimError> for AuthError {
 impl Classify for AuthError {
     fn class(&self) -> Class {
         match self {
-            Self::Email | Self::PasswordLength { .. } | Self::Name { .. } | Self::MailToken => {
-                Class::Unprocessable
-            }
+            Self::Email
+            | Self::PasswordLength { .. }
+            | Self::Weak(_)
+            | Self::Name { .. }
+            | Self::MailToken => Class::Unprocessable,
             Self::EmailTaken | Self::Changed => Class::Conflict,
             Self::Credentials | Self::NotLoggedIn => Class::Unauthenticated,
             Self::Unverified | Self::Locked | Self::ActsForUser | Self::NotFresh => {
@@ -135,6 +167,7 @@ impl Classify for AuthError {
         match self {
             Self::Email => "email_invalid",
             Self::PasswordLength { .. } => "password_length",
+            Self::Weak(weakness) => weakness.code(),
             Self::Name { .. } => "name_invalid",
             Self::EmailTaken => "email_taken",
             Self::Credentials => "credentials",

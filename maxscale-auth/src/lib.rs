@@ -19,10 +19,11 @@ mod cookie;
 mod csrf;
 mod email;
 mod error;
+mod floor;
 mod gate;
 mod guard;
 pub mod mail;
-mod password;
+pub mod password;
 mod principal;
 mod realm;
 mod schema;
@@ -45,6 +46,7 @@ pub use guard::{
     SecondFactor,
 };
 pub use mail::{Mail, MailKind, Mailer, Outbox, Purpose};
+pub use floor::{Floor, Held};
 pub use password::{PasswordPool, PasswordPoolConfig};
 pub use principal::Principal;
 pub use realm::Realm;

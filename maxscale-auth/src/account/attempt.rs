@@ -1,7 +1,5 @@
 //! What stands before every check of a secret, and before every mail.
 
-use std::pin::Pin;
-
 use super::{Accounts, Client};
 use crate::email::Email;
 use crate::error::AuthError;
@@ -61,14 +59,5 @@ impl Accounts {
         let asked = self.0.mails.begin(email.as_str(), &client).await?;
         asked.failed().await;
         Ok(())
-    }
-
-    /// Through here passes every flow whose answer must not tell by its time whether
-    /// there is an account.
-    pub(super) fn quietly<'f, T>(
-        &self,
-        work: impl Future<Output = T> + Send + 'f,
-    ) -> Pin<Box<dyn Future<Output = T> + Send + 'f>> {
-        Box::pin(work)
     }
 }

@@ -6,6 +6,7 @@ use maxscale_core::keys::KeyRing;
 use maxscale_core::limit::{Attempts, AttemptsError, Limits, LocalLimits};
 use maxscale_shard::{Claims, Router};
 
+use super::quiet::Floors;
 use super::row::Rows;
 use super::{Accounts, Inner};
 use crate::background::Background;
@@ -226,6 +227,7 @@ impl AccountsBuilder {
                 accounts: self.realm,
             });
         }
+        let floors = Floors::new(self.passwords.slowest());
         Ok(Accounts(Arc::new(Inner {
             emails: Claims::new(self.router.clone(), self.keys.clone(), "email"),
             rows: Rows {
@@ -245,6 +247,7 @@ impl AccountsBuilder {
             attempts,
             mails,
             background: Background::default(),
+            floors,
         })))
     }
 }

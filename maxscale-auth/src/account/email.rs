@@ -9,6 +9,7 @@
 use maxscale_core::Chain;
 use maxscale_shard::Claim;
 
+use super::quiet::{Trail, Way};
 use super::row::{Account, Opened};
 use super::{Accounts, Client, former};
 use crate::email::Email;
@@ -40,9 +41,11 @@ impl Accounts {
         let account = self.own_account(client).await?;
         self.prove_again(&account, password, client).await?;
         self.count_mail(&email, client).await?;
+        let trail = Trail::default();
         let asked = async {
             let owner = self.owner(&email).await?;
             let taken = owner.is_some_and(|owner| owner != account.user.id);
+            trail.went(if taken { Way::Taken } else { Way::Free });
             let mut opened = self.open_unchanged(&account).await?;
             let sent = match taken {
                 true => {
@@ -61,7 +64,7 @@ impl Accounts {
             };
             self.finish(opened, sent).await
         };
-        self.quietly(asked).await
+        self.quietly(&self.0.floors.link, &trail, asked).await
     }
 
     /// Makes the address that `token` was sent to the account's, in a session of its

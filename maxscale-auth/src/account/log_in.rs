@@ -1,3 +1,4 @@
+use super::quiet::Trail;
 use super::row::{Account, Opened};
 use super::session::BY_PASSWORD;
 use super::{Accounts, Client, LoggedIn, SignUps};
@@ -21,17 +22,24 @@ impl Accounts {
         client: &Client<'_>,
     ) -> Result<LoggedIn, AuthError> {
         let email = Email::parse(email).map_err(|_| AuthError::Credentials)?;
+        let trail = Trail::default();
         let begun = self.attempt(&email, client, async {
-            let account = self.prove(&email, password).await?;
+            let account = self.prove(&email, password, &trail).await?;
             let user = account.user.clone();
             Ok((user, self.begin(&account, BY_PASSWORD, client).await?))
         });
-        let (user, drawn) = self.quietly(begun).await?;
+        let quiet = self.quietly(&self.0.floors.log_in, &trail, begun);
+        let (user, drawn) = quiet.await?;
         self.logged_in(user, &drawn, client).await
     }
 
     /// The account of an email whose password this is.
-    async fn prove(&self, email: &Email, password: &str) -> Result<Account, AuthError> {
+    async fn prove(
+        &self,
+        email: &Email,
+        password: &str,
+        trail: &Trail,
+    ) -> Result<Account, AuthError> {
         let known = match self.owner(email).await? {
             Some(id) => self.0.rows.load(id).await?,
             None => None,
@@ -39,15 +47,17 @@ impl Accounts {
         // The directory keeps an address for a while that was the account's before.
         let known = known.filter(|account| account.user.email == email.as_str());
         let stored = known.as_ref().and_then(|it| it.password.as_deref());
-        let right = self.is_password(password, stored).await?;
-        let account = known.filter(|_| right).ok_or(AuthError::Credentials)?;
+        let proved = self.prove_by(password, stored).await?;
+        trail.went(proved.way);
+        let account = known.filter(|_| proved.right);
+        let account = account.ok_or(AuthError::Credentials)?;
+        // Who has the password may know the rest.
+        trail.tells();
         account.is_open()?;
         if !account.is_verified() && self.0.sign_ups == SignUps::Quiet {
             return Err(AuthError::Unverified);
         }
-        if let Some(stored) = &account.password {
-            self.renew_hash(account.user.id, password, stored);
-        }
+        self.renew_hash(account.user.id, proved.upgrade);
         Ok(account)
     }
 
@@ -85,8 +95,8 @@ impl Accounts {
         let email = Email::parse(&account.user.email)?;
         let proved = self.attempt(&email, client, async {
             let stored = account.password.as_deref();
-            let right = self.is_password(password, stored).await?;
-            right.then_some(()).ok_or(AuthError::Credentials)
+            let proved = self.prove_by(password, stored).await?;
+            proved.right.then_some(()).ok_or(AuthError::Credentials)
         });
         proved.await
     }

@@ -1,3 +1,4 @@
+use super::quiet::{Trail, Way};
 use super::row::Opened;
 use super::session::BY_MAIL;
 use super::{Accounts, Client, LoggedIn};
@@ -27,17 +28,20 @@ impl Accounts {
     ) -> Result<(), AuthError> {
         let email = Email::parse(email)?;
         self.count_mail(&email, client).await?;
+        let trail = Trail::default();
         let sent = async {
+            trail.went(Way::Free);
             let Some(mut opened) = self.open_by(&email).await? else {
                 return Ok(());
             };
+            trail.went(Way::Taken);
             let sent = match opened.account.locked {
                 true => Ok(()),
                 false => self.issue_own(&mut opened, purpose, "").await,
             };
             self.finish(opened, sent).await
         };
-        self.quietly(sent).await
+        self.quietly(&self.0.floors.link, &trail, sent).await
     }
 
     /// Logs in by the token of a link. To be called for a POST only: programs that look

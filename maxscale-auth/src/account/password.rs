@@ -4,41 +4,73 @@ use maxscale_core::Chain;
 use maxscale_core::id::Id;
 
 use super::Accounts;
+use super::quiet::Way;
 use crate::error::AuthError;
+use crate::password::{Context, Factors, NewPassword, Upgrade};
 
-/// How a hash begins that is made as hashes are made today.
-const CURRENT: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+/// What became of checking a password.
+pub(super) struct Proved {
+    pub(super) right: bool,
+    /// What it was checked against, which the time of the answer must not tell.
+    pub(super) way: Way,
+    /// There if the hash should be made anew.
+    pub(super) upgrade: Option<Upgrade>,
+}
 
 impl Accounts {
-    /// The hash of a new password.
-    pub(super) async fn hash(&self, password: &str) -> Result<String, AuthError> {
+    /// A new password, if the policy takes it from somebody with this address and name.
+    pub(super) fn taken(
+        &self,
+        password: &str,
+        email: &str,
+        name: &str,
+    ) -> Result<NewPassword, AuthError> {
+        let (policy, context) = (self.0.passwords.policy(), Context::of(email, name));
+        Ok(policy.check(password, &context, Factors::PasswordAlone)?)
+    }
+
+    pub(super) async fn hash(&self, password: NewPassword) -> Result<String, AuthError> {
         self.0.passwords.hash(password).await
     }
 
-    /// Whether it is the password; where there is none, after the same work.
-    pub(super) async fn is_password(
+    /// Whether it is the password; where there is none, after the same work. A stored
+    /// hash that cannot be read is of no password, and said in the log: the answer
+    /// would tell that there is an account.
+    pub(super) async fn prove_by(
         &self,
         password: &str,
         stored: Option<&str>,
-    ) -> Result<bool, AuthError> {
+    ) -> Result<Proved, AuthError> {
         match self.0.passwords.verify(password, stored).await {
-            Err(AuthError::PasswordLength { .. }) => Ok(false),
-            verified => verified,
+            Ok(verified) => Ok(Proved {
+                right: verified.right,
+                way: Way::Hash(verified.scheme),
+                upgrade: verified.upgrade,
+            }),
+            Err(error @ AuthError::StoredHash) => {
+                tracing::error!(error = %Chain(&error), "an account cannot be logged in to");
+                Ok(Proved {
+                    right: false,
+                    way: Way::Unreadable,
+                    upgrade: None,
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// Hashes a password that was right anew if its hash is of an older kind. No answer
     /// waits for it, and a password that is changed meanwhile stays.
-    pub(super) fn renew_hash(&self, user: Id, password: &str, stored: &str) {
-        if stored.starts_with(CURRENT) {
+    pub(super) fn renew_hash(&self, user: Id, upgrade: Option<Upgrade>) {
+        let Some(upgrade) = upgrade else {
             return;
-        }
+        };
         let (rows, passwords) = (self.0.rows.clone(), self.0.passwords.clone());
-        let (password, stored) = (password.to_owned(), stored.to_owned());
         self.0.background.spawn(async move {
             let renewed = async {
-                let hash = passwords.hash(&password).await?;
-                Ok::<_, AuthError>(rows.exchange_hash(user, (&stored, &hash)).await?)
+                let better = passwords.upgrade(upgrade).await?;
+                let exchange = (better.from.as_str(), better.to.as_str());
+                Ok::<_, AuthError>(rows.exchange_hash(user, exchange).await?)
             };
             if let Err(error) = renewed.await {
                 tracing::debug!(%user, error = %Chain(&error), "an old hash stays for now");

@@ -45,7 +45,8 @@ impl Accounts {
         let token = (token, Purpose::ResetPassword);
         let reset = self.redeem(token, client, async |token| {
             // Asked first without a hash; and hashed before the account is held.
-            self.peek(&token).await?;
+            let issued = self.peek(&token).await?;
+            let password = self.taken(password, &issued.email, "")?;
             let hash = self.hash(password).await?;
             let mut opened = self.open_for(&token).await?;
             opened.account.password = Some(hash);
@@ -90,6 +91,8 @@ impl Accounts {
         if current.is_none() && account.password.is_some() {
             return Err(AuthError::NotFresh);
         }
+        let user = &account.user;
+        let new = self.taken(new, &user.email, &user.name)?;
         self.prove_again(&account, current, client).await?;
         let hash = self.hash(new).await?;
         let principal = client.session.ok_or(AuthError::NotLoggedIn)?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use maxscale_core::Chain;
 use tokio::time::sleep;
 
+use super::quiet::{Trail, Way};
 use super::row::Opened;
 use super::session::BY_PASSWORD;
 use super::{Accounts, Client, LoggedIn, SignUps, SignedUp, checked_name};
@@ -60,9 +61,11 @@ impl Accounts {
         client: &Client<'_>,
     ) -> Result<SignedUp, AuthError> {
         let (email, name) = (Email::parse(email)?, checked_name(name)?);
+        let password = self.taken(password, email.as_str(), &name)?;
         match self.0.sign_ups {
             SignUps::Quiet => {
                 self.count_mail(&email, client).await?;
+                let trail = Trail::default();
                 let invited = async {
                     let hash = self.hash(password).await?;
                     let new = Applicant {
@@ -71,9 +74,10 @@ impl Accounts {
                         hash,
                         client,
                     };
-                    self.invite(&new).await
+                    self.invite(&new, &trail).await
                 };
-                self.quietly(invited).await?;
+                let floor = &self.0.floors.sign_up;
+                self.quietly(floor, &trail, invited).await?;
                 Ok(SignedUp::Mailed)
             }
             SignUps::Open => {
@@ -107,10 +111,11 @@ impl Accounts {
     }
 
     /// Sends the mail that the address is to get.
-    async fn invite(&self, new: &Applicant<'_>) -> Result<(), AuthError> {
+    async fn invite(&self, new: &Applicant<'_>, trail: &Trail) -> Result<(), AuthError> {
         for look in 0..LOOKS {
+            trail.went(Way::Free);
             if self.owner(&new.email).await?.is_some() {
-                return self.invite_owner(new).await;
+                return self.invite_owner(new, trail).await;
             }
             match self.settle(new).await {
                 Ok(settled) => {
@@ -128,17 +133,19 @@ impl Accounts {
         Err(AuthError::Busy)
     }
 
-    async fn invite_owner(&self, new: &Applicant<'_>) -> Result<(), AuthError> {
+    async fn invite_owner(&self, new: &Applicant<'_>, trail: &Trail) -> Result<(), AuthError> {
         // Nobody is told that somebody had the address, and may have it again.
         let Some(mut opened) = self.open_by(&new.email).await? else {
             return Ok(());
         };
         let sent = match opened.account.is_verified() {
             true => {
+                trail.went(Way::Taken);
                 let kind = MailKind::AlreadyRegistered;
                 self.notify(&mut opened, kind, new.email.as_str()).await
             }
             false => {
+                trail.went(Way::Unverified);
                 let payload = new.payload();
                 self.issue_own(&mut opened, Purpose::SignUp, &payload).await
             }
@@ -156,14 +163,17 @@ impl Accounts {
     pub async fn resend_sign_up(&self, email: &str, client: &Client<'_>) -> Result<(), AuthError> {
         let email = Email::parse(email)?;
         self.count_mail(&email, client).await?;
+        let trail = Trail::default();
         let resent = async {
+            trail.went(Way::Free);
             let Some(mut opened) = self.open_by(&email).await? else {
                 return Ok(());
             };
+            trail.went(Way::Taken);
             let again = self.issue_again(&mut opened).await;
             self.finish(opened, again).await
         };
-        self.quietly(resent).await
+        self.quietly(&self.0.floors.link, &trail, resent).await
     }
 
     async fn issue_again(&self, opened: &mut Opened) -> Result<(), AuthError> {
@@ -198,7 +208,7 @@ impl Accounts {
         let confirmed = self.redeem(token, client, async |token| {
             let issued = self.peek(&token).await?;
             let (hash, name) = issued.payload.split_once('\n').unwrap_or_default();
-            if !self.is_password(password, Some(hash)).await? {
+            if !self.prove_by(password, Some(hash)).await?.right {
                 return Err(AuthError::Credentials);
             }
             let mut opened = self.open_for(&token).await?;

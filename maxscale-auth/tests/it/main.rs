@@ -13,6 +13,7 @@ mod grpc;
 mod guards;
 mod copies;
 mod gated;
+mod flood;
 mod heals;
 mod near;
 mod overrides;
@@ -23,3 +24,7 @@ mod mail;
 mod races;
 mod sessions;
 mod stores;
+mod passwords;
+mod rank;
+#[cfg(feature = "bcrypt")]
+mod timing;

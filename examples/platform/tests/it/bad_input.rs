@@ -195,7 +195,16 @@ async fn field_that_breaks_a_rule_is_named() {
         assert!(answer.text("/detail").contains(field), "{answer:?}");
     }
     // The bounds themselves are fine, and so are long letters.
-    for (at, password) in [long(15), long(256), "ж".repeat(256)].iter().enumerate() {
+    let words = |words: &str, chars| words.chars().cycle().take(chars).collect::<String>();
+    let latin = "pack my box with five dozen jugs ";
+    for (at, password) in [
+        words(latin, 15),
+        words(latin, 256),
+        words("съешь же ещё этих мягких булок ", 256),
+    ]
+    .iter()
+    .enumerate()
+    {
         let body =
             json!({ "email": format!("ada{at}@example.com"), "password": password, "name": "Ada" });
         assert_eq!(

@@ -1,0 +1,197 @@
+//! Five hundred logins at once: what they take of the memory, and what is left for
+//! others. In a process of its own, where nobody else takes any.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use argon2::Argon2;
+use maxscale_auth::{AuthError, PasswordPool, PasswordPoolConfig};
+use maxscale_tests::Process;
+use peak_alloc::PeakAlloc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+const MIB: usize = 1 << 20;
+
+/// What one hash takes.
+const COST: usize = 19 * MIB;
+
+const LOGINS: usize = 500;
+
+/// How many hashes run beside each other in the naive way. All 500 would take 9.5 GiB,
+/// and be worse for others.
+const NAIVE: usize = 100;
+
+/// Tells the program that it was started.
+const STARTED: &str = "FLOOD";
+
+#[tokio::test]
+async fn five_hundred_logins_take_no_more_memory_than_the_threads_and_leave_others_alone() {
+    let program = std::env::current_exe().unwrap();
+    let name = "flood::program_of_its_own";
+    let program = Process::builder(program)
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .env(STARTED, "1")
+        .start();
+    let status = program.wait(Duration::from_secs(170)).await;
+    let lines = program.stderr().join("\n");
+    eprintln!("{lines}");
+    assert!(status.success(), "{lines}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the test above starts it"]
+#[expect(clippy::disallowed_methods, reason = "how a test tells its program")]
+async fn program_of_its_own() {
+    if std::env::var(STARTED).is_err() {
+        return;
+    }
+    let idle = Pings::start();
+    sleep(Duration::from_secs(1)).await;
+    let idle = idle.stop().await;
+    let pooled = pooled().await;
+    let naive = naive().await;
+    eprintln!(
+        "p99 of a ping: {idle:?} idle, {pooled:?} beside the pool, {naive:?} beside the naive way"
+    );
+    assert!(pooled * 5 <= naive);
+}
+
+/// Logs in by the pool; the p99 of pings beside it.
+async fn pooled() -> Duration {
+    let config = PasswordPoolConfig::default();
+    let (threads, wait) = (config.threads, config.wait);
+    let pool = PasswordPool::new(config).await.unwrap();
+    let stored = stored(&pool).await;
+    // Not what the pool keeps from its start.
+    let (heap, resident) = (
+        HEAP.current_usage().saturating_sub(threads * COST),
+        resident(),
+    );
+    HEAP.reset_peak_usage();
+    let pings = Pings::start();
+    let mut logins = JoinSet::new();
+    for _ in 0..LOGINS {
+        let (pool, stored) = (pool.clone(), stored.clone());
+        logins.spawn(async move {
+            let begun = Instant::now();
+            (
+                pool.verify("not the password", Some(&stored)).await,
+                begun.elapsed(),
+            )
+        });
+    }
+    let (mut verified, mut refused, mut longest) = (0, 0, Duration::ZERO);
+    while let Some(login) = logins.join_next().await {
+        match login.unwrap() {
+            (Ok(login), _) => {
+                assert!(!login.right);
+                verified += 1;
+            }
+            (Err(AuthError::Busy), took) => {
+                refused += 1;
+                longest = longest.max(took);
+            }
+            (Err(error), _) => panic!("{error}"),
+        }
+    }
+    let pinged = pings.stop().await;
+    let peak = HEAP.peak_usage() - heap;
+    let grown = resident_peak().saturating_sub(resident);
+    eprintln!(
+        "{threads} threads: {verified} verified, {refused} refused after {longest:?} at most; \
+         {peak} bytes of heap, {grown} more resident"
+    );
+    assert_eq!(verified + refused, LOGINS);
+    assert!(verified >= threads && refused > 0);
+    // Generous: this machine does other things too.
+    assert!(longest < wait + Duration::from_secs(5), "{longest:?}");
+    // The callers have futures and passwords.
+    assert!(peak <= threads * COST + 4 * MIB, "{peak}");
+    assert!(grown <= threads * COST + 32 * MIB, "{grown}");
+    pool.shutdown().await;
+    pinged
+}
+
+/// Hashes each on a blocking thread of its own, in memory of its own.
+async fn naive() -> Duration {
+    let pings = Pings::start();
+    let mut logins = JoinSet::new();
+    for _ in 0..NAIVE {
+        logins.spawn_blocking(|| {
+            let mut output = [0; 32];
+            let salt = b"sixteen bytes of";
+            let hashed = Argon2::default().hash_password_into(b"a password", salt, &mut output);
+            hashed.unwrap();
+        });
+    }
+    while let Some(login) = logins.join_next().await {
+        login.unwrap();
+    }
+    pings.stop().await
+}
+
+async fn stored(pool: &PasswordPool) -> Arc<str> {
+    let policy = pool.policy();
+    let password = policy.check(
+        "correct horse battery",
+        &Default::default(),
+        Default::default(),
+    );
+    pool.hash(password.unwrap()).await.unwrap().into()
+}
+
+/// Another route: a request each millisecond that spawns a task and waits for it.
+struct Pings {
+    stop: Arc<AtomicBool>,
+    times: JoinHandle<Vec<Duration>>,
+}
+
+// === impl Pings ===
+
+impl Pings {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let times = tokio::spawn(async move {
+            let mut times = Vec::new();
+            while !stopped.load(Ordering::SeqCst) {
+                let due = Instant::now() + Duration::from_millis(1);
+                tokio::time::sleep_until(due).await;
+                tokio::spawn(async {}).await.unwrap();
+                times.push(due.elapsed());
+            }
+            times
+        });
+        Self { stop, times }
+    }
+
+    /// What 99 of 100 took at most.
+    async fn stop(self) -> Duration {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut times = self.times.await.unwrap();
+        times.sort();
+        times[times.len() - 1 - times.len() / 100]
+    }
+}
+
+fn resident() -> usize {
+    of_process("VmRSS")
+}
+
+fn resident_peak() -> usize {
+    of_process("VmHWM")
+}
+
+/// A number of bytes that the system counts for this process.
+fn of_process(name: &str) -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse::<usize>().unwrap() * 1_024
+}
