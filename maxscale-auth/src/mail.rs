@@ -8,8 +8,18 @@
 
 mod after_commit;
 mod erased;
+#[cfg(feature = "lettre")]
+mod file;
+#[cfg(feature = "lettre")]
+mod letter;
 mod link;
+#[cfg(feature = "lettre")]
+mod mailer_error;
+#[cfg(feature = "lettre")]
+mod message;
 pub(crate) mod rows;
+#[cfg(feature = "lettre")]
+mod smtp;
 mod token;
 
 use std::fmt;
@@ -20,8 +30,16 @@ use maxscale_shard::Tx;
 
 pub use after_commit::{AfterCommit, OutboxFull};
 pub(crate) use erased::DynOutbox;
+#[cfg(feature = "lettre")]
+pub use file::FileMailer;
+#[cfg(feature = "lettre")]
+pub use letter::{Letter, english};
 pub use link::LinkPaths;
 pub(crate) use link::Links;
+#[cfg(feature = "lettre")]
+pub use mailer_error::MailerError;
+#[cfg(feature = "lettre")]
+pub use smtp::{SmtpMailer, SmtpMailerBuilder};
 pub(crate) use token::MailToken;
 pub use token::{Lifetimes, Purpose};
 

@@ -4,7 +4,7 @@
 //! one per test process, or one of its own where the test breaks it.
 //! [`PostgresServer::replica`], [`RedisCluster`] and [`RedisSentinels`] give
 //! servers that belong together.
-//! [`MemcachedServer`] and [`Prometheus`] are always a test's own.
+//! [`MemcachedServer`] and [`Prometheus`] are always a test's own. [`SmtpServer`] keeps the mail that it gets.
 //! [`PgBouncer`] stands in front of a PostgreSQL. [`Certificates`] are for servers that speak TLS.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
 //! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
@@ -48,6 +48,7 @@ mod processes;
 mod prometheus;
 mod proxy;
 mod redis;
+mod smtp;
 mod source;
 mod wait;
 mod watchdog;
@@ -60,4 +61,5 @@ pub use processes::{Running, processes};
 pub use prometheus::Prometheus;
 pub use proxy::{Cut, Proxy, Way};
 pub use redis::{Prefix, RedisCluster, RedisSentinels, RedisServer};
+pub use smtp::{SmtpServer, TakenMail};
 pub use wait::{Condition, eventually, free_port};

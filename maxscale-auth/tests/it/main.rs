@@ -7,24 +7,25 @@ mod support;
 
 mod accounts;
 mod activity;
+mod copies;
 mod counting;
 mod failing;
+mod flood;
+mod gated;
 mod grpc;
 mod guards;
-mod copies;
-mod gated;
-mod flood;
 mod heals;
-mod near;
-mod overrides;
-mod redis_sessions;
-mod revoked;
 mod letters;
 mod mail;
+#[cfg(feature = "lettre")]
+mod mailers;
+mod overrides;
+mod passwords;
 mod races;
+mod rank;
+mod redis_sessions;
+mod revoked;
 mod sessions;
 mod stores;
-mod passwords;
-mod rank;
 #[cfg(feature = "bcrypt")]
 mod timing;
