@@ -11,6 +11,7 @@
 //! `--quick` shows that everything runs but the peers, which it does not build: it
 //! takes few rounds and judges nothing.
 
+mod auth;
 mod cache;
 mod limits;
 mod machine;
@@ -102,6 +103,7 @@ async fn measure(area: &str, plan: &Plan, report: &mut Report) -> Result<(), Box
         "telemetry" => telemetry::run(plan, report).await,
         "limits" => limits::run(plan, report).await,
         "cache" => cache::run(plan, report).await,
+        "auth" => auth::run(plan, report).await,
         "queue" => queue::run(plan, report).await,
         _ => {
             report.note(&format!("{area}: no bars yet"));
