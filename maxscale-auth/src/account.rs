@@ -14,6 +14,7 @@ mod log_in;
 mod magic;
 mod password;
 mod quiet;
+mod reauth;
 mod reset;
 mod row;
 mod session;

@@ -60,12 +60,31 @@ impl CookiePolicy {
     /// [`SessionLayer`](crate::SessionLayer) forbids caches to store the answer, and
     /// takes the cookie off one that tells of a fault of the server.
     pub fn set(&self, token: &str, age: Duration) -> Option<HeaderValue> {
+        self.write(self.name(), token, age)
+    }
+
+    fn write(&self, name: &str, value: &str, age: Duration) -> Option<HeaderValue> {
         let secure = if self.secure { "; Secure" } else { "" };
-        let name = self.name();
         let age = age.as_secs();
         let text =
-            format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
+            format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
         HeaderValue::try_from(text).ok()
+    }
+
+    /// The name of the cookie that a device is known by.
+    #[cfg(feature = "routes")]
+    pub(crate) const fn device_name(&self) -> &'static str {
+        if self.secure {
+            "__Host-maxscale-device"
+        } else {
+            "maxscale-device"
+        }
+    }
+
+    /// The `Set-Cookie` value that keeps how a device is known, protected as the session is.
+    #[cfg(feature = "routes")]
+    pub(crate) fn set_device(&self, text: &str, age: Duration) -> Option<HeaderValue> {
+        self.write(self.device_name(), text, age)
     }
 
     /// The `Set-Cookie` value that removes the cookie.

@@ -26,6 +26,8 @@ pub mod mail;
 pub mod password;
 mod principal;
 mod realm;
+#[cfg(feature = "routes")]
+pub mod routes;
 mod schema;
 pub mod session;
 #[cfg(feature = "testkit")]

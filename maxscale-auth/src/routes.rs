@@ -1,0 +1,116 @@
+//! Accounts and sessions as routes for axum: JSON, and the pages that mails lead to.
+//!
+//! ```text
+//!  request ─ problem+json ─ CSRF ─ session, asked strongly ─ handler ─ a flow of Accounts
+//! ```
+//!
+//! A handler reads its body, calls one method of [`Accounts`] or
+//! [`Sessions`](crate::Sessions), and answers; it decides nothing. Who wants other
+//! routes calls the same methods.
+
+mod body;
+mod caller;
+mod flow;
+#[cfg(feature = "openapi")]
+mod openapi;
+mod page;
+mod problem;
+mod session;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::{delete, get, post};
+
+use crate::account::Accounts;
+use crate::cookie::CookiePolicy;
+use crate::csrf::{CsrfLayer, OriginError};
+use crate::session::{SessionLayer, StrongLayer};
+
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;
+
+/// The routes of accounts and sessions; see [`Routes::new`].
+///
+/// They need the fact [`ClientIp`](maxscale_core::fact::ClientIp) around them, as core's
+/// stack leaves it: without it nobody could count attempts, and they answer 500.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Routes {
+    accounts: Accounts,
+    cookie: CookiePolicy,
+    origins: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    accounts: Accounts,
+    cookie: CookiePolicy,
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// The longest body of a request, in bytes.
+    pub const MAX_BODY: usize = 16 * 1024;
+
+    /// Routes to `accounts`, whose sessions are kept in the cookie of `cookie`.
+    pub const fn new(accounts: Accounts, cookie: CookiePolicy) -> Self {
+        Self {
+            accounts,
+            cookie,
+            origins: Vec::new(),
+        }
+    }
+
+    /// Adds an origin whose pages may send requests; see [`CsrfLayer::new`].
+    pub fn origin(mut self, origin: &str) -> Self {
+        self.origins.push(origin.to_owned());
+        self
+    }
+
+    /// The router, to be nested: links in mails lead to `/auth` unless
+    /// [`LinkPaths`](crate::mail::LinkPaths) says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`OriginError`] for what is no origin.
+    pub fn router(self) -> Result<Router, OriginError> {
+        let origins = self.origins.iter().map(String::as_str);
+        let csrf = CsrfLayer::new(self.cookie, origins)?;
+        let sessions = SessionLayer::new(self.accounts.sessions().clone(), self.cookie);
+        let shared = Arc::new(Shared {
+            accounts: self.accounts,
+            cookie: self.cookie,
+        });
+        let router = Router::new()
+            .route("/signup", post(flow::sign_up))
+            .route("/signup/resend", post(flow::resend))
+            .route("/login", post(flow::log_in))
+            .route("/logout", post(session::log_out))
+            .route("/logout/all", post(session::log_out_all))
+            .route("/password/forgot", post(flow::forgot))
+            .route("/password/reset", post(flow::reset))
+            .route("/password/change", post(flow::change_password))
+            .route("/email/verify", post(flow::verify))
+            .route("/email/change", post(flow::change_email))
+            .route("/email/undo", post(flow::undo))
+            .route("/magic/send", post(flow::send_magic))
+            .route("/magic/redeem", post(flow::redeem_magic))
+            .route("/reauth", post(flow::reauth))
+            .route("/session", get(session::show))
+            .route("/sessions", get(session::list))
+            .route("/sessions/{id}", delete(session::end))
+            .with_state(shared)
+            .merge(page::pages())
+            .method_not_allowed_fallback(problem::not_allowed)
+            .layer(StrongLayer)
+            .layer(sessions)
+            .layer(csrf)
+            .layer(from_fn(problem::write))
+            .layer(DefaultBodyLimit::max(Self::MAX_BODY));
+        Ok(router)
+    }
+}
