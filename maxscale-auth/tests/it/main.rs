@@ -25,6 +25,8 @@ mod races;
 mod rank;
 mod redis_sessions;
 mod revoked;
+#[cfg(feature = "openapi")]
+mod routes;
 mod sessions;
 mod stores;
 #[cfg(feature = "bcrypt")]
