@@ -72,6 +72,13 @@ impl Classify for ImpersonateError {
             Self::Auth(error) => error.code(),
         }
     }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Denied(_) => None,
+            Self::Auth(error) => error.retry_after(),
+        }
+    }
 }
 
 // === impl Sessions ===
@@ -104,6 +111,11 @@ impl Sessions {
     ///
     /// The old token counts for [`grace`](super::SessionPolicy::grace) more, at its own
     /// level, and can itself not be exchanged.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped half-way, the secret may have been exchanged for one that nobody has: the
+    /// session is then over once the grace is.
     ///
     /// # Errors
     ///
@@ -141,6 +153,10 @@ impl Sessions {
     /// one of them is served by this process, and none by another for longer than a
     /// second ([`Consistency::Strong`](super::Consistency::Strong): for no time at all).
     ///
+    /// # Cancellation
+    ///
+    /// Dropped half-way, it may have been done; this process then knows within a second.
+    ///
     /// # Errors
     ///
     /// Returns [`AuthError::Session`] when the store did not confirm. It may be repeated.
@@ -150,8 +166,7 @@ impl Sessions {
         self.forget(user).await;
         let revoked = revoked?;
         let ended = revoked.ended.clone();
-        let what = Audited::SessionsRevoked { ended, why };
-        self.0.audit.tell(|| self.event(user, what));
+        self.tell_of(user, Audited::SessionsRevoked { ended, why });
         Ok(revoked)
     }
 
@@ -176,8 +191,7 @@ impl Sessions {
         let reach = self.0.store.set_roles(user, roles).await;
         self.forget(user).await;
         let reach = reach?;
-        let what = Audited::RolesChanged;
-        self.0.audit.tell(|| self.event(user, what));
+        self.tell_of(user, Audited::RolesChanged);
         Ok(reach)
     }
 

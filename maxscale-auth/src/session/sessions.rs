@@ -248,7 +248,12 @@ impl Sessions {
         });
     }
 
-    pub(super) fn event(&self, user: Id, what: Audited) -> AuditEvent {
+    /// Tells what happened to `user`, whoever did it.
+    pub(crate) fn tell_of(&self, user: Id, what: Audited) {
+        self.0.audit.tell(|| self.event(user, what));
+    }
+
+    fn event(&self, user: Id, what: Audited) -> AuditEvent {
         AuditEvent {
             user: Some(user),
             ..AuditEvent::new(self.0.clock.now(), self.0.realm, what)
