@@ -20,6 +20,9 @@ use super::verified::{Upgrade, Upgraded, Verified};
 use super::worker::Worker;
 use crate::error::AuthError;
 
+/// The longest wait that makes sense; beyond it there is no such instant.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// The longest that the first hash waits for its thread.
 const STARTING: Duration = Duration::from_secs(60);
 
@@ -212,7 +215,7 @@ impl Inner {
             queue,
             threads,
             ended: Arc::new(Semaphore::new(0)),
-            wait: config.wait,
+            wait: config.wait.min(LONGEST),
             cost: config.cost,
             meters,
         };
@@ -276,7 +279,11 @@ impl Inner {
         match answer {
             Ok(done) => done,
             Err(_) if ticket.has_begun() => Err(AuthError::Hash("the hash panicked".into())),
-            Err(_) => Err(AuthError::Busy),
+            // Its thread found it too late, or the pool was closed.
+            Err(_) => {
+                ticket.leave();
+                Err(AuthError::Busy)
+            }
         }
     }
 }

@@ -39,6 +39,9 @@ pub struct PasswordFilter {
 /// SHA-1 of a password's bytes.
 type Sha1Sum = [u8; 20];
 
+/// One for each halving of the rate of wrong answers, and no more than anybody needs.
+const MOST_PROBES: u32 = 64;
+
 // === impl PasswordFilter ===
 
 impl PasswordFilter {

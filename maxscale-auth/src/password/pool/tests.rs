@@ -35,7 +35,7 @@ impl Taken {
                 let _ = gone.recv();
                 Ok(())
             };
-            inner.run(work).await
+            inner.run_within(LIMIT, work).await
         });
         has_begun.await.unwrap();
         Self { go, ended }

@@ -1,13 +1,10 @@
 use sha1::{Digest, Sha1};
 
-use super::{FilterError, PasswordFilter, Sha1Sum, places};
+use super::{FilterError, MOST_PROBES, PasswordFilter, Sha1Sum, places};
 
 /// Builds a [`PasswordFilter`], password by password.
 #[derive(Debug)]
 pub struct FilterBuilder(PasswordFilter);
-
-/// A probe more for each halving, and no more than a SHA-1 has use for.
-const MOST_PROBES: f64 = 64.0;
 
 // === impl FilterBuilder ===
 
@@ -37,7 +34,7 @@ impl FilterBuilder {
         )]
         let (bytes, probes) = (
             (passwords as f64 * halvings / std::f64::consts::LN_2 / 8.0).ceil() as u64,
-            halvings.round().clamp(1.0, MOST_PROBES) as u32,
+            (halvings.round() as u32).clamp(1, MOST_PROBES),
         );
         let Some(filter) = PasswordFilter::empty(bytes.max(8), probes) else {
             return Err(refused);

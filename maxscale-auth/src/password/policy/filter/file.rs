@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{FilterError, PasswordFilter};
+use super::{FilterError, MOST_PROBES, PasswordFilter};
 
 const MAGIC: &[u8; 7] = b"mxs-pwf";
 const VERSION: u8 = 1;
@@ -58,7 +58,7 @@ impl PasswordFilter {
             return Err(FilterError::Damaged);
         }
         let probes = u32::try_from(probes).map_err(|_| FilterError::Damaged)?;
-        if bits == 0 || bits % 8 != 0 || probes == 0 {
+        if bits == 0 || bits % 8 != 0 || !(1..=MOST_PROBES).contains(&probes) {
             return Err(FilterError::Damaged);
         }
         bytes.drain(..HEAD);
