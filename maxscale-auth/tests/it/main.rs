@@ -6,10 +6,14 @@
 mod support;
 
 mod accounts;
+mod addresses;
 mod failing;
+mod guarded;
 mod heals;
+mod killed;
 mod letters;
 mod mail;
 mod overrides;
 mod races;
+mod secrets;
 mod sessions;
