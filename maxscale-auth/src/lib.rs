@@ -1,12 +1,13 @@
 //! Who is asking: accounts by email and password, and sessions that are rows.
 //!
 //! ```text
-//!  sign up ─ hash ─ reserve the email ─ user and session in one transaction ─ confirm the email
+//!  sign up ─ hash ─ reserve the email ─ account, token and mail in one transaction ─ confirm the email
+//!  its link ─ MAC (no I/O for a forged one) ─ token taken, session begun, in one transaction
 //!  request ─ cookie ─ MAC (no I/O for a forged one) ─ session ─ Principal ─ guard
 //! ```
 //!
-//! It runs its SQL through `maxscale-shard` and opens no socket of its own. Rate
-//! limits on logins are the caller's, by core's limiter.
+//! It runs its SQL through `maxscale-shard` and opens no socket of its own.
+//! Attempts at passwords and tokens are counted by core's limiter.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

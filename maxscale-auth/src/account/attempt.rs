@@ -1,5 +1,8 @@
 //! What stands before every check of a secret, and before every mail.
 
+use maxscale_core::Chain;
+
+use super::client::Device;
 use super::{Accounts, Client};
 use crate::email::Email;
 use crate::error::AuthError;
@@ -47,6 +50,18 @@ impl Accounts {
             Err(_) => attempt.withdrawn().await,
         }
         done
+    }
+
+    /// Makes a device known to the attempts at an account, after a login from it.
+    pub(super) async fn know(&self, email: &Email, device: Device) -> Device {
+        let name = device.name();
+        match self.0.attempts.begin(email.as_str(), &name).await {
+            Ok(attempt) => attempt.succeeded().await,
+            // Strangers have used up what there is, or nobody can say. It is a stranger
+            // until its next login.
+            Err(error) => tracing::debug!(error = %Chain(&error), "a device is not known yet"),
+        }
+        device
     }
 
     /// Counts a mail to `email` that `client` asks for, whether one is sent or not.

@@ -70,10 +70,7 @@ impl<'a> Client<'a> {
     /// How attempts name it.
     pub(super) fn name(&self, email: &Email, keys: &KeyRing) -> String {
         match self.known_device(email, keys) {
-            Some(Device(id)) => {
-                let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("device:{hex}")
-            }
+            Some(device) => device.name(),
             None => self.address.to_owned(),
         }
     }
@@ -92,8 +89,14 @@ impl Device {
         Secret::random().map(Self)
     }
 
-    pub(super) fn text(&self, email: &str, keys: &KeyRing) -> String {
-        FORM.write(keys, &self.0, email.as_bytes())
+    pub(super) fn text(&self, email: &Email, keys: &KeyRing) -> String {
+        FORM.write(keys, &self.0, email.as_str().as_bytes())
+    }
+
+    /// How attempts name it.
+    pub(super) fn name(&self) -> String {
+        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("device:{hex}")
     }
 }
 
@@ -108,7 +111,7 @@ mod tests {
             Email::parse("ada@a.b").unwrap(),
             Email::parse("eve@a.b").unwrap(),
         );
-        let text = Device::draw().unwrap().text(ada.as_str(), &keys);
+        let text = Device::draw().unwrap().text(&ada, &keys);
         let client = Client::new("10.0.0.1").device(Some(&text));
 
         let name = client.name(&ada, &keys);

@@ -27,7 +27,8 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// Returns [`AuthError`]: bad input, [`AuthError::Credentials`],
+    /// Returns [`AuthError`]: bad input, [`AuthError::EmailTaken`] for the address that
+    /// the account has, [`AuthError::Credentials`],
     /// [`AuthError::NotFresh`], [`AuthError::NotLoggedIn`], [`AuthError::ActsForUser`],
     /// [`AuthError::Changed`], too many attempts or mails, [`AuthError::Busy`], or a
     /// database that could not be asked.
@@ -39,6 +40,9 @@ impl Accounts {
     ) -> Result<(), AuthError> {
         let email = Email::parse(email)?;
         let account = self.own_account(client).await?;
+        if account.user.email == email.as_str() {
+            return Err(AuthError::EmailTaken);
+        }
         self.prove_again(&account, password, client).await?;
         self.count_mail(&email, client).await?;
         let trail = Trail::default();

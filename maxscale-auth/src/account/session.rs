@@ -96,13 +96,14 @@ impl Accounts {
         if let Some(old) = client.session.filter(|it| it.user() != user.id) {
             self.log_out(old).await?;
         }
-        let known = Email::parse(&user.email)
-            .ok()
-            .and_then(|email| client.known_device(&email, &self.0.keys));
-        let device = known.map_or_else(Device::draw, Ok)?;
+        let email = Email::parse(&user.email)?;
+        let device = match client.known_device(&email, &self.0.keys) {
+            Some(known) => known,
+            None => self.know(&email, Device::draw()?).await,
+        };
         Ok(LoggedIn {
             token: self.0.sessions.text(&drawn.token),
-            device: device.text(&user.email, &self.0.keys),
+            device: device.text(&email, &self.0.keys),
             user,
         })
     }

@@ -94,6 +94,8 @@ impl Purpose {
     pub(crate) const fn most(self) -> u32 {
         match self {
             Self::SignUp => 5,
+            // Who took the account over could end the way back by further changes.
+            Self::UndoEmail => u32::MAX,
             _ => 1,
         }
     }

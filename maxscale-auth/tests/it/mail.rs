@@ -18,14 +18,11 @@ on_both!(
     changed_password_ends_the_other_sessions_and_all_tokens,
     magic_link_logs_in_once,
     magic_link_takes_from_an_unverified_account_what_others_had,
-    address_is_changed_by_its_link_and_the_old_one_takes_it_back,
-    former_address_is_nobodys_until_it_is_free,
     locked_account_is_told_only_to_who_proves_it,
     token_is_good_for_its_purpose_its_time_and_its_realm,
 );
 
 const EMAIL: &str = "ada@example.org";
-const OTHER: &str = "countess@example.org";
 const NEW: &str = "another horse battery";
 
 impl Bench {
@@ -54,7 +51,7 @@ impl Bench {
         (begun, principal)
     }
 
-    async fn users(&self) -> i64 {
+    pub(crate) async fn users(&self) -> i64 {
         let users = self.counts("SELECT count(*) AS n FROM ms_user").await;
         users.iter().sum()
     }
@@ -287,85 +284,6 @@ async fn magic_link_takes_from_an_unverified_account_what_others_had(bench: Benc
     assert_eq!(bench.who(&squatter.token).await, None);
     let eve = accounts.log_in(EMAIL, PASSWORD, &at("4")).await;
     assert!(matches!(eve, Err(AuthError::Credentials)), "{eve:?}");
-}
-
-/// Moves Ada's account to `OTHER`; gives the token that takes it back.
-async fn moved(bench: &Bench, accounts: &Accounts, own: &Principal) -> String {
-    let client = at("moved").session(Some(own));
-    accounts
-        .change_email(OTHER, Some(PASSWORD), &client)
-        .await
-        .unwrap();
-    let token = bench.letters.token(MailKind::ConfirmEmail, OTHER).await;
-    accounts.confirm_email(&token, &client).await.unwrap();
-    bench.letters.token(MailKind::EmailChanged, EMAIL).await
-}
-
-async fn address_is_changed_by_its_link_and_the_old_one_takes_it_back(bench: Bench) {
-    let accounts = bench.quiet();
-    let (ada, own) = bench.ada(&accounts).await;
-    let other = accounts.log_in(EMAIL, PASSWORD, &at("1")).await.unwrap();
-    let undo = moved(&bench, &accounts, &own).await;
-
-    assert!(bench.who(&ada.token).await.is_some());
-    assert_eq!(bench.who(&other.token).await, None);
-    assert!(accounts.log_in(EMAIL, PASSWORD, &at("2")).await.is_err());
-    accounts.log_in(OTHER, PASSWORD, &at("3")).await.unwrap();
-    // Who took the account over may change its password: the way back stays.
-    let client = at("4").session(Some(&own));
-    accounts
-        .change_password(Some(PASSWORD), NEW, &client)
-        .await
-        .unwrap();
-
-    accounts.undo_email(&undo, &at("5")).await.unwrap();
-    assert_eq!(bench.who(&ada.token).await, None);
-    assert_eq!(
-        accounts.user(ada.user.id).await.unwrap().unwrap().email,
-        EMAIL
-    );
-    assert!(accounts.log_in(EMAIL, NEW, &at("6")).await.is_err());
-    let reset = bench.letters.token(MailKind::ResetPassword, EMAIL).await;
-    accounts
-        .reset_password(&reset, PASSWORD, &at("7"))
-        .await
-        .unwrap();
-    accounts.log_in(EMAIL, PASSWORD, &at("8")).await.unwrap();
-    // The other address is free.
-    let (bob, _) = bench.join(&accounts, OTHER).await;
-    assert_ne!(bob.user.id, ada.user.id);
-    let again = accounts.undo_email(&undo, &at("9")).await;
-    assert!(matches!(again, Err(AuthError::MailToken)), "{again:?}");
-}
-
-async fn former_address_is_nobodys_until_it_is_free(bench: Bench) {
-    let accounts = bench.quiet();
-    let (ada, own) = bench.ada(&accounts).await;
-    let undo = moved(&bench, &accounts, &own).await;
-
-    // Nobody is told, and nobody gets it.
-    let signed_up = accounts.sign_up(EMAIL, NEW, "Eve", &at("1")).await;
-    assert!(matches!(signed_up, Ok(SignedUp::Mailed)));
-    assert_eq!(bench.users().await, 1);
-    accounts.forgot_password(EMAIL, &at("2")).await.unwrap();
-    let sweep = async || {
-        let mut freed = 0;
-        for node in bench.router().nodes().iter() {
-            freed += accounts.sweep(node).await.unwrap().freed;
-        }
-        freed
-    };
-    assert_eq!(sweep().await, 0);
-    let sent = bench.letters.all();
-    assert!(sent.iter().all(|mail| mail.to() != EMAIL), "{sent:?}");
-
-    bench.time.advance(Duration::from_secs(15 * 86_400));
-    assert_eq!(sweep().await, 1);
-    assert_eq!(sweep().await, 0);
-    let late = accounts.undo_email(&undo, &at("3")).await;
-    assert!(matches!(late, Err(AuthError::MailToken)), "{late:?}");
-    let (bob, _) = bench.join(&accounts, EMAIL).await;
-    assert_ne!(bob.user.id, ada.user.id);
 }
 
 async fn locked_account_is_told_only_to_who_proves_it(bench: Bench) {

@@ -7,14 +7,17 @@ mod support;
 
 mod accounts;
 mod activity;
+mod addresses;
 mod copies;
 mod counting;
 mod failing;
 mod flood;
 mod gated;
 mod grpc;
+mod guarded;
 mod guards;
 mod heals;
+mod killed;
 mod letters;
 mod mail;
 #[cfg(feature = "lettre")]
@@ -27,6 +30,7 @@ mod redis_sessions;
 mod revoked;
 #[cfg(feature = "openapi")]
 mod routes;
+mod secrets;
 mod sessions;
 mod stores;
 #[cfg(feature = "bcrypt")]
