@@ -6,6 +6,7 @@
 mod support;
 
 mod accounts;
+mod at_rest;
 mod copies;
 mod failing;
 mod gated;
