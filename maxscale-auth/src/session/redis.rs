@@ -15,6 +15,7 @@ mod flight;
 mod head;
 mod packed;
 mod pending;
+mod room;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -32,9 +33,10 @@ use super::record::{Roles, Session, Standing};
 use super::store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
 };
-use copies::{Answer, Copies};
+use copies::Copies;
 use flight::Flights;
 use pending::{Change, Pending};
+use room::Room;
 
 pub use builder::RedisSessionsBuilder;
 pub use error::RedisSessionsError;
@@ -49,6 +51,9 @@ pub use error::RedisSessionsError;
 ///
 /// Redis may evict; it needs no disk. What must not happen is that two servers
 /// believe to be the primary at the same time.
+///
+/// A call that is dropped may have been carried out. What it changed is then told in
+/// the background.
 #[derive(Debug)]
 pub struct RedisSessions<D: DurableSessions> {
     owner: Arc<Owner<D>>,
@@ -64,6 +69,7 @@ struct Owner<D: DurableSessions> {
 struct Shared<D: DurableSessions> {
     durable: D,
     copies: Copies,
+    room: Room,
     pending: Pending,
     flights: Flights<Snapshot, D::Error>,
     clock: Clock,
@@ -90,6 +96,17 @@ impl<D: DurableSessions> RedisSessions<D> {
     /// Returns [`SessionMapError::Server`] if a server is not there; nothing changes then.
     pub fn reroute(&self, route: SessionRoute) -> Result<(), SessionMapError> {
         self.shared().copies.reroute(route)
+    }
+
+    /// Whether the server that has the user's copies is below its high-water mark; see
+    /// [`room`](RedisSessionsBuilder::room). It does no I/O.
+    ///
+    /// Nothing is refused here: who begins sessions may refuse those first that are
+    /// worth least, of users who never proved their address for instance.
+    pub fn has_room(&self, user: Id) -> bool {
+        let shared = self.shared();
+        let server = shared.copies.route().map().server_of(user);
+        shared.room.is_left_on(server)
     }
 
     fn shared(&self) -> &Shared<D> {
@@ -198,8 +215,8 @@ impl<D: DurableSessions> Shared<D> {
             false
         } else {
             match self.copies.read(user, session).await {
-                Ok(Answer::Known(found)) => return Ok(found),
-                Ok(Answer::Unknown) => true,
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => true,
                 Err(_) => false,
             }
         };

@@ -8,6 +8,7 @@ mod support;
 mod accounts;
 mod activity;
 mod addresses;
+mod at_rest;
 mod copies;
 mod counting;
 mod failing;

@@ -270,6 +270,25 @@ async fn who_cannot_reach_redis_says_so_and_reads_the_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copy_that_cannot_be_dropped_is_not_read() {
+    let copied = Copied::new().await;
+    let (store, other) = (copied.store(), copied.store());
+    let session = copied.begun().await;
+    is_settled(&copied.bench).await;
+    copied.ask("ACL", &["SETUSER", "default", "-del"]).await;
+    let revoked = store.revoke(session.user, Which::All, Why::Ordered).await;
+    assert_eq!(revoked.unwrap().reach, Reach::Stored);
+    assert!(is_there(&other, &session).await, "the copy is there");
+    for _ in 0..20 {
+        assert!(!is_there(&store, &session).await);
+    }
+    copied.ask("ACL", &["SETUSER", "default", "+del"]).await;
+    eventually(LIMIT, async || !is_there(&other, &session).await).await;
+    is_settled(&copied.bench).await;
+    assert!(!is_there(&store, &session).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answer_that_is_lost_is_taken_for_none() {
     let copied = Copied::new().await;
     let proxy = Proxy::start(copied.servers[0].url()).await;

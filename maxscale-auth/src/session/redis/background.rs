@@ -34,6 +34,7 @@ pub(super) async fn run<D: DurableSessions>(shared: Arc<Shared<D>>) {
             again = (again * 2).min(AGAIN_AT_MOST);
         }
         if Instant::now() >= sweep {
+            shared.room.look(shared.copies.servers()).await;
             after = settle_rows(&shared, after).await;
             // More than one answer has: the next comes at once.
             let pause = after.map_or(shared.sweep_every, |_| Duration::ZERO);

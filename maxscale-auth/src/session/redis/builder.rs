@@ -9,6 +9,7 @@ use super::background;
 use super::copies::Copies;
 use super::flight::Flights;
 use super::pending::Pending;
+use super::room::Room;
 use super::{Owner, RedisSessions, Shared};
 use crate::realm::Realm;
 use crate::session::durable::DurableSessions;
@@ -27,6 +28,7 @@ pub struct RedisSessionsBuilder<D> {
     reads: usize,
     wait: Duration,
     sweep_every: Duration,
+    room: Option<u64>,
 }
 
 // === impl RedisSessionsBuilder ===
@@ -60,6 +62,7 @@ impl<D: DurableSessions> RedisSessions<D> {
             reads: Self::DEFAULT_READS,
             wait: Self::DEFAULT_WAIT,
             sweep_every: Self::DEFAULT_SWEEP,
+            room: None,
         }
     }
 }
@@ -124,6 +127,16 @@ impl<D: DurableSessions> RedisSessionsBuilder<D> {
         self
     }
 
+    /// Sets how many keys a server may have, all of them counted, before
+    /// [`has_room`](RedisSessions::has_room) says no. It is looked at as often as the
+    /// rows are [swept](Self::sweep_every). Of a cluster one server answers for all.
+    ///
+    /// Default: any number, and no server is asked.
+    pub const fn room(mut self, keys: u64) -> Self {
+        self.room = Some(keys);
+        self
+    }
+
     /// Finishes the store, and begins to tell in the background.
     ///
     /// # Errors
@@ -141,6 +154,7 @@ impl<D: DurableSessions> RedisSessionsBuilder<D> {
             SessionRoute::settled(SessionMap::even(servers))
         });
         let shared = Arc::new(Shared {
+            room: Room::new(self.room, self.servers.len()),
             copies: Copies::new(self.servers, route, &self.prefix, self.realm)?,
             durable: self.durable,
             pending: Pending::default(),

@@ -50,14 +50,8 @@ pub(super) struct Copies {
     prefix: String,
 }
 
-/// What a copy says.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// The session, or that it is over.
-    Known(Option<(Session, Standing)>),
-    /// There is no copy.
-    Unknown,
-}
+/// What a copy says of a session, or that it is over.
+pub(super) type Known = Option<(Session, Standing)>;
 
 /// The right to store what is read from the rows from now on.
 #[derive(Debug)]
@@ -93,14 +87,18 @@ impl Copies {
         Ok(())
     }
 
+    pub(super) fn servers(&self) -> &[Redis] {
+        &self.servers
+    }
+
     /// Whether all servers that may have the user's copy are known to answer.
     pub(super) fn is_up(&self, user: Id) -> bool {
         let route = self.route.load();
         route.places_of(user).all(|place| self.at(place).is_up())
     }
 
-    /// Reads a session, in one command.
-    pub(super) async fn read(&self, user: Id, session: Id) -> Result<Answer, RedisError> {
+    /// Reads a session, in one command; `None` if there is no copy.
+    pub(super) async fn read(&self, user: Id, session: Id) -> Result<Option<Known>, RedisError> {
         let place = self.place(user);
         let sid = session.as_uuid().into_bytes();
         let get = Command::new("HMGET").key(self.key(user)).arg("m").args([
@@ -114,15 +112,15 @@ impl Copies {
             return Err(RedisError::Reply { command: "HMGET" });
         };
         let Some(m) = m.into_bytes() else {
-            return Ok(Answer::Unknown);
+            return Ok(None);
         };
-        let Some(head) = head::read(&m, lineage, place.since) else {
-            return Ok(Answer::Unknown);
+        let Some(head) = head::read(&m, lineage.get(), place.since) else {
+            return Ok(None);
         };
         let Some(record) = record.into_bytes() else {
             return Ok(match head.whole {
-                true => Answer::Known(None),
-                false => Answer::Unknown,
+                true => Some(None),
+                false => None,
             });
         };
         let (previous, actor) = (previous.into_bytes(), actor.into_bytes());
@@ -134,9 +132,7 @@ impl Copies {
             actor.as_deref(),
         );
         // One that cannot be read was stored by another release: the rows have it.
-        Ok(session.map_or(Answer::Unknown, |it| {
-            Answer::Known(Some((it, head.standing)))
-        }))
+        Ok(session.map(|it| Some((it, head.standing))))
     }
 
     /// Claims the user's hash; `None` if there is a copy, or somebody else is at it.

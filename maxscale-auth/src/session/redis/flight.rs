@@ -175,9 +175,13 @@ mod tests {
         }
 
         async fn begin(&self, nth: u32) {
-            while self.begun() < nth {
-                yield_now().await;
-            }
+            let begun = async {
+                while self.begun() < nth {
+                    yield_now().await;
+                }
+            };
+            let begun = timeout(Duration::from_secs(5), begun).await;
+            begun.expect("another read begins");
         }
     }
 
