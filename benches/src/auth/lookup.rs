@@ -3,11 +3,14 @@
 //!
 //! The hash of a login is left out: it takes as long with any number of users.
 
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::Arc;
 
 use maxscale_auth::session::{Level, Methods, Proof};
-use maxscale_auth::{Accounts, MIGRATIONS, PasswordPool, PasswordPoolConfig};
+use maxscale_auth::{
+    Accounts, Client, MIGRATIONS, Mail, Mailer, PasswordPool, PasswordPoolConfig, SignUps,
+};
 use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::{Id, IdGenerator};
@@ -29,6 +32,11 @@ const BY_PASSWORD: Proof = Proof {
     level: Level::Aal1,
     methods: Methods::PASSWORD,
 };
+
+const HERE: Client<'static> = Client::new("192.0.2.1");
+
+/// Nobody reads mails here.
+struct NoMail;
 
 /// A node full of users.
 struct Crowd {
@@ -73,6 +81,14 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError
     Ok(())
 }
 
+impl Mailer for NoMail {
+    type Error = Infallible;
+
+    async fn send(&self, _mail: &Mail) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
 // === impl Crowd ===
 
 impl Crowd {
@@ -90,7 +106,11 @@ impl Crowd {
             })
             .collect();
         let passwords = PasswordPool::new(PasswordPoolConfig::default()).await?;
-        let accounts = Accounts::builder(router, ids, keys()?, passwords).build();
+        let accounts = Accounts::builder(router, ids, keys()?, passwords)
+            .base_url("https://app.example")
+            .mailer(NoMail)
+            .sign_ups(SignUps::Open)
+            .build()?;
         let this = Self {
             accounts,
             known,
@@ -102,9 +122,9 @@ impl Crowd {
     }
 
     async fn fill(&self, count: u32) -> Result<(), BoxError> {
-        let model = self
-            .accounts
-            .sign_up("model@example.com", "correct horse battery", "Model");
+        let model =
+            self.accounts
+                .sign_up("model@example.com", "correct horse battery", "Model", &HERE);
         model.await?;
         let pool = PgPool::connect(&self._database.url()).await?;
         for table in TABLES {

@@ -33,7 +33,9 @@ impl Accounts {
         let token = self.parse(text).filter(|it| it.purpose == purpose);
         let token = token.ok_or(AuthError::MailToken)?;
         let account = format!("mail:{}", token.user);
-        self.attempt_as(&account, client.address, work(token)).await
+        // Held across each await of all flows, it would be most of their size.
+        let work = Box::pin(work(token));
+        self.attempt_as(&account, client.address, work).await
     }
 
     async fn attempt_as<T>(
