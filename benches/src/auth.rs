@@ -1,5 +1,6 @@
 //! What a request pays to know who is asking, and what a session takes.
 
+mod footprint;
 mod lookup;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ const VS_TOWER_SESSIONS: [&str; 3] = [
 ];
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
+    footprint::run(plan, report).await?;
     lookup::run(plan, report).await?;
     peer::rust(plan, report, "auth", &VS_TOWER_SESSIONS).await
 }
