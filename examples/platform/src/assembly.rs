@@ -104,22 +104,11 @@ impl Platform {
         let ids = Arc::new(ids);
         let objects = objects_of(settings, &fleet, &ids).await?;
 
-        let passwords = PasswordPool::new(PasswordPoolConfig::default()).await;
-        let passwords = passwords.map_err(|e| StartError::Assemble(e.into()))?;
         let hub = hub(&redis, meter);
         let (limits, shared) = limits(&redis, &keys, clock.clone());
         let limiting = Limiting::new(rates, limits.clone(), shared, meter)?;
-        let attempts = Attempts::builder("passwords", &limits).build();
-        let attempts = attempts.map_err(|e| StartError::Assemble(e.into()))?;
-        let accounts = Accounts::builder(router.clone(), ids.clone(), keys.clone(), passwords)
-            .attempts(attempts.measured(meter))
-            .sign_ups(SignUps::Open)
-            // Of no use while nothing is sent.
-            .base_url("http://localhost")
-            .secure(false)
-            .outbox(NoMail)
-            .build();
-        let accounts = accounts.map_err(|e| StartError::Assemble(e.into()))?;
+        let attempts = attempts(&limits, meter)?;
+        let accounts = accounts(&router, &ids, &keys, attempts).await?;
         let queue = Queue::new(router.clone(), ids.clone());
         let tracks = Tracks::new(router.clone(), queue.clone(), ids.clone(), clock.clone());
         let cookie = CookiePolicy::new(settings.tls);
@@ -357,6 +346,33 @@ fn fleet_config(
         config = config.map_copy(path);
     }
     Ok((folder, config))
+}
+
+/// How often somebody may try a password.
+fn attempts(limits: &Limits, meter: &Meter) -> Result<Attempts, StartError> {
+    let attempts = Attempts::builder("passwords", limits).build();
+    let attempts = attempts.map_err(|e| StartError::Assemble(e.into()))?;
+    Ok(attempts.measured(meter))
+}
+
+/// Who has an account here: whoever signs up, at once.
+async fn accounts(
+    router: &Router,
+    ids: &Arc<IdGenerator>,
+    keys: &Arc<KeyRing>,
+    attempts: Attempts,
+) -> Result<Accounts, StartError> {
+    let passwords = PasswordPool::new(PasswordPoolConfig::default()).await;
+    let passwords = passwords.map_err(|e| StartError::Assemble(e.into()))?;
+    let accounts = Accounts::builder(router.clone(), ids.clone(), keys.clone(), passwords)
+        .attempts(attempts)
+        .sign_ups(SignUps::Open)
+        // Of no use while nothing is sent.
+        .base_url("http://localhost")
+        .secure(false)
+        .outbox(NoMail)
+        .build();
+    accounts.map_err(|e| StartError::Assemble(e.into()))
 }
 
 /// The folder of this fleet's objects, below the configured one.
