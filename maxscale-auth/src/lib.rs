@@ -31,9 +31,9 @@ mod realm;
 pub mod routes;
 mod schema;
 pub mod session;
+mod signed;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-mod signed;
 mod token;
 
 pub use account::{
@@ -44,12 +44,12 @@ pub use cookie::{Ambiguous, CookiePolicy};
 pub use csrf::{Csrf, CsrfFuture, CsrfLayer, OriginError};
 pub use email::Email;
 pub use error::AuthError;
+pub use floor::{Floor, Held};
 pub use guard::{
     Aal2, Allowed, Demand, Denied, Fresh, FreshWithin, Guard, Require, RequireFuture, RequireLayer,
     SecondFactor,
 };
 pub use mail::{Mail, MailKind, Mailer, Outbox, Purpose};
-pub use floor::{Floor, Held};
 pub use password::{PasswordPool, PasswordPoolConfig};
 pub use principal::Principal;
 pub use realm::Realm;

@@ -29,10 +29,10 @@ mod store;
 
 pub use builder::SessionsBuilder;
 pub use change::{ImpersonateError, Impersonation};
+pub use durable::{DurableSessions, Snapshot, Untold};
 pub use erased::StoreError;
 pub(crate) use layer::Asked;
 pub use layer::{SessionFuture, SessionLayer, SessionService, Strong, StrongLayer};
-pub use durable::{DurableSessions, Snapshot, Untold};
 #[cfg(feature = "redis")]
 pub use map::{SessionMap, SessionMapError, SessionRoute};
 pub use memory::MemorySessions;

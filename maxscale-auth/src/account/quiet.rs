@@ -90,7 +90,10 @@ impl Accounts {
         Box::pin(async move {
             let held = floor.begin();
             let answer = work.await;
-            let kept = answer.as_ref().err().is_none_or(AuthError::is_about_someone);
+            let kept = answer
+                .as_ref()
+                .err()
+                .is_none_or(AuthError::is_about_someone);
             if let Some(way) = trail.way().filter(|_| kept) {
                 held.until_floor(way).await;
             }

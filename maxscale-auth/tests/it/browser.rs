@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::routes::{accounts, router};
-use crate::support::{Bench, LIMIT, PASSWORD, elsewhere};
+use crate::support::{Bench, LIMIT, PASSWORD};
 
 const ADA: &str = "ada@example.com";
 const COOKIE_NAME: &str = "__Host-maxscale";

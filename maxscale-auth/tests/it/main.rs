@@ -25,6 +25,7 @@ mod letters;
 mod mail;
 #[cfg(feature = "lettre")]
 mod mailers;
+mod near;
 mod overrides;
 mod passwords;
 mod races;
