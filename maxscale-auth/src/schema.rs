@@ -131,7 +131,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 expires_at bigint NOT NULL,
                 PRIMARY KEY (shard_id, user_id, token_hash)
             );
-            CREATE INDEX ms_mail_token_expired ON ms_mail_token (expires_at);
+            CREATE INDEX ms_mail_token_expired ON ms_mail_token (purpose, expires_at);
             CREATE TABLE ms_former_email (
                 shard_id integer NOT NULL,
                 user_id uuid NOT NULL,
@@ -140,7 +140,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 kept_until bigint NOT NULL,
                 PRIMARY KEY (shard_id, user_id, email)
             );
-            CREATE INDEX ms_former_email_due ON ms_former_email (kept_until)",
+            CREATE INDEX ms_former_email_due ON ms_former_email (realm, kept_until)",
             sqlite: "
             ALTER TABLE ms_user ADD COLUMN realm INTEGER NOT NULL DEFAULT 0;
             ALTER TABLE ms_user ADD COLUMN status INTEGER NOT NULL DEFAULT 0;
@@ -158,7 +158,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 expires_at INTEGER NOT NULL,
                 PRIMARY KEY (shard_id, user_id, token_hash)
             ) WITHOUT ROWID;
-            CREATE INDEX ms_mail_token_expired ON ms_mail_token (expires_at);
+            CREATE INDEX ms_mail_token_expired ON ms_mail_token (purpose, expires_at);
             CREATE TABLE ms_former_email (
                 shard_id INTEGER NOT NULL,
                 user_id BLOB NOT NULL,
@@ -167,7 +167,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 kept_until INTEGER NOT NULL,
                 PRIMARY KEY (shard_id, user_id, email)
             ) WITHOUT ROWID;
-            CREATE INDEX ms_former_email_due ON ms_former_email (kept_until)",
+            CREATE INDEX ms_former_email_due ON ms_former_email (realm, kept_until)",
         },
     ],
 };

@@ -6,6 +6,7 @@ use maxscale_shard::{Claim, Node, Sql};
 use super::row::Opened;
 use super::{Accounts, former};
 use crate::error::AuthError;
+use crate::mail::Purpose;
 
 /// What one pass of [`Accounts::sweep`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,11 +19,11 @@ pub struct Swept {
 }
 
 /// Node-wide, by `ms_mail_token_expired`: tokens that nothing takes any more.
-const EXPIRED: Sql = Sql::both("DELETE FROM ms_mail_token WHERE expires_at < $1");
+const EXPIRED: Sql = Sql::both("DELETE FROM ms_mail_token WHERE purpose = $1 AND expires_at < $2");
 
 /// Node-wide, by `ms_former_email_due`: the oldest first.
 const DUE: Sql = Sql::both(
-    "SELECT user_id, email FROM ms_former_email WHERE kept_until < $1 AND realm = $2
+    "SELECT user_id, email FROM ms_former_email WHERE realm = $1 AND kept_until < $2
      ORDER BY kept_until LIMIT $3",
 );
 
@@ -39,10 +40,13 @@ impl Accounts {
     /// Returns [`AuthError::Shard`] when `node` cannot be asked.
     pub async fn sweep(&self, node: &Node) -> Result<Swept, AuthError> {
         let (background, now) = (node.background(), self.0.clock.now());
-        let tokens = background.execute(EXPIRED.statement().bind(now)).await?;
-        let mut swept = Swept { tokens, freed: 0 };
+        let mut swept = Swept::default();
+        for purpose in Purpose::ALL {
+            let expired = EXPIRED.statement().bind(i64::from(purpose.number()));
+            swept.tokens += background.execute(expired.bind(now)).await?;
+        }
         let realm = u32::from(self.0.rows.realm.get());
-        let due = DUE.statement().bind(now).bind(realm).bind(BATCH);
+        let due = DUE.statement().bind(realm).bind(now).bind(BATCH);
         for row in background.fetch_all(due).await? {
             let (user, email): (Id, String) = (row.get("user_id")?, row.get("email")?);
             match self.free(user, &email, now).await {

@@ -66,7 +66,7 @@ const BODY: usize = 2 + 1 + 16 + 32;
 // === impl Purpose ===
 
 impl Purpose {
-    const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::SignUp,
         Self::ResetPassword,
         Self::LogIn,

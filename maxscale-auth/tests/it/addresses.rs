@@ -121,6 +121,10 @@ async fn former_address_is_nobodys_until_it_is_free(bench: Bench) {
     bench.time.advance(Duration::from_secs(15 * 86_400));
     assert_eq!(sweep().await, 1);
     assert_eq!(sweep().await, 0);
+    let tokens = bench
+        .counts("SELECT count(*) AS n FROM ms_mail_token")
+        .await;
+    assert_eq!(tokens.iter().sum::<i64>(), 0);
     let late = accounts.undo_email(&undo, &at("3")).await;
     assert!(matches!(late, Err(AuthError::MailToken)), "{late:?}");
     let (bob, _) = bench.join(&accounts, EMAIL).await;
