@@ -9,8 +9,6 @@ mod accounts;
 mod activity;
 mod addresses;
 mod at_rest;
-#[cfg(feature = "openapi")]
-mod browser;
 mod copies;
 mod counting;
 mod failing;

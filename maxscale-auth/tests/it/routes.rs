@@ -34,7 +34,7 @@ struct Answer {
     body: Value,
 }
 
-pub(crate) fn router(accounts: Accounts) -> Router {
+fn router(accounts: Accounts) -> Router {
     let router = Routes::new(accounts, CookiePolicy::new(true)).router();
     let here = ClientIp(IpAddr::V4(Ipv4Addr::LOCALHOST));
     Router::new()
@@ -42,7 +42,7 @@ pub(crate) fn router(accounts: Accounts) -> Router {
         .layer(Extension(here))
 }
 
-pub(crate) fn accounts(bench: &Bench) -> Accounts {
+fn accounts(bench: &Bench) -> Accounts {
     let (ids, keys) = (bench.ids.clone(), bench.keys.clone());
     let builder = Accounts::builder(bench.router().clone(), ids, keys, bench.passwords.clone());
     build(builder.clock(bench.clock.clone()), &bench.letters)
