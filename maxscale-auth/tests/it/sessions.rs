@@ -17,11 +17,13 @@ on_both!(
     stored_hash_decides,
     idle_session_ends,
     used_session_goes_on_to_its_absolute_end,
-    last_request_is_written_once_a_minute,
+    row_hears_of_a_last_request_once_an_hour,
 );
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SECOND: Duration = Duration::from_secs(1);
+/// How far a row may lag behind.
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn policy() -> SessionPolicy {
     SessionPolicy::default()
@@ -139,7 +141,7 @@ async fn used_session_goes_on_to_its_absolute_end(bench: Bench) {
     assert_eq!(bench.who(&token).await, None);
 }
 
-async fn last_request_is_written_once_a_minute(bench: Bench) {
+async fn row_hears_of_a_last_request_once_an_hour(bench: Bench) {
     let (id, token) = ada(&bench).await;
     let session = bench.who(&token).await.unwrap().session();
     let began = bench.clock.now();
@@ -148,12 +150,12 @@ async fn last_request_is_written_once_a_minute(bench: Bench) {
         stored.unwrap().unwrap().0.last_active
     };
 
-    bench.time.advance(policy().touch_every - SECOND);
+    bench.time.advance(HOUR - SECOND);
     bench.who(&token).await.unwrap();
     assert_eq!(last_seen().await, began);
     bench.time.advance(SECOND);
     bench.who(&token).await.unwrap();
-    assert_eq!(last_seen().await, began.after(policy().touch_every));
+    assert_eq!(last_seen().await, began.after(HOUR));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     env::join_paths,
     fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -97,7 +97,6 @@ fn fetch(service: &Service, root: &Path) -> Result<(), Reason> {
         return Ok(());
     }
     apt.unpack(&names, root)?;
-    unwrap(root)?;
 
     let missing = missing(service, root)?;
     if !missing.is_empty() {
@@ -119,15 +118,6 @@ fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
         "memcached" => return Ok(vec!["memcached".to_owned()]),
         "pgbouncer" => return Ok(vec!["pgbouncer".to_owned()]),
         "prometheus" => return Ok(vec!["prometheus".to_owned()]),
-        // certutil is what tells it whom to trust.
-        "chromium-headless-shell" => {
-            let names = [
-                "chromium-headless-shell",
-                "chromium-driver",
-                "libnss3-tools",
-            ];
-            return Ok(names.map(str::to_owned).to_vec());
-        }
         _ => {}
     }
     let listed = run(apt.command(
@@ -147,17 +137,6 @@ fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
     ])
 }
 
-/// Debian's program is a script that names the place it would be installed in; its
-/// name gets to what it runs.
-fn unwrap(root: &Path) -> io::Result<()> {
-    let script = root.join("usr/bin/chromium-headless-shell");
-    if script.is_file() {
-        fs::remove_file(&script)?;
-        symlink("../lib/chromium/chromium-headless-shell", &script)?;
-    }
-    Ok(())
-}
-
 /// The folders of programs and of libraries below an unpacked root.
 fn inside(service: &Service, root: &Path) -> Result<(PathBuf, std::ffi::OsString), String> {
     let mut libraries = Vec::new();
@@ -169,10 +148,7 @@ fn inside(service: &Service, root: &Path) -> Result<(PathBuf, std::ffi::OsString
             entries
                 .flatten()
                 .map(|entry| entry.path())
-                .filter(|path| path.to_string_lossy().contains("-linux-"))
-                // Where a library looks for its own part, if it is installed.
-                .flat_map(|path| [path.join("pulseaudio"), path])
-                .filter(|path| path.is_dir()),
+                .filter(|path| path.to_string_lossy().contains("-linux-")),
         );
     }
     let libraries = join_paths(libraries).map_err(|error| error.to_string())?;
