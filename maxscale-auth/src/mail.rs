@@ -18,7 +18,7 @@ mod mailer_error;
 #[cfg(feature = "lettre")]
 mod message;
 pub(crate) mod rows;
-#[cfg(feature = "lettre")]
+#[cfg(feature = "smtp")]
 mod smtp;
 mod token;
 
@@ -38,7 +38,7 @@ pub use link::LinkPaths;
 pub(crate) use link::Links;
 #[cfg(feature = "lettre")]
 pub use mailer_error::MailerError;
-#[cfg(feature = "lettre")]
+#[cfg(feature = "smtp")]
 pub use smtp::{SmtpMailer, SmtpMailerBuilder};
 pub(crate) use token::MailToken;
 pub use token::{Lifetimes, Purpose};

@@ -17,6 +17,7 @@ mod layer;
 #[cfg(feature = "redis")]
 mod map;
 mod memory;
+#[cfg_attr(not(feature = "near"), path = "session/not_near.rs")]
 mod near;
 mod policy;
 mod record;

@@ -32,7 +32,7 @@ pub enum MailerError {
         source: std::io::Error,
     },
 
-    /// The URL is none of an SMTP server, or one of TLS without the feature `lettre-tls`.
+    /// The URL is none of an SMTP server.
     #[error("no URL of an SMTP server that can be used")]
     Url(#[source] Option<lettre::transport::smtp::Error>),
 

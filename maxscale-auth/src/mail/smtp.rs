@@ -197,9 +197,8 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "lettre-tls")]
     #[tokio::test]
-    async fn tls_is_taken_with_its_feature() {
+    async fn tls_is_taken() {
         built("smtps://user:password@mail.example").unwrap();
         built("smtp://user:password@mail.example?tls=required").unwrap();
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "near")]
 use maxscale_cache::Hub;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::IdGenerator;
@@ -74,6 +75,7 @@ impl SessionsBuilder {
     /// [`Consistency::Strong`](super::Consistency::Strong).
     ///
     /// The hub's L2 is not used. Default: the store is asked by every request.
+    #[cfg(feature = "near")]
     pub fn near(mut self, hub: &Hub) -> Self {
         self.near = Some(NearSessions::new(hub));
         self

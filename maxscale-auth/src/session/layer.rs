@@ -28,7 +28,7 @@ pub struct SessionLayer {
     shared: Arc<Shared>,
 }
 
-/// Leaves a [`Principal`] and a `Subject` in each request that carries a valid session.
+/// Leaves a [`Principal`](crate::Principal) and a `Subject` in each request that carries a valid session.
 ///
 /// A request without a session, or with a forged, revoked or expired one,
 /// passes on without these facts; the handler decides. One with two credentials is

@@ -21,7 +21,7 @@ mod heals;
 mod killed;
 mod letters;
 mod mail;
-#[cfg(feature = "lettre")]
+#[cfg(feature = "smtp")]
 mod mailers;
 mod near;
 mod overrides;

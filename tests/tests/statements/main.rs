@@ -312,6 +312,7 @@ fn key_that_does_not_begin_with_the_shard_is_found() {
             "not integer NOT NULL",
         ),
         ("CREATE TABLE v (id uuid PRIMARY KEY)", "v has no shard_id"),
+        ("INSERT INTO t (id) SELECT id FROM l", "which shard"),
         ("CREATE VIEW v AS SELECT 1", "does not know"),
     ] {
         let told = told(&format!(

@@ -1,0 +1,35 @@
+//! Without the feature `near` nothing is kept in this process.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use maxscale_core::id::Id;
+
+use super::record::{Session, Standing};
+
+/// What there is none of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NearSessions(Infallible);
+
+type Found = (Session, Standing);
+
+// === impl NearSessions ===
+
+impl NearSessions {
+    pub(super) const fn get(&self, _: Id, _: Id) -> Option<Arc<Found>> {
+        match self.0 {}
+    }
+
+    pub(super) const fn begin(&self, _: Id) -> Infallible {
+        self.0
+    }
+
+    pub(super) fn learn(&self, begun: &Infallible, _: Id, _: Option<Found>) {
+        match *begun {}
+    }
+
+    #[expect(clippy::unused_async, reason = "the other one asks the bus")]
+    pub(super) async fn forget(&self, _: Id) {
+        match self.0 {}
+    }
+}
