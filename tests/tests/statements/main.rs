@@ -258,6 +258,8 @@ fn node_wide_statement_says_so_and_has_an_index() {
         |mark: &str, text: &str| told(&format!("/// {mark}\nconst A: Sql = Sql::both({text:?});"));
     let sweep = "SELECT id FROM t WHERE n = $1";
     assert_eq!(marked("Node-wide, by `t_n`: a sweep.", sweep), "");
+    let walk = "SELECT id FROM t WHERE n <= $1 ORDER BY n LIMIT $2";
+    assert_eq!(marked("Node-wide, by `t_n`: the first.", walk), "");
     let by_key = "UPDATE t SET n = 1 FROM l WHERE t.shard_id = l.shard AND t.id = l.id";
     let by_key = format!("WITH l AS (SELECT 1 AS shard, 2 AS id) {by_key}");
     assert_eq!(
@@ -272,6 +274,16 @@ fn node_wide_statement_says_so_and_has_an_index() {
             "Node-wide, by `t_n`: a sweep.",
             "SELECT id FROM t WHERE id = $1",
             "compares no n",
+        ),
+        (
+            "Node-wide, by `t_n`: a sweep.",
+            "SELECT id FROM t WHERE id <= $1 AND n + 1 > $2",
+            "compares no n",
+        ),
+        (
+            "Node-wide, by the primary key: it.",
+            "SELECT n FROM t WHERE shard_id > $1 AND id > $2",
+            "compares no shard_id",
         ),
         (
             "Node-wide, by the primary key: it.",

@@ -21,6 +21,8 @@ struct Block {
     tables: Vec<(String, String)>,
     /// Both sides of each equality that has to hold.
     equal: Vec<(Expr, Expr)>,
+    /// Both sides of each comparison by order that has to hold.
+    bounded: Vec<(Expr, Expr)>,
 }
 
 /// What a statement has in it, at any depth.
@@ -98,7 +100,12 @@ impl Rule<'_> {
             &columns.ok_or_else(|| format!("{table} has no index {index}"))?[..1]
         };
         let compared = |column: &String| {
-            let mut sides = parts.blocks.iter().flat_map(|block| &block.equal);
+            // A walk along an index, as a sweep of the oldest, is served by it too; a key
+            // is looked up.
+            let mut sides = parts.blocks.iter().flat_map(|block| {
+                let bounded = block.bounded.iter().filter(|_| !by_key);
+                block.equal.iter().chain(bounded)
+            });
             sides.any(|(a, b)| {
                 [a, b]
                     .into_iter()
@@ -206,6 +213,17 @@ impl Block {
             } => {
                 self.equal.push(((**left).clone(), (**right).clone()));
             }
+            Expr::BinaryOp {
+                left,
+                op:
+                    BinaryOperator::Lt
+                    | BinaryOperator::LtEq
+                    | BinaryOperator::Gt
+                    | BinaryOperator::GtEq,
+                right,
+            } => {
+                self.bounded.push(((**left).clone(), (**right).clone()));
+            }
             // The leg of a scatter: the router names the shards.
             Expr::AnyOp {
                 left,
@@ -233,6 +251,7 @@ impl Parts {
         let mut block = Block {
             tables: vec![(table.clone(), table.clone())],
             equal: Vec::new(),
+            bounded: Vec::new(),
         };
         // What is selected instead is of no one shard.
         let rows = match insert.source.as_ref().map(|source| &*source.body) {
