@@ -26,6 +26,7 @@ mod mailers;
 mod near;
 mod overrides;
 mod passwords;
+mod quiet;
 mod races;
 mod rank;
 mod redis_sessions;
