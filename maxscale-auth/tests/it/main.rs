@@ -12,7 +12,6 @@ mod at_rest;
 mod copies;
 mod counting;
 mod failing;
-mod flood;
 mod gated;
 mod grpc;
 mod guarded;

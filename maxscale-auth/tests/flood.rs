@@ -1,5 +1,7 @@
 //! Five hundred logins at once: what they take of the memory, and what is left for
-//! others. In a process of its own, where nobody else takes any.
+//! others. A program of its own, and so the only test while it runs.
+
+#![expect(clippy::unwrap_used, reason = "this is a test, its helpers too")]
 
 use std::fs;
 use std::hint::black_box;
@@ -9,7 +11,6 @@ use std::time::Duration;
 
 use argon2::{Argon2, Params};
 use maxscale_auth::{AuthError, PasswordPool, PasswordPoolConfig};
-use maxscale_tests::Process;
 use peak_alloc::PeakAlloc;
 use sha2::{Digest, Sha256};
 use tokio::task::{JoinHandle, JoinSet};
@@ -29,63 +30,33 @@ const LOGINS: usize = 500;
 /// in a fifth of the memory, as 500 times 19 MiB are more than a machine may have.
 const NAIVE: (u32, u32) = (4_096, 10);
 
-/// How often it is tried whether others are left alone.
+/// How often each is measured. What else the machine does can only make a ping later, so
+/// the smallest figure of each side is the one that tells most about it.
 const ROUNDS: usize = 3;
 
-/// The program says that they are.
-const ALONE: &str = "others are left alone";
-
-/// Tells the program that it was started.
-const STARTED: &str = "FLOOD";
-
-#[tokio::test]
-async fn five_hundred_logins_take_no_more_memory_than_the_threads_and_leave_others_alone() {
-    // What else the machine does makes both slow; a round without it is enough.
-    for _ in 0..ROUNDS {
-        if in_a_process_of_its_own().await.contains(ALONE) {
-            return;
-        }
-    }
-    panic!("others were not left alone in any of {ROUNDS} rounds");
-}
-
-/// What the program said, which must have ended well.
-async fn in_a_process_of_its_own() -> String {
-    let program = std::env::current_exe().unwrap();
-    let name = "flood::program_of_its_own";
-    let program = Process::builder(program)
-        .args(["--exact", name, "--ignored", "--nocapture"])
-        .env(STARTED, "1")
-        .start();
-    let status = program.wait(Duration::from_secs(170)).await;
-    let lines = program.stderr().join("\n");
-    eprintln!("{lines}");
-    assert!(status.success(), "{lines}");
-    lines
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the test above starts it"]
-#[expect(clippy::disallowed_methods, reason = "how a test tells its program")]
-async fn program_of_its_own() {
-    if std::env::var(STARTED).is_err() {
-        return;
+async fn five_hundred_logins_take_no_more_memory_than_the_threads_and_leave_others_alone() {
+    let (mut pooled, mut naive) = (Duration::MAX, Duration::MAX);
+    for round in 0..ROUNDS {
+        let idle = Pings::start();
+        sleep(Duration::from_millis(500)).await;
+        let idle = idle.stop().await;
+        // Before the naive way has taken any memory.
+        let beside_pool = flood_of_the_pool(round == 0).await;
+        let beside_naive = naive_flood().await;
+        eprintln!(
+            "p99 of a ping: {idle:?} idle, {beside_pool:?} beside the pool, \
+             {beside_naive:?} beside the naive way"
+        );
+        pooled = pooled.min(beside_pool);
+        naive = naive.min(beside_naive);
     }
-    let idle = Pings::start();
-    sleep(Duration::from_secs(1)).await;
-    let idle = idle.stop().await;
-    let pooled = pooled().await;
-    let naive = naive().await;
-    eprintln!(
-        "p99 of a ping: {idle:?} idle, {pooled:?} beside the pool, {naive:?} beside the naive way"
-    );
-    if pooled * 5 <= naive {
-        eprintln!("{ALONE}");
-    }
+    assert!(pooled * 5 <= naive, "{pooled:?}, {naive:?} without a bound");
 }
 
-/// Logs in by the pool; the p99 of pings beside it.
-async fn pooled() -> Duration {
+/// Logs in by the pool, looks what memory that took if it is to be `weighed`; the p99 of
+/// pings beside it.
+async fn flood_of_the_pool(weighed: bool) -> Duration {
     let config = PasswordPoolConfig::default();
     let (threads, wait) = (config.threads, config.wait);
     let pool = PasswordPool::new(config).await.unwrap();
@@ -133,15 +104,17 @@ async fn pooled() -> Duration {
     assert!(verified >= threads && refused > 0);
     // Generous: this machine does other things too.
     assert!(longest < wait + Duration::from_secs(5), "{longest:?}");
-    // The callers have futures and passwords.
-    assert!(peak <= threads * COST + 4 * MIB, "{peak}");
-    assert!(grown <= threads * COST + 32 * MIB, "{grown}");
+    if weighed {
+        // The callers have futures and passwords.
+        assert!(peak <= threads * COST + 4 * MIB, "{peak}");
+        assert!(grown <= threads * COST + 32 * MIB, "{grown}");
+    }
     pool.shutdown().await;
     pinged
 }
 
 /// Hashes each on a blocking thread of its own, in memory of its own.
-async fn naive() -> Duration {
+async fn naive_flood() -> Duration {
     let pings = Pings::start();
     let mut logins = JoinSet::new();
     for _ in 0..LOGINS {
