@@ -114,6 +114,9 @@ where
     pub async fn get(&self, id: &str) -> Option<Arc<V>> {
         let part = key::part_of(id);
         let probe = self.probe(&part);
+        if let Some(value) = self.at_hand(&probe, |_| true) {
+            return value;
+        }
         let entry = self.near(&probe);
         if let Some((entry, State::Fresh)) = &entry {
             return self.serve(entry)?;
@@ -140,6 +143,9 @@ where
     pub fn peek(&self, id: &str) -> Option<Arc<V>> {
         let part = key::part_of(id);
         let probe = self.probe(&part);
+        if let Some(value) = self.at_hand(&probe, |_| true) {
+            return value;
+        }
         match self.near(&probe) {
             Some((entry, State::Fresh)) => self.serve(&entry)?,
             _ => self.pinned(&probe.to_key())?,
@@ -149,15 +155,20 @@ where
     /// What `look` says of what [`peek`](Self::peek) gives, which is not cloned for it:
     /// a reference count is in the way of all threads that ask for one value.
     #[cfg(feature = "http")]
-    pub(crate) fn peek_at<T>(&self, id: &str, look: impl FnOnce(&V) -> T) -> Option<T> {
+    pub(crate) fn peek_at<T>(&self, id: &str, look: impl Fn(&V) -> T) -> Option<T> {
         let part = key::part_of(id);
         let probe = self.probe(&part);
+        let shared = self.hub.shared();
+        let look_at = |entry: &Entry| {
+            let value = entry.value.as_ref()?.downcast_ref()?;
+            shared.counters.l1_hits.add(1);
+            Some(look(value))
+        };
+        if let Some(seen) = shared.at_hand(&probe, self.l1_ttl, look_at) {
+            return Some(seen);
+        }
         match self.near(&probe) {
-            Some((entry, State::Fresh)) => {
-                let value = entry.value.as_ref()?.downcast_ref()?;
-                self.hub.shared().counters.l1_hits.add(1);
-                Some(look(value))
-            }
+            Some((entry, State::Fresh)) => look_at(&entry),
             _ => Some(look(&*self.pinned(&probe.to_key())??)),
         }
     }
@@ -291,6 +302,19 @@ where
         let entry = shared.l1.get(probe)?;
         let state = shared.state(&entry, self.l1_ttl);
         (state != State::Dead).then_some((entry, state))
+    }
+
+    /// The fresh value that this thread has at hand, if it is `good` for who asks.
+    #[inline]
+    fn at_hand(
+        &self,
+        probe: &Probe<'_>,
+        good: impl FnOnce(&Entry) -> bool,
+    ) -> Option<Option<Arc<V>>> {
+        let shared = self.hub.shared();
+        shared.at_hand(probe, self.l1_ttl, |entry| {
+            good(entry).then(|| self.serve(entry))?
+        })
     }
 
     /// `None` if the entry is of another type.

@@ -13,6 +13,7 @@
 
 mod engine;
 mod entry;
+mod hot;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ pub(crate) use engine::{NearKey, Probe};
 pub(crate) use entry::{AnyValue, Entry, Kept, State, Trust};
 
 use engine::{Chosen, Engine as _};
+use hot::Hot;
 
 const STRIPES: usize = 4_096;
 
@@ -41,6 +43,7 @@ pub(crate) struct L1 {
     /// What is known not to exist, apart, so that whoever asks for made-up ids
     /// pushes out no value.
     absent: Chosen,
+    hot: Hot,
     generations: Box<[Mutex<u64>]>,
     epoch: AtomicU64,
     /// Entries since the last sweep.
@@ -60,9 +63,11 @@ pub(crate) struct Stamp {
 impl L1 {
     /// Keeps about `budget` bytes of values, and `absent` ids without one.
     pub(crate) fn new(engine: L1Engine, budget: u64, absent: u64) -> Self {
+        let (hot, copies) = Hot::new(budget);
         Self {
-            values: Chosen::by_weight(engine, budget),
+            values: Chosen::by_weight(engine, budget - copies),
             absent: Chosen::by_count(engine, absent),
+            hot,
             generations: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
             epoch: AtomicU64::new(0),
             came: AtomicU64::new(0),
@@ -79,9 +84,47 @@ impl L1 {
         Probe { hash, cache, part }
     }
 
+    /// What `look` says, at the moment `now`, of the value that this thread has at hand;
+    /// who is told nothing has to [`get`](Self::get) it. Clones nothing that threads share.
+    #[inline]
+    pub(crate) fn at_hand<T>(
+        &self,
+        probe: &Probe<'_>,
+        now: impl FnOnce() -> u64,
+        look: impl FnOnce(&Entry, u64) -> Option<T>,
+    ) -> Option<T> {
+        self.hot.look(probe, now, look)
+    }
+
     #[inline]
     pub(crate) fn get(&self, probe: &Probe<'_>) -> Option<Entry> {
-        self.values.get(probe).or_else(|| self.absent.get(probe))
+        let Some(entry) = self.values.get(probe) else {
+            return self.absent.get(probe).or_else(|| self.lost(probe));
+        };
+        if self.hot.wants(probe, entry.weight) {
+            self.take_at_hand(probe);
+        }
+        Some(entry)
+    }
+
+    /// Has this thread keep a copy of what the engine has.
+    #[cold]
+    fn take_at_hand(&self, probe: &Probe<'_>) {
+        let generation = self.generation(probe.hash);
+        let entry = self.values.get(probe);
+        let gone = entry.map(|entry| self.hot.keep(probe.to_key(), entry));
+        drop(generation);
+        drop(gone);
+    }
+
+    /// Nobody is to find what one did not find.
+    #[cold]
+    fn lost(&self, probe: &Probe<'_>) -> Option<Entry> {
+        let generation = self.generation(probe.hash);
+        let gone = self.hot.forget(probe);
+        drop(generation);
+        drop(gone);
+        None
     }
 
     #[inline]
@@ -112,8 +155,11 @@ impl L1 {
         } else {
             (&self.absent, &self.values)
         };
+        let gone = self.hot.forget(&key.probe());
         other.remove(&key.probe());
         into.put(key.clone(), entry);
+        drop(generation);
+        drop(gone);
         self.came.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -127,8 +173,11 @@ impl L1 {
     pub(crate) fn drop_key(&self, probe: &Probe<'_>) {
         let mut generation = self.generation(probe.hash);
         *generation += 1;
+        let gone = self.hot.forget(probe);
         self.values.remove(probe);
         self.absent.remove(probe);
+        drop(generation);
+        drop(gone);
     }
 
     /// Lets a value be served only while nobody has a newer one, and refuses
@@ -136,10 +185,13 @@ impl L1 {
     pub(crate) fn mark_stale(&self, probe: &Probe<'_>) {
         let mut generation = self.generation(probe.hash);
         *generation += 1;
+        let gone = self.hot.forget(probe);
         self.absent.remove(probe);
         if let Some(entry) = self.values.get(probe) {
             entry.spoil();
         }
+        drop(generation);
+        drop(gone);
     }
 
     /// Makes everything suspect, and refuses whatever is on its way in.
@@ -163,6 +215,7 @@ impl L1 {
         for engine in [&self.values, &self.absent] {
             engine.sweep(|entry| entry.is_over(now));
         }
+        self.hot.sweep(|entry| entry.is_over(now));
     }
 
     /// What the entries weigh together.
@@ -188,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    const TRUST: Trust = Trust {
+    pub(super) const TRUST: Trust = Trust {
         epoch: 0,
         now: 10,
         until: u64::MAX,
@@ -196,7 +249,7 @@ mod tests {
         l1_ttl: 1_000,
     };
 
-    fn kept(value: Option<u32>) -> Entry {
+    pub(super) fn kept(value: Option<u32>) -> Entry {
         Arc::new(Kept {
             value: value.map(|value| Arc::new(value) as AnyValue),
             fence: None,

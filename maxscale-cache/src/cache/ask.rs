@@ -27,9 +27,14 @@ where
     {
         let part = key::part_of(id);
         let probe = self.probe(&part);
+        let is_met = |entry: &Entry| wish.at_least.is_none_or(|it| it.is_met_by(entry.fence));
+        let good = |entry: &Entry| is_met(entry) && !self.is_near_its_end(entry);
+        if let Some(value) = self.at_hand(&probe, good) {
+            return Ok(value);
+        }
         let found = self.near(&probe);
         if let Some((entry, state)) = &found
-            && wish.at_least.is_none_or(|it| it.is_met_by(entry.fence))
+            && is_met(entry)
             && let Some(answer) = self.answer_near(entry, *state)
         {
             let is_early = *state == State::Fresh && self.is_early(entry);
@@ -146,18 +151,22 @@ where
     /// Whether this read is the one that loads a value again before its end:
     /// XFetch, with what the load took the last time.
     fn is_early(&self, entry: &Entry) -> bool {
-        if !self.spec.early {
-            return false;
-        }
-        let left = entry
-            .fresh_until
-            .saturating_sub(self.hub.shared().ticks.now());
-        let cost = u64::from(entry.cost);
-        // Beyond that chance hardly ever decides so; the draw is spared.
-        left <= cost.saturating_mul(16) && {
+        self.is_near_its_end(entry) && {
             let ahead = f64::from(entry.cost) * -draw().max(f64::MIN_POSITIVE).ln();
-            Duration::from_micros(left).as_secs_f64() * 1e6 <= ahead
+            Duration::from_micros(self.left(entry)).as_secs_f64() * 1e6 <= ahead
         }
+    }
+
+    /// Whether chance decides if it is loaded again: before that it hardly ever does, and
+    /// the draw is spared.
+    fn is_near_its_end(&self, entry: &Entry) -> bool {
+        self.spec.early && self.left(entry) <= u64::from(entry.cost).saturating_mul(16)
+    }
+
+    /// How long it is fresh.
+    fn left(&self, entry: &Entry) -> u64 {
+        let now = self.hub.shared().ticks.now();
+        entry.fresh_until.saturating_sub(now)
     }
 }
 

@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// What `look` says of what this process has in its memory.
-    pub(super) fn peek_at<T>(&self, id: &str, look: impl FnOnce(&Stored) -> T) -> Option<T> {
+    pub(super) fn peek_at<T>(&self, id: &str, look: impl Fn(&Stored) -> T) -> Option<T> {
         self.cache.peek_at(id, look)
     }
 

@@ -76,6 +76,21 @@ impl Shared {
         }
     }
 
+    /// What `look` says of a fresh value, kept for `l1_ttl`, that this thread has at hand.
+    #[inline]
+    pub(crate) fn at_hand<T>(
+        &self,
+        probe: &Probe<'_>,
+        l1_ttl: u64,
+        look: impl FnOnce(&Entry) -> Option<T>,
+    ) -> Option<T> {
+        let soon = || self.ticks.soon();
+        self.l1.at_hand(probe, soon, |entry, soon| {
+            let state = entry.state(&self.trust(l1_ttl, soon));
+            (state == State::Fresh).then(|| look(entry))?
+        })
+    }
+
     /// Whether an entry that L2 knows nothing of may be served: while it is young, and
     /// not a moment longer than every drop is heard.
     #[inline]

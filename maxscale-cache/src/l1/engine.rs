@@ -161,6 +161,10 @@ impl NearKey {
             part: &self.part,
         }
     }
+
+    pub(crate) fn is(&self, probe: &Probe<'_>) -> bool {
+        self.hash == probe.hash && self.cache == probe.cache && *self.part == *probe.part
+    }
 }
 
 impl Hash for NearKey {
@@ -189,7 +193,7 @@ impl Hash for Probe<'_> {
 
 impl Equivalent<NearKey> for Probe<'_> {
     fn equivalent(&self, key: &NearKey) -> bool {
-        self.hash == key.hash && self.cache == key.cache && *self.part == *key.part
+        key.is(self)
     }
 }
 

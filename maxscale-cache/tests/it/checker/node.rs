@@ -36,6 +36,9 @@ struct Work {
     cache: Cache<u64>,
     keys: u64,
     left: Arc<AtomicU64>,
+    /// Until then it goes on, though enough was read.
+    least: Instant,
+    /// Then it ends, though more is left.
     end: Instant,
 }
 
@@ -57,7 +60,7 @@ async fn program_that_reads() {
     assert!(truth.wait_ready(LIMIT).await && store.wait_ready(LIMIT).await);
     let hub = Hub::builder().remote_timeout(Duration::from_secs(2));
     let remote = RedisRemote::new(store);
-    let hub = match words[4] {
+    let hub = match words[5] {
         "true" => hub.remote(remote).build(),
         _ => hub.remote(Unfenced(remote)).build(),
     };
@@ -76,12 +79,14 @@ async fn program_that_reads() {
         matches!(go, Ok(Reply::Bytes(_)))
     })
     .await;
+    let after = |millis| Instant::now() + Duration::from_millis(millis);
     let work = Work {
         truth,
         cache,
-        keys: number(3),
+        keys: number(4),
         left: Arc::new(AtomicU64::new(number(1))),
-        end: Instant::now() + Duration::from_millis(number(2)),
+        least: after(number(2)),
+        end: after(number(3)),
     };
     let tasks = (0..TASKS).map(|task| {
         let task = Task {
@@ -104,14 +109,7 @@ async fn program_that_reads() {
 
 impl Task {
     async fn run(mut self) -> Log {
-        while Instant::now() < self.work.end {
-            let left = &self.work.left;
-            if left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                .is_err()
-            {
-                break;
-            }
+        while self.goes_on() {
             // Some keys are asked for far more often than others.
             let (a, b) = (self.draw(self.work.keys) + 1, self.draw(self.work.keys));
             let key = 1 + b % a;
@@ -124,6 +122,14 @@ impl Task {
             tokio::task::yield_now().await;
         }
         self.log
+    }
+
+    /// Whether there is something to do yet, of which this takes one.
+    fn goes_on(&self) -> bool {
+        let (work, now) = (&self.work, Instant::now());
+        let take = |left: u64| left.checked_sub(1);
+        let taken = (work.left).fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        now < work.end && (taken.is_ok() || now < work.least)
     }
 
     async fn read(&mut self, key: u64) {

@@ -1,0 +1,231 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::*;
+use crate::l1::engine::{self, L1Engine};
+use crate::l1::tests::{TRUST, kept};
+use crate::l1::{L1, State};
+
+/// Enough for copies of entries as the tests have them.
+const BUDGET: u64 = 32 << 20;
+
+const ENGINES: [L1Engine; 2] = [L1Engine::Moka, L1Engine::Quick];
+
+/// An entry that pushes out others.
+const HEAVY: u32 = 1 << 20;
+
+fn put(l1: &L1, part: &str, value: u32) -> bool {
+    let key = l1.probe(1, part).to_key();
+    l1.insert(&key, l1.stamp(key.hash), kept(Some(value)))
+}
+
+/// What is at hand, within the time in which the engine is not asked.
+fn at_hand(l1: &L1, part: &str) -> Option<u32> {
+    let look = |now| l1.at_hand(&l1.probe(1, part), || now, |entry, _| value_of(entry));
+    // The first one after the engine was asked.
+    look(1).or_else(|| look(1))
+}
+
+/// As a cache reads.
+fn read(l1: &L1, part: &str, now: u64) -> Option<u32> {
+    let probe = l1.probe(1, part);
+    l1.at_hand(&probe, || now, |entry, _| value_of(entry))
+        .or_else(|| value_of(&l1.get(&probe)?))
+}
+
+fn value_of(entry: &Entry) -> Option<u32> {
+    entry.value.as_ref()?.downcast_ref().copied()
+}
+
+/// Reads it until the thread has it at hand.
+fn take(l1: &L1, part: &str) {
+    for _ in 0..IN_A_ROW {
+        assert!(l1.get(&l1.probe(1, part)).is_some());
+    }
+}
+
+#[test]
+fn entry_that_is_read_again_and_again_is_at_hand_until_it_is_dropped() {
+    for engine in ENGINES {
+        let l1 = L1::new(engine, BUDGET, 10);
+        assert!(put(&l1, "k", 1));
+        assert_eq!(at_hand(&l1, "k"), None);
+        take(&l1, "k");
+        assert_eq!(at_hand(&l1, "k"), Some(1));
+        l1.drop_key(&l1.probe(1, "k"));
+        assert_eq!(at_hand(&l1, "k"), None);
+    }
+}
+
+#[test]
+fn entry_that_took_the_place_of_another_is_what_all_threads_read() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    assert!(put(&l1, "k", 1));
+    let here = || {
+        take(&l1, "k");
+        assert_eq!(at_hand(&l1, "k"), Some(1));
+    };
+    thread::scope(|scope| drop([(); 3].map(|()| scope.spawn(here))));
+    here();
+    assert!(put(&l1, "k", 2));
+    assert_eq!(at_hand(&l1, "k"), None);
+    let copies = l1.hot.places.iter().filter(|it| it.lock().is_some());
+    assert_eq!(copies.count(), 0, "of other threads");
+    assert_eq!(read(&l1, "k", 1), Some(2));
+
+    take(&l1, "k");
+    let key = l1.probe(1, "k").to_key();
+    assert!(l1.insert(&key, l1.stamp(key.hash), kept(None)));
+    assert_eq!(read(&l1, "k", 1), None, "it is known not to exist");
+}
+
+#[test]
+fn copy_is_marked_stale_with_its_entry() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    assert!(put(&l1, "k", 1));
+    take(&l1, "k");
+    l1.mark_stale(&l1.probe(1, "k"));
+    take(&l1, "k");
+    let state = |entry: &Entry, _| Some(entry.state(&TRUST));
+    let look = || l1.at_hand(&l1.probe(1, "k"), || 1, state);
+    assert_eq!(look().or_else(look), Some(State::Stale));
+}
+
+#[test]
+fn engine_is_asked_again_and_again() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    assert!(put(&l1, "k", 1));
+    take(&l1, "k");
+    let look = |now| l1.at_hand(&l1.probe(1, "k"), || now, |entry, _| value_of(entry));
+    assert_eq!(look(1), None);
+    for now in [2, ASK_EVERY] {
+        assert_eq!(look(now), Some(1), "{now}");
+    }
+    assert_eq!(look(1 + ASK_EVERY), None);
+    assert_eq!(look(1 + ASK_EVERY), Some(1));
+}
+
+#[test]
+fn nobody_has_at_hand_what_another_did_not_find() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    assert!(put(&l1, "k", 1));
+    take(&l1, "k");
+    // As the engine does when it has no room.
+    engine::Engine::remove(&l1.values, &l1.probe(1, "k"));
+    assert_eq!(at_hand(&l1, "k"), Some(1), "nobody has noticed");
+    thread::scope(|scope| {
+        let other = scope.spawn(|| l1.get(&l1.probe(1, "k")).is_none());
+        assert!(other.join().unwrap());
+    });
+    assert_eq!(at_hand(&l1, "k"), None);
+}
+
+#[test]
+fn what_weighs_too_much_is_never_at_hand_and_what_is_over_is_swept_out() {
+    let l1 = L1::new(L1Engine::default(), 1 << 20, 10);
+    assert!(put(&l1, "k", 1));
+    take(&l1, "k");
+    assert_eq!(
+        at_hand(&l1, "k"),
+        None,
+        "all copies together weigh too much"
+    );
+
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    assert!(put(&l1, "k", 1));
+    take(&l1, "k");
+    l1.sweep(799);
+    assert_eq!(at_hand(&l1, "k"), Some(1));
+    l1.sweep(800);
+    assert_eq!(at_hand(&l1, "k"), None);
+}
+
+#[test]
+fn keys_that_take_turns_are_not_copied_each_time() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    let hot = (0..).map(|n: u32| n.to_string()).find(|part| {
+        Hot::places_of(l1.probe(1, part).hash) == Hot::places_of(l1.probe(1, "k").hash)
+    });
+    let hot = hot.unwrap();
+    assert!(put(&l1, "k", 1) && put(&l1, &hot, 2));
+    take(&l1, &hot);
+    for now in 2..1_000 {
+        assert_eq!(read(&l1, "k", now), Some(1));
+        assert_eq!(read(&l1, &hot, now), Some(2));
+    }
+    assert_eq!(
+        at_hand(&l1, &hot),
+        Some(2),
+        "it was there first, and is read"
+    );
+}
+
+/// Values of a key only rise. Whoever saw one, or saw that all up to one are gone, never
+/// sees an older one, in whichever thread.
+#[test]
+fn threads_agree_on_what_is_there() {
+    for engine in ENGINES {
+        let l1 = L1::new(engine, BUDGET, 10);
+        let keys = ["a", "b", "c"];
+        let least = keys.map(|_| AtomicU64::new(0));
+        let written = keys.map(|_| AtomicU64::new(0));
+        let done = AtomicBool::new(false);
+        let rises = |at: usize, now: u64| {
+            let (at_least, before) = (
+                least[at].load(Ordering::SeqCst),
+                written[at].load(Ordering::SeqCst),
+            );
+            let seen = match read(&l1, keys[at], now) {
+                Some(value) => {
+                    let value = u64::from(value);
+                    assert!(value >= at_least, "{value} after {at_least}");
+                    value
+                }
+                None => before + 1,
+            };
+            least[at].fetch_max(seen, Ordering::SeqCst);
+        };
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for now in 1.. {
+                        if done.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        // Often enough to have it at hand.
+                        (0..24).for_each(|n| rises(n / 8, now));
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for n in 0..u32::MAX {
+                    if done.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let key = l1.probe(2, &n.to_string()).to_key();
+                    l1.insert(&key, l1.stamp(key.hash), weighing(HEAVY));
+                }
+            });
+            for n in 1..=30_000_u32 {
+                for (at, part) in keys.into_iter().enumerate() {
+                    if n % 5 == 0 {
+                        l1.drop_key(&l1.probe(1, part));
+                        least[at].fetch_max(u64::from(n), Ordering::SeqCst);
+                    } else if put(&l1, part, n) {
+                        written[at].store(u64::from(n), Ordering::SeqCst);
+                        least[at].fetch_max(u64::from(n), Ordering::SeqCst);
+                    }
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+    }
+}
+
+fn weighing(weight: u32) -> Entry {
+    let mut entry = kept(Some(0));
+    let own = Arc::get_mut(&mut entry).unwrap();
+    own.weight = weight;
+    entry
+}
