@@ -32,6 +32,7 @@ mod fitness;
 mod fleet;
 mod lineage;
 mod link;
+mod metronome;
 mod node;
 mod pace;
 mod reply;

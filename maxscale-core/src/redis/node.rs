@@ -15,6 +15,7 @@ use super::command::Command;
 use super::config::{Kind, RedisConfig};
 use super::fitness::{self, Info};
 use super::link::Link;
+use super::metronome::Metronome;
 use super::pace::{self, HEARTBEAT};
 use super::server_time::ServerTime;
 use super::{Arg, Lineage, RedisError, Reply, Unfit};
@@ -33,6 +34,7 @@ pub(super) struct Node {
     board: Arc<Board>,
     connected: ArcSwapOption<Connected>,
     in_flight: Semaphore,
+    metronome: Metronome,
     health: Mutex<Health>,
     up: watch::Sender<bool>,
     /// Probe now.
@@ -85,7 +87,10 @@ struct Flight<'a> {
 impl Running {
     pub(super) fn start(config: Arc<RedisConfig>, address: Address, board: Arc<Board>) -> Self {
         let node = Arc::new(Node::new(config, address, board));
-        let task = tokio::spawn(node.clone().keep_up());
+        let kept = node.clone();
+        let task = tokio::spawn(async move {
+            tokio::join!(kept.keep_up(), kept.metronome.beat(kept.config.timeout));
+        });
         Self { node, task }
     }
 
@@ -110,6 +115,7 @@ impl Node {
             board,
             connected: ArcSwapOption::empty(),
             in_flight: Semaphore::new(config.in_flight),
+            metronome: Metronome::default(),
             health: Mutex::new(Health {
                 breaker: Breaker::new(config.breaker),
                 unfit: None,
@@ -140,13 +146,13 @@ impl Node {
         mut command: Command,
         end: Instant,
     ) -> Result<Reply, RedisError> {
-        self.connected()?;
-        let permit = timeout_at(end, self.in_flight.acquire())
-            .await
-            .map_err(|_| RedisError::Busy)?
-            .map_err(|_| RedisError::Down)?;
+        let permit = match self.in_flight.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => self.wait_for_permit(end).await?,
+        };
         // It may have gone down while this command waited.
         let connected = self.connected()?;
+        self.metronome.note();
         if command.tells_lineage {
             let lineage = connected.lineage.get().to_be_bytes();
             command = command.arg(lineage.to_vec());
@@ -184,6 +190,14 @@ impl Node {
         reply
     }
 
+    async fn wait_for_permit(&self, end: Instant) -> Result<SemaphorePermit<'_>, RedisError> {
+        self.connected()?;
+        timeout_at(end, self.in_flight.acquire())
+            .await
+            .map_err(|_| RedisError::Busy)?
+            .map_err(|_| RedisError::Down)
+    }
+
     async fn close(&self) {
         self.in_flight.close();
         self.up.send_replace(false);
@@ -202,7 +216,7 @@ impl Node {
     }
 
     /// Connects, probes, and connects again, until it is aborted.
-    async fn keep_up(self: Arc<Self>) {
+    async fn keep_up(&self) {
         let mut attempt = 0;
         loop {
             match self.connect().await {
