@@ -298,10 +298,7 @@ where
     /// What this process has, and what it is good for. What is good for
     /// nothing is left out.
     fn near(&self, probe: &Probe<'_>) -> Option<(Entry, State)> {
-        let shared = self.hub.shared();
-        let entry = shared.l1.get(probe)?;
-        let state = shared.state(&entry, self.l1_ttl);
-        (state != State::Dead).then_some((entry, state))
+        self.hub.shared().near(probe, self.l1_ttl)
     }
 
     /// The fresh value that this thread has at hand, if it is `good` for who asks.

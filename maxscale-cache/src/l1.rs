@@ -26,7 +26,7 @@ pub(crate) use engine::{NearKey, Probe};
 pub(crate) use entry::{AnyValue, Entry, Kept, State, Trust};
 
 use engine::{Chosen, Engine as _};
-use hot::Hot;
+use hot::{Hot, Seen};
 
 const STRIPES: usize = 4_096;
 
@@ -93,18 +93,19 @@ impl L1 {
         now: impl FnOnce() -> u64,
         look: impl FnOnce(&Entry, u64) -> Option<T>,
     ) -> Option<T> {
-        self.hot.look(probe, now, look)
+        match self.hot.look(probe, now, look) {
+            Seen::Said(said) => return Some(said),
+            Seen::Nothing => {}
+            Seen::Wanted => self.take_at_hand(probe),
+        }
+        None
     }
 
     #[inline]
     pub(crate) fn get(&self, probe: &Probe<'_>) -> Option<Entry> {
-        let Some(entry) = self.values.get(probe) else {
-            return self.absent.get(probe).or_else(|| self.lost(probe));
-        };
-        if self.hot.wants(probe, entry.weight) {
-            self.take_at_hand(probe);
-        }
-        Some(entry)
+        let value = self.values.get(probe);
+        let found = value.or_else(|| self.absent.get(probe));
+        found.or_else(|| self.lost(probe))
     }
 
     /// Has this thread keep a copy of what the engine has.

@@ -214,9 +214,7 @@ where
     }
 
     fn look_near(&self) -> Option<(Entry, State)> {
-        let entry = self.shared.l1.get(&self.near.probe())?;
-        let state = self.shared.state(&entry, micros(self.spec.l1_ttl));
-        (state != State::Dead).then_some((entry, state))
+        (self.shared).near(&self.near.probe(), micros(self.spec.l1_ttl))
     }
 
     pub(super) fn serve_while_revalidating(&self, old: &Entry) -> Option<Option<Arc<V>>> {

@@ -66,6 +66,16 @@ pub(crate) struct Shared {
 // === impl Shared ===
 
 impl Shared {
+    /// What this process has, of a value kept for `l1_ttl`, and what it is good for. What
+    /// is good for nothing is left out.
+    #[inline]
+    pub(crate) fn near(&self, probe: &Probe<'_>, l1_ttl: u64) -> Option<(Entry, State)> {
+        // Nothing is ever kept for no time.
+        let entry = (l1_ttl > 0).then(|| self.l1.get(probe))??;
+        let state = self.state(&entry, l1_ttl);
+        (state != State::Dead).then_some((entry, state))
+    }
+
     /// What an entry is good for now, of a value kept for `l1_ttl`.
     #[inline]
     pub(crate) fn state(&self, entry: &Entry, l1_ttl: u64) -> State {

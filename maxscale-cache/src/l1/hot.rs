@@ -35,21 +35,22 @@ const PART: u64 = 32;
 pub(super) type Gone = SmallVec<[Entry; 1]>;
 
 pub(super) struct Hot {
-    /// Those that a key can be in lie together, one of each thread.
-    places: Box<[Place]>,
+    hands: Box<[Hand]>,
     /// Copies weigh that much at most.
     most: u32,
 }
 
-/// A place of a thread, on cache lines of its own.
-#[repr(align(128))]
+/// What a thread has at hand, on cache lines of its own. What is looked at for a key that
+/// is not here lies close together.
 #[derive(Default)]
-struct Place {
+#[repr(align(128))]
+struct Hand {
     /// The hash of what is there, for who only looks.
-    hash: AtomicU64,
-    /// The hash of what was looked for last, its low bits how often in a row.
-    next: AtomicU64,
-    copy: Mutex<Option<Copied>>,
+    hashes: [AtomicU64; PLACES],
+    /// The hash of what was looked for last, and in its low bits how often in a row:
+    /// xor, so that no hash is in the way.
+    next: [AtomicU64; PLACES],
+    copies: [Mutex<Option<Copied>>; PLACES],
 }
 
 struct Copied {
@@ -59,24 +60,31 @@ struct Copied {
     ask_at: u64,
 }
 
+/// What came of looking.
+pub(super) enum Seen<T> {
+    Said(T),
+    /// There is no copy, or it is time to ask the engine.
+    Nothing,
+    /// As before, and this thread is to have a copy from now on.
+    Wanted,
+}
+
 // === impl Hot ===
 
 impl Hot {
     /// For a process whose entries may weigh `budget`, and how much of it copies take at
     /// most: those of entries that the engine has lost.
     pub(super) fn new(budget: u64) -> (Self, u64) {
-        let places = STRIPES * PLACES;
         let part = budget / PART;
-        let most = part / places as u64;
+        let most = part / (STRIPES * PLACES) as u64;
         let hot = Self {
-            places: (0..places).map(|_| Place::default()).collect(),
+            hands: (0..STRIPES).map(|_| Hand::default()).collect(),
             most: u32::try_from(most).unwrap_or(u32::MAX),
         };
         (hot, part)
     }
 
-    /// What `look` says, at `now`, of this thread's copy. None without one, and if it is time to
-    /// ask the engine.
+    /// What `look` says, at `now`, of this thread's copy.
     ///
     /// No lock of a stamp is to be taken in `look`.
     #[inline]
@@ -85,50 +93,28 @@ impl Hot {
         probe: &Probe<'_>,
         now: impl FnOnce() -> u64,
         look: impl FnOnce(&Entry, u64) -> Option<T>,
-    ) -> Option<T> {
-        let place = self.place(probe.hash);
-        if place.hash.load(Ordering::Relaxed) != probe.hash {
-            return None;
+    ) -> Seen<T> {
+        let hand = self.own();
+        let at = place_of(probe.hash);
+        if hand.hashes[at].load(Ordering::Relaxed) != probe.hash {
+            return match hand.is_wanted(at, probe.hash) {
+                true => Seen::Wanted,
+                false => Seen::Nothing,
+            };
         }
-        // Others are there for a moment only: a thread of the same stripe, or who forgets.
-        let mut copy = place.copy.try_lock().ok()?;
-        let copy = copy.as_mut().filter(|it| it.key.is(probe))?;
-        let now = now();
-        if now >= copy.ask_at {
-            copy.ask_at = now.saturating_add(ASK_EVERY);
-            return None;
-        }
-        if place.next.load(Ordering::Relaxed) != 0 {
-            place.next.store(0, Ordering::Relaxed);
-        }
-        look(&copy.entry, now)
+        let said = hand.with(at, probe, now, look);
+        said.map_or(Seen::Nothing, Seen::Said)
     }
 
-    /// Notes that the engine was asked for a key and has an entry of this weight, and
-    /// says whether this thread is to have a copy.
-    #[inline]
-    pub(super) fn wants(&self, probe: &Probe<'_>, weight: u32) -> bool {
-        let place = self.place(probe.hash);
-        let next = place.next.load(Ordering::Relaxed);
-        let row = if next & !(IN_A_ROW - 1) == probe.hash & !(IN_A_ROW - 1) {
-            next % IN_A_ROW + 1
-        } else {
-            1
-        };
-        if row < IN_A_ROW {
-            let next = (probe.hash & !(IN_A_ROW - 1)) | row;
-            place.next.store(next, Ordering::Relaxed);
-            return false;
-        }
-        place.next.store(0, Ordering::Relaxed);
-        weight <= self.most && place.hash.load(Ordering::Relaxed) != probe.hash
-    }
-
-    /// Keeps a copy for this thread. The lock of the key's stamp is held.
+    /// Keeps a copy for this thread, if it is not too heavy. The lock of the key's stamp
+    /// is held.
     pub(super) fn keep(&self, key: NearKey, entry: Entry) -> Gone {
-        let place = self.place(key.hash);
-        let mut copy = place.lock();
-        place.hash.store(key.hash, Ordering::Relaxed);
+        if entry.weight > self.most {
+            return Gone::new();
+        }
+        let (hand, at) = (self.own(), place_of(key.hash));
+        let mut copy = hand.lock(at);
+        hand.hashes[at].store(key.hash, Ordering::Relaxed);
         let ask_at = 0;
         let old = copy.replace(Copied { key, entry, ask_at });
         old.into_iter().map(|old| old.entry).collect()
@@ -137,42 +123,77 @@ impl Hot {
     /// Throws away what the threads have of a key. The lock of its stamp is held; what
     /// is gone is to be dropped after it, as a value may do anything when it is dropped.
     pub(super) fn forget(&self, probe: &Probe<'_>) -> Gone {
-        let mine = Self::places_of(probe.hash);
-        let there = |place: &&Place| place.hash.load(Ordering::Relaxed) == probe.hash;
-        let places = self.places[mine..mine + STRIPES].iter().filter(there);
-        let gone = places.filter_map(|place| place.take_if(|it| it.key.is(probe)));
+        let at = place_of(probe.hash);
+        let there = |hand: &&Hand| hand.hashes[at].load(Ordering::Relaxed) == probe.hash;
+        let hands = self.hands.iter().filter(there);
+        let gone = hands.filter_map(|hand| hand.take_if(at, |it| it.key.is(probe)));
         gone.collect()
     }
 
     /// Drops what is `over`.
     pub(super) fn sweep(&self, over: impl Fn(&Entry) -> bool) {
-        for place in &self.places {
-            drop(place.take_if(|it| over(&it.entry)));
+        for hand in &self.hands {
+            for at in 0..PLACES {
+                drop(hand.take_if(at, |it| over(&it.entry)));
+            }
         }
     }
 
-    fn place(&self, hash: u64) -> &Place {
-        &self.places[Self::places_of(hash) + stripes::of_this_thread()]
-    }
-
-    fn places_of(hash: u64) -> usize {
-        // Other bits than those that choose a stamp or a bucket of the engine.
-        usize::try_from(hash >> 8).unwrap_or(usize::MAX) % PLACES * STRIPES
+    fn own(&self) -> &Hand {
+        &self.hands[stripes::of_this_thread() % STRIPES]
     }
 }
 
-// === impl Place ===
+/// By other bits than those that choose a stamp or a bucket of the engine.
+const fn place_of(hash: u64) -> usize {
+    ((hash >> 8) % PLACES as u64) as usize
+}
 
-impl Place {
-    fn take_if(&self, goes: impl Fn(&Copied) -> bool) -> Option<Entry> {
-        let mut copy = self.lock();
+// === impl Hand ===
+
+impl Hand {
+    #[inline(never)]
+    fn with<T>(
+        &self,
+        at: usize,
+        probe: &Probe<'_>,
+        now: impl FnOnce() -> u64,
+        look: impl FnOnce(&Entry, u64) -> Option<T>,
+    ) -> Option<T> {
+        // Others are there for a moment only: a thread of the same stripe, or who forgets.
+        let mut copy = self.copies[at].try_lock().ok()?;
+        let copy = copy.as_mut().filter(|it| it.key.is(probe))?;
+        let now = now();
+        if now >= copy.ask_at {
+            copy.ask_at = now.saturating_add(ASK_EVERY);
+            return None;
+        }
+        if self.next[at].load(Ordering::Relaxed) != 0 {
+            self.next[at].store(0, Ordering::Relaxed);
+        }
+        look(&copy.entry, now)
+    }
+
+    /// Notes that a key was looked for that is not here, and says whether it is its turn.
+    #[inline]
+    fn is_wanted(&self, at: usize, hash: u64) -> bool {
+        let before = self.next[at].load(Ordering::Relaxed) ^ hash;
+        let row = if before < IN_A_ROW { before + 1 } else { 1 };
+        self.next[at].store(hash ^ row, Ordering::Relaxed);
+        row == IN_A_ROW
+    }
+
+    fn take_if(&self, at: usize, goes: impl Fn(&Copied) -> bool) -> Option<Entry> {
+        let mut copy = self.lock(at);
         let gone = copy.take_if(|it| goes(it))?;
-        self.hash.store(0, Ordering::Relaxed);
+        self.hashes[at].store(0, Ordering::Relaxed);
         Some(gone.entry)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Copied>> {
-        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, at: usize) -> MutexGuard<'_, Option<Copied>> {
+        self.copies[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

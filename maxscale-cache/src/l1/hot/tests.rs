@@ -41,7 +41,7 @@ fn value_of(entry: &Entry) -> Option<u32> {
 /// Reads it until the thread has it at hand.
 fn take(l1: &L1, part: &str) {
     for _ in 0..IN_A_ROW {
-        assert!(l1.get(&l1.probe(1, part)).is_some());
+        assert!(read(l1, part, 0).is_some());
     }
 }
 
@@ -70,7 +70,8 @@ fn entry_that_took_the_place_of_another_is_what_all_threads_read() {
     here();
     assert!(put(&l1, "k", 2));
     assert_eq!(at_hand(&l1, "k"), None);
-    let copies = l1.hot.places.iter().filter(|it| it.lock().is_some());
+    let at = place_of(l1.probe(1, "k").hash);
+    let copies = l1.hot.hands.iter().filter(|it| it.lock(at).is_some());
     assert_eq!(copies.count(), 0, "of other threads");
     assert_eq!(read(&l1, "k", 1), Some(2));
 
@@ -144,9 +145,9 @@ fn what_weighs_too_much_is_never_at_hand_and_what_is_over_is_swept_out() {
 #[test]
 fn keys_that_take_turns_are_not_copied_each_time() {
     let l1 = L1::new(L1Engine::default(), BUDGET, 10);
-    let hot = (0..).map(|n: u32| n.to_string()).find(|part| {
-        Hot::places_of(l1.probe(1, part).hash) == Hot::places_of(l1.probe(1, "k").hash)
-    });
+    let hot = (0..)
+        .map(|n: u32| n.to_string())
+        .find(|part| place_of(l1.probe(1, part).hash) == place_of(l1.probe(1, "k").hash));
     let hot = hot.unwrap();
     assert!(put(&l1, "k", 1) && put(&l1, &hot, 2));
     take(&l1, &hot);
