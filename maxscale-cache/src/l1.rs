@@ -26,7 +26,7 @@ pub(crate) use engine::{NearKey, Probe};
 pub(crate) use entry::{AnyValue, Entry, Kept, State, Trust};
 
 use engine::{Chosen, Engine as _};
-use hot::{Hot, Seen};
+use hot::{Found, Hot};
 
 const STRIPES: usize = 4_096;
 
@@ -93,12 +93,11 @@ impl L1 {
         now: impl FnOnce() -> u64,
         look: impl FnOnce(&Entry, u64) -> Option<T>,
     ) -> Option<T> {
-        match self.hot.look(probe, now, look) {
-            Seen::Said(said) => return Some(said),
-            Seen::Nothing => {}
-            Seen::Wanted => self.take_at_hand(probe),
+        match self.hot.find(probe.hash) {
+            Found::Here(here) => here.look(probe, now, look),
+            Found::No => None,
+            Found::Wanted => self.take_at_hand(probe),
         }
-        None
     }
 
     #[inline]
@@ -108,14 +107,15 @@ impl L1 {
         found.or_else(|| self.lost(probe))
     }
 
-    /// Has this thread keep a copy of what the engine has.
+    /// Has this thread keep a copy of what the engine has, for the next time.
     #[cold]
-    fn take_at_hand(&self, probe: &Probe<'_>) {
+    fn take_at_hand<T>(&self, probe: &Probe<'_>) -> Option<T> {
         let generation = self.generation(probe.hash);
         let entry = self.values.get(probe);
         let gone = entry.map(|entry| self.hot.keep(probe.to_key(), entry));
         drop(generation);
         drop(gone);
+        None
     }
 
     /// Nobody is to find what one did not find.

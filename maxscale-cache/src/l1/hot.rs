@@ -60,13 +60,19 @@ struct Copied {
     ask_at: u64,
 }
 
-/// What came of looking.
-pub(super) enum Seen<T> {
-    Said(T),
-    /// There is no copy, or it is time to ask the engine.
-    Nothing,
-    /// As before, and this thread is to have a copy from now on.
+/// Whether a thread has a copy of a key.
+pub(super) enum Found<'a> {
+    /// Perhaps: of two keys with one hash another may be there.
+    Here(Here<'a>),
+    No,
+    /// Not yet, and from now on it is to have one.
     Wanted,
+}
+
+/// The place of a copy.
+pub(super) struct Here<'a> {
+    hand: &'a Hand,
+    at: usize,
 }
 
 // === impl Hot ===
@@ -84,26 +90,17 @@ impl Hot {
         (hot, part)
     }
 
-    /// What `look` says, at `now`, of this thread's copy.
-    ///
-    /// No lock of a stamp is to be taken in `look`.
+    /// Looks whether this thread has a copy.
     #[inline]
-    pub(super) fn look<T>(
-        &self,
-        probe: &Probe<'_>,
-        now: impl FnOnce() -> u64,
-        look: impl FnOnce(&Entry, u64) -> Option<T>,
-    ) -> Seen<T> {
-        let hand = self.own();
-        let at = place_of(probe.hash);
-        if hand.hashes[at].load(Ordering::Relaxed) != probe.hash {
-            return match hand.is_wanted(at, probe.hash) {
-                true => Seen::Wanted,
-                false => Seen::Nothing,
-            };
+    pub(super) fn find(&self, hash: u64) -> Found<'_> {
+        let (hand, at) = (self.own(), place_of(hash));
+        if hand.hashes[at].load(Ordering::Relaxed) == hash {
+            Found::Here(Here { hand, at })
+        } else if hand.is_wanted(at, hash) {
+            Found::Wanted
+        } else {
+            Found::No
         }
-        let said = hand.with(at, probe, now, look);
-        said.map_or(Seen::Nothing, Seen::Said)
     }
 
     /// Keeps a copy for this thread, if it is not too heavy. The lock of the key's stamp
@@ -149,31 +146,39 @@ const fn place_of(hash: u64) -> usize {
     ((hash >> 8) % PLACES as u64) as usize
 }
 
-// === impl Hand ===
+// === impl Here ===
 
-impl Hand {
-    #[inline(never)]
-    fn with<T>(
+impl Here<'_> {
+    /// What `look` says, at `now`, of the copy. None without one, and if it is time to ask
+    /// the engine.
+    ///
+    /// No lock of a stamp is to be taken in `look`.
+    #[inline]
+    pub(super) fn look<T>(
         &self,
-        at: usize,
         probe: &Probe<'_>,
         now: impl FnOnce() -> u64,
         look: impl FnOnce(&Entry, u64) -> Option<T>,
     ) -> Option<T> {
+        let Self { hand, at } = *self;
         // Others are there for a moment only: a thread of the same stripe, or who forgets.
-        let mut copy = self.copies[at].try_lock().ok()?;
+        let mut copy = hand.copies[at].try_lock().ok()?;
         let copy = copy.as_mut().filter(|it| it.key.is(probe))?;
         let now = now();
         if now >= copy.ask_at {
             copy.ask_at = now.saturating_add(ASK_EVERY);
             return None;
         }
-        if self.next[at].load(Ordering::Relaxed) != 0 {
-            self.next[at].store(0, Ordering::Relaxed);
+        if hand.next[at].load(Ordering::Relaxed) != 0 {
+            hand.next[at].store(0, Ordering::Relaxed);
         }
         look(&copy.entry, now)
     }
+}
 
+// === impl Hand ===
+
+impl Hand {
     /// Notes that a key was looked for that is not here, and says whether it is its turn.
     #[inline]
     fn is_wanted(&self, at: usize, hash: u64) -> bool {
