@@ -1,9 +1,50 @@
 //! Layers that keep one slow part from stopping the whole.
 //!
 //! [`DeadlineLayer`] bounds how long a request may take, and says so to
-//! everything further in. The arithmetic behind such layers lives in
+//! everything further in. [`CircuitBreakerLayer`] stops calls to what keeps
+//! failing. The arithmetic behind such layers lives in
 //! [`control`](crate::control).
+//!
+//! Each layer keeps the inner service's error and answers what it does not let
+//! through as a refusal. What it knows is in a handle that clones of the layer
+//! share; the handle works without tower too.
 
+mod circuit;
 mod deadline;
+mod judge;
 
+use std::time::Duration;
+
+pub use circuit::{
+    CIRCUIT_CALLS, CIRCUIT_PHASE, CIRCUIT_TRANSITIONS, Circuit, CircuitBreaker,
+    CircuitBreakerFuture, CircuitBreakerLayer, CircuitBuilder, CircuitOpen, CircuitPass,
+};
 pub use deadline::{DeadlineFuture, DeadlineLayer, Deadlined};
+pub use judge::{ByStatus, Judge, Outcome};
+
+/// A layer was given a value that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResilienceError {
+    /// A value is out of bounds.
+    #[error("{field} is out of bounds")]
+    Bounds {
+        /// The setter that took it.
+        field: &'static str,
+    },
+}
+
+/// What times are bounded by, so that no arithmetic on them overflows.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+// === impl ResilienceError ===
+
+impl ResilienceError {
+    /// Names the first field whose check does not hold.
+    fn check<const N: usize>(checks: [(&'static str, bool); N]) -> Result<(), Self> {
+        match checks.into_iter().find(|(_, holds)| !holds) {
+            Some((field, _)) => Err(Self::Bounds { field }),
+            None => Ok(()),
+        }
+    }
+}
