@@ -9,12 +9,17 @@
 //! through as a refusal. What it knows is in a handle that clones of the layer
 //! share; the handle works without tower too.
 
+mod bulkhead;
 mod circuit;
 mod deadline;
 mod judge;
 
 use std::time::Duration;
 
+pub use bulkhead::{
+    BULKHEAD_ACTIVE, BULKHEAD_REQUESTS, BULKHEAD_WAITING, Bulkhead, BulkheadBuilder, BulkheadError,
+    BulkheadFuture, BulkheadKey, BulkheadLayer, BulkheadPermit, Bulkheaded, Whole,
+};
 pub use circuit::{
     CIRCUIT_CALLS, CIRCUIT_PHASE, CIRCUIT_TRANSITIONS, Circuit, CircuitBreaker,
     CircuitBreakerFuture, CircuitBreakerLayer, CircuitBuilder, CircuitOpen, CircuitPass,
