@@ -13,6 +13,7 @@ mod bulkhead;
 mod circuit;
 mod deadline;
 mod judge;
+mod retry;
 
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub use circuit::{
 };
 pub use deadline::{DeadlineFuture, DeadlineLayer, Deadlined};
 pub use judge::{ByStatus, Judge, Outcome};
+pub use retry::{
+    Idempotent, MayRepeat, RETRY_DECISIONS, Replay, Retry, RetryAttempt, RetryBudget, RetryBuilder,
+    RetryFuture, RetryLayer, Retrying,
+};
 
 /// A layer was given a value that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
