@@ -13,6 +13,7 @@ mod bulkhead;
 mod circuit;
 mod deadline;
 mod judge;
+mod outlier;
 mod retry;
 
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub use circuit::{
 };
 pub use deadline::{DeadlineFuture, DeadlineLayer, Deadlined};
 pub use judge::{ByStatus, Judge, Outcome};
+pub use outlier::{
+    Balanced, BalancedFuture, EndpointCall, Endpoints, EndpointsBuilder, OUTLIER_EJECTIONS,
+};
 pub use retry::{
     Idempotent, MayRepeat, RETRY_DECISIONS, Replay, Retry, RetryAttempt, RetryBudget, RetryBuilder,
     RetryFuture, RetryLayer, Retrying,
