@@ -2,8 +2,11 @@
 //!
 //! [`DeadlineLayer`] bounds how long a request may take, and says so to
 //! everything further in. [`CircuitBreakerLayer`] stops calls to what keeps
-//! failing. The arithmetic behind such layers lives in
-//! [`control`](crate::control).
+//! failing, [`BulkheadLayer`] lets so many requests of a kind through at a time,
+//! [`RetryLayer`] makes again what failed, [`Endpoints`] leave those of several
+//! alone that keep failing, [`PoolGuardLayer`] refuses what matters least while a
+//! pool is nearly full. The arithmetic behind such layers lives
+//! in [`control`](crate::control).
 //!
 //! Each layer keeps the inner service's error and answers what it does not let
 //! through as a refusal. What it knows is in a handle that clones of the layer
@@ -14,6 +17,8 @@ mod circuit;
 mod deadline;
 mod judge;
 mod outlier;
+mod pool;
+mod priority;
 mod retry;
 
 use std::time::Duration;
@@ -31,6 +36,11 @@ pub use judge::{ByStatus, Judge, Outcome};
 pub use outlier::{
     Balanced, BalancedFuture, EndpointCall, Endpoints, EndpointsBuilder, OUTLIER_EJECTIONS,
 };
+pub use pool::{
+    POOL_GUARD_REQUESTS, PoolBusy, PoolGuard, PoolGuardBuilder, PoolGuardFuture, PoolGuardLayer,
+    PoolGuarded,
+};
+pub use priority::Priority;
 pub use retry::{
     Idempotent, MayRepeat, RETRY_DECISIONS, Replay, Retry, RetryAttempt, RetryBudget, RetryBuilder,
     RetryFuture, RetryLayer, Retrying,
