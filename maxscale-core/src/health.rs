@@ -27,13 +27,13 @@ mod routes;
 mod state;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::BoxError;
 use crate::clock::Clock;
+use crate::draw::Draw;
 use crate::meter::{self, Meter, Metric};
 
 pub use builder::HealthBuilder;
@@ -75,11 +75,11 @@ pub const CHECK_UP: Metric = Metric::new(
 const CHECK: &str = "check";
 
 /// When checks run and how long they may take.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Pace {
     interval: Duration,
     timeout: Duration,
-    random: Arc<dyn Fn() -> f64 + Send + Sync>,
+    random: Draw,
 }
 
 #[derive(Debug)]
@@ -219,30 +219,12 @@ impl Health {
 impl Pace {
     /// The wait before the next run, drawn so that not all processes ask at once.
     fn pause(&self) -> Duration {
-        self.interval.mul_f64(0.8 + 0.4 * self.draw())
+        self.interval.mul_f64(0.8 + 0.4 * self.random.draw())
     }
 
     /// A result older than this is no result any more.
     fn stale(&self) -> Duration {
         (self.interval.mul_f64(1.2) + self.timeout) * u32::from(state::FAILURES_TO_DOWN)
-    }
-
-    fn draw(&self) -> f64 {
-        let drawn = (self.random)();
-        if drawn.is_nan() {
-            0.5
-        } else {
-            drawn.clamp(0.0, 1.0)
-        }
-    }
-}
-
-impl fmt::Debug for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pace")
-            .field("interval", &self.interval)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
     }
 }
 

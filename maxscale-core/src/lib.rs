@@ -33,5 +33,6 @@ pub mod stripes;
 pub mod telemetry;
 
 mod chain;
+mod draw;
 
 pub use chain::{BoxError, Chain};

@@ -63,16 +63,36 @@ impl Backoff {
     /// `random` is a draw between 0 and 1; the wait lies between half the
     /// doubled wait and the whole of it, so that no retry follows at once.
     pub fn wait(&self, attempt: u32, random: f64) -> Duration {
-        let doublings = attempt.saturating_sub(1).min(31);
-        let full = self.base.saturating_mul(1 << doublings).min(self.cap);
+        let full = self.full(attempt);
         let half = full / 2;
-        let drawn = if random.is_nan() {
-            1.0
-        } else {
-            random.clamp(0.0, 1.0)
-        };
         // What halving has cut off is part of the whole wait.
-        (full - half).saturating_add(half.mul_f64(drawn)).min(full)
+        (full - half)
+            .saturating_add(half.mul_f64(draw(random)))
+            .min(full)
+    }
+
+    /// As [`wait`](Self::wait), anywhere between none and the whole doubled wait
+    /// ("full jitter"): for callers who are so many that they must spread, and
+    /// whose number of attempts is bounded otherwise.
+    pub fn any_part(&self, attempt: u32, random: f64) -> Duration {
+        let full = self.full(attempt);
+        // The whole may be too long to be multiplied.
+        let half = (full / 2).mul_f64(draw(random));
+        half.saturating_mul(2).min(full)
+    }
+
+    fn full(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        self.base.saturating_mul(1 << doublings).min(self.cap)
+    }
+}
+
+/// What is no draw counts as the highest.
+pub(super) const fn draw(random: f64) -> f64 {
+    if random.is_nan() {
+        1.0
+    } else {
+        random.clamp(0.0, 1.0)
     }
 }
 
@@ -151,6 +171,13 @@ mod tests {
             prop_assert!(backoff.wait(attempt.saturating_add(1), random) >= wait);
             prop_assert!(backoff.wait(attempt, 0.0) <= wait);
             prop_assert!(wait <= backoff.wait(attempt, 1.0));
+            let part = backoff.any_part(attempt, random);
+            prop_assert!(part <= backoff.wait(attempt, 1.0));
+            prop_assert!(part >= backoff.any_part(attempt, 0.0));
+            prop_assert_eq!(backoff.any_part(attempt, 0.0), Duration::ZERO);
+            // As exact as a fraction of it can be.
+            let (whole, full) = (backoff.any_part(attempt, 1.0), backoff.wait(attempt, 1.0));
+            prop_assert!(full - whole <= full / 1_000_000_000 + Duration::from_nanos(1));
         }
 
         #[test]

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::hook::Hooks;
 use super::{Health, Inner, Pace};
 use crate::clock::Clock;
+use crate::draw::Draw;
 use crate::meter::{self, Meter};
 
 /// Builds a [`Health`]; see [`Health::builder`].
@@ -32,7 +32,7 @@ impl Health {
             pace: Pace {
                 interval: Self::INTERVAL,
                 timeout: Self::TIMEOUT,
-                random: Arc::new(draw),
+                random: Draw::default(),
             },
         }
     }
@@ -52,7 +52,7 @@ impl HealthBuilder {
     ///
     /// Default: drawn anew each time.
     pub fn random(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
-        self.pace.random = Arc::new(random);
+        self.pace.random = Draw::by(random);
         self
     }
 
@@ -78,10 +78,4 @@ impl fmt::Debug for HealthBuilder {
             .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
-}
-
-fn draw() -> f64 {
-    // Every `RandomState` differs from the one before and between processes.
-    let drawn = RandomState::new().hash_one(0_u8) >> 32;
-    u32::try_from(drawn).map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX))
 }

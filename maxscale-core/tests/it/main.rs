@@ -22,6 +22,7 @@ mod operators;
 mod ready;
 #[cfg(feature = "redis")]
 mod redis;
+mod resilience;
 #[cfg(all(feature = "serve", feature = "axum"))]
 mod serve;
 #[cfg(all(feature = "axum", feature = "limit"))]
