@@ -43,11 +43,15 @@ pub struct Certificate {
 impl Certificates {
     /// Makes all of them anew.
     pub fn new() -> Self {
+        Self::naming(&NAMES)
+    }
+
+    /// Makes all of them anew; the valid one is for servers of these names.
+    pub fn naming(names: &[&str]) -> Self {
         let folder = watchdog::new_folder("certificates");
         let ca = authority("maxscale-tests CA");
         let ca_file = folder.join("ca.pem");
         fs::write(&ca_file, ca.pem()).expect("the run's folder is ours");
-        let names = NAMES.as_slice();
         Self {
             ca: ca_file,
             valid: Certificate::new(&folder, "valid", &ca, names, 2100),
@@ -69,7 +73,7 @@ impl Certificates {
         &self.ca
     }
 
-    /// For `localhost` and 127.0.0.1.
+    /// For `localhost` and 127.0.0.1, or the names that it was made for.
     pub fn valid(&self) -> &Certificate {
         &self.valid
     }

@@ -6,6 +6,7 @@
 //! servers that belong together.
 //! [`MemcachedServer`] and [`Prometheus`] are always a test's own. [`SmtpServer`] keeps the mail that it gets.
 //! [`PgBouncer`] stands in front of a PostgreSQL. [`Certificates`] are for servers that speak TLS.
+//! [`Chromium`] is a browser that WebDriver drives.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
 //! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
 //! between a client and its server.
@@ -38,6 +39,7 @@
 )]
 
 mod certificates;
+mod chromium;
 mod daemon;
 mod devservices;
 mod env;
@@ -54,6 +56,7 @@ mod wait;
 mod watchdog;
 
 pub use certificates::{Certificate, Certificates};
+pub use chromium::Chromium;
 pub use memcached::MemcachedServer;
 pub use postgres::{Database, PgBouncer, PostgresServer};
 pub use process::{Process, ProcessBuilder};
