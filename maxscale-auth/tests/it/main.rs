@@ -9,6 +9,8 @@ mod accounts;
 mod activity;
 mod addresses;
 mod at_rest;
+#[cfg(feature = "openapi")]
+mod browser;
 mod copies;
 mod counting;
 mod failing;
