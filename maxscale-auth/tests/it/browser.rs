@@ -1,6 +1,5 @@
 //! What a real Chromium does with cookies, links in mails and other sites.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -16,9 +15,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use maxscale_auth::{Accounts, CookiePolicy, MailKind, Principal, SessionLayer};
 use maxscale_shard::Engine;
 use maxscale_tests::{Certificates, Chromium, eventually};
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -64,19 +60,8 @@ impl Listener for Tls {
 }
 
 async fn listener(certificates: &Certificates) -> Tls {
-    let valid = certificates.valid();
-    let chain = CertificateDer::pem_file_iter(valid.certificate()).unwrap();
-    let chain = chain.map(|it| it.unwrap()).collect();
-    let key = PrivateKeyDer::from_pem_slice(&fs::read(valid.key()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Tls(listener, TlsAcceptor::from(Arc::new(config)))
+    Tls(listener, certificates.valid().acceptor())
 }
 
 async fn who(principal: Option<Principal>) -> Html<String> {
