@@ -14,6 +14,7 @@ mod browser;
 mod copies;
 mod counting;
 mod failing;
+mod forged;
 mod gated;
 mod grpc;
 mod guarded;
