@@ -13,6 +13,8 @@ mod at_rest;
 mod browser;
 mod copies;
 mod counting;
+#[cfg(feature = "openapi")]
+mod csrf;
 mod failing;
 mod forged;
 mod gated;
