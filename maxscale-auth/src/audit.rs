@@ -87,6 +87,13 @@ pub enum Audited {
         /// The code of the refusal.
         code: &'static str,
     },
+    /// Another site had a browser send a request that would have changed something, and
+    /// it was refused. Whose session came with it is known by its token alone: it may be
+    /// over. Anybody can have it told, as often as he likes.
+    CrossSite {
+        /// The origin of the page that did it, if it was told as browsers do.
+        origin: Option<String>,
+    },
 }
 
 /// Where a handle tells its events; nowhere by default.

@@ -23,8 +23,10 @@ use maxscale_core::refusal::{Class, Classify, Refusal, ReplyBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::audit::Audited;
 use crate::cookie::{Ambiguous, Carried, CookiePolicy};
 use crate::gate::GateFuture;
+use crate::session::Sessions;
 
 pub use origin::OriginError;
 
@@ -32,6 +34,7 @@ pub use origin::OriginError;
 #[derive(Clone, Debug)]
 pub struct CsrfLayer {
     shared: Arc<Shared>,
+    audit: Option<Sessions>,
 }
 
 /// Lets no request through that another site had a browser send with the session
@@ -44,6 +47,7 @@ pub struct CsrfLayer {
 pub struct Csrf<S> {
     inner: S,
     shared: Arc<Shared>,
+    audit: Option<Sessions>,
 }
 
 /// Response future of [`Csrf`].
@@ -90,7 +94,20 @@ impl CsrfLayer {
             .map(|it| origin::check(it, cookie.is_secure()));
         let origins = checked.collect::<Result<_, _>>()?;
         let shared = Arc::new(Shared { cookie, origins });
-        Ok(Self { shared })
+        Ok(Self {
+            shared,
+            audit: None,
+        })
+    }
+
+    /// Tells the sink of `sessions` of each request that another site had a browser send
+    /// ([`Audited::CrossSite`]). No store is asked for that.
+    ///
+    /// Default: nobody is told.
+    #[must_use]
+    pub fn audit(mut self, sessions: Sessions) -> Self {
+        self.audit = Some(sessions);
+        self
     }
 }
 
@@ -101,6 +118,7 @@ impl<S> Layer<S> for CsrfLayer {
         Csrf {
             inner,
             shared: self.shared.clone(),
+            audit: self.audit.clone(),
         }
     }
 }
@@ -125,9 +143,22 @@ where
         }
         let gate = match self.shared.check(request.headers()) {
             Ok(()) => GateFuture::through(self.inner.call(request)),
-            Err(refused) => GateFuture::refused(Refusal::new(&refused).into_response(&request)),
+            Err(refused) => {
+                self.tell(refused, request.headers());
+                GateFuture::refused(Refusal::new(&refused).into_response(&request))
+            }
         };
         gate.vary(VARY)
+    }
+}
+
+impl<S> Csrf<S> {
+    fn tell(&self, refused: Refused, headers: &HeaderMap) {
+        if let (Some(sessions), Refused::CrossSite) = (&self.audit, refused) {
+            let token = self.shared.cookie.token(headers).unwrap_or_default();
+            let origin = only(headers, &ORIGIN).and_then(|it| origin::check(it, false).ok());
+            sessions.tell_of_token(token, Audited::CrossSite { origin });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Accounts and sessions as routes for axum: JSON, and the pages that mails lead to.
 //!
 //! ```text
-//!  request ─ problem+json ─ CSRF ─ session, asked strongly ─ handler ─ a flow of Accounts
+//!  request ─ no-store ─ problem+json ─ CSRF ─ session, asked strongly ─ handler ─ a flow of Accounts
 //! ```
 //!
 //! A handler reads its body, calls one method of [`Accounts`] or
@@ -21,8 +21,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, map_response};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
+use http::header::{CACHE_CONTROL, HeaderValue};
 
 use crate::account::Accounts;
 use crate::cookie::CookiePolicy;
@@ -80,7 +82,9 @@ impl Routes {
     pub fn router(self) -> Result<Router, OriginError> {
         let origins = self.origins.iter().map(String::as_str);
         let csrf = CsrfLayer::new(self.cookie, origins)?;
-        let sessions = SessionLayer::new(self.accounts.sessions().clone(), self.cookie);
+        let sessions = self.accounts.sessions().clone();
+        let csrf = csrf.audit(sessions.clone());
+        let sessions = SessionLayer::new(sessions, self.cookie);
         let shared = Arc::new(Shared {
             accounts: self.accounts,
             cookie: self.cookie,
@@ -110,7 +114,16 @@ impl Routes {
             .layer(sessions)
             .layer(csrf)
             .layer(from_fn(problem::write))
+            .layer(map_response(no_store))
             .layer(DefaultBodyLimit::max(Self::MAX_BODY));
         Ok(router)
     }
+}
+
+/// Each answer is for who asked, and for now: one that says whose session it is must not
+/// be what a cache shows to the next one, or a browser after the log-out.
+async fn no_store(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

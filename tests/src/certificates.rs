@@ -5,12 +5,19 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{devservices, watchdog};
 
@@ -43,11 +50,15 @@ pub struct Certificate {
 impl Certificates {
     /// Makes all of them anew.
     pub fn new() -> Self {
+        Self::naming(&NAMES)
+    }
+
+    /// Makes all of them anew; the valid one is for servers of these names.
+    pub fn naming(names: &[&str]) -> Self {
         let folder = watchdog::new_folder("certificates");
         let ca = authority("maxscale-tests CA");
         let ca_file = folder.join("ca.pem");
         fs::write(&ca_file, ca.pem()).expect("the run's folder is ours");
-        let names = NAMES.as_slice();
         Self {
             ca: ca_file,
             valid: Certificate::new(&folder, "valid", &ca, names, 2100),
@@ -69,7 +80,7 @@ impl Certificates {
         &self.ca
     }
 
-    /// For `localhost` and 127.0.0.1.
+    /// For `localhost` and 127.0.0.1, or the names that it was made for.
     pub fn valid(&self) -> &Certificate {
         &self.valid
     }
@@ -153,6 +164,18 @@ impl Certificate {
         };
         this.write(&signed.pem(), &key.serialize_pem());
         this
+    }
+
+    /// TLS for a server that the test itself is.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let chain = CertificateDer::pem_file_iter(&self.certificate);
+        let chain = chain.and_then(Iterator::collect);
+        let chain = chain.expect("the certificates are not dropped yet");
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("its key is beside it");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key));
+        TlsAcceptor::from(Arc::new(config.expect("the key is the certificate's")))
     }
 
     /// A copy in a server's folder.

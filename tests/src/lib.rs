@@ -3,9 +3,11 @@
 //! [`PostgresServer`] and [`RedisServer`] give a test a real server: a shared
 //! one per test process, or one of its own where the test breaks it.
 //! [`PostgresServer::replica`], [`RedisCluster`] and [`RedisSentinels`] give
-//! servers that belong together.
-//! [`MemcachedServer`] and [`Prometheus`] are always a test's own. [`SmtpServer`] keeps the mail that it gets.
+//! servers that belong together. [`RedisMonitor`] hears what a server is asked.
+//! [`MemcachedServer`] and [`Prometheus`] are always a test's own. [`SmtpServer`] keeps the
+//! mail that it gets, with TLS and without.
 //! [`PgBouncer`] stands in front of a PostgreSQL. [`Certificates`] are for servers that speak TLS.
+//! [`Chromium`] is a browser that WebDriver drives.
 //! [`Process`] runs a program of ours and collects its output. [`eventually`]
 //! waits for a condition, so that no test sleeps. [`Proxy`] breaks what is
 //! between a client and its server.
@@ -38,6 +40,7 @@
 )]
 
 mod certificates;
+mod chromium;
 mod daemon;
 mod devservices;
 mod env;
@@ -54,12 +57,13 @@ mod wait;
 mod watchdog;
 
 pub use certificates::{Certificate, Certificates};
+pub use chromium::Chromium;
 pub use memcached::MemcachedServer;
 pub use postgres::{Database, PgBouncer, PostgresServer};
 pub use process::{Process, ProcessBuilder};
 pub use processes::{Running, processes};
 pub use prometheus::Prometheus;
 pub use proxy::{Cut, Proxy, Way};
-pub use redis::{Prefix, RedisCluster, RedisSentinels, RedisServer};
+pub use redis::{Prefix, RedisCluster, RedisMonitor, RedisSentinels, RedisServer};
 pub use smtp::{SmtpServer, TakenMail};
 pub use wait::{Condition, eventually, free_port};

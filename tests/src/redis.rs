@@ -1,6 +1,7 @@
 //! Redis for a test: shared, or one of its own.
 
 mod cluster;
+mod monitor;
 mod role;
 mod sentinels;
 mod wire;
@@ -16,7 +17,7 @@ use std::{
 
 use tokio::{runtime, sync::OnceCell, task::spawn_blocking, time::timeout};
 
-pub use self::{cluster::RedisCluster, sentinels::RedisSentinels};
+pub use self::{cluster::RedisCluster, monitor::RedisMonitor, sentinels::RedisSentinels};
 
 use self::{
     role::{DATA, Role},
@@ -111,6 +112,12 @@ impl RedisServer {
     /// certificate.
     pub async fn start_with_tls(certificate: &Certificate) -> Self {
         Self::launch(Role::Tls(certificate.clone())).await
+    }
+
+    /// Hears what it is asked from now on.
+    pub async fn monitor(&self) -> RedisMonitor {
+        let monitor = RedisMonitor::start(&self.url).await;
+        monitor.unwrap_or_else(|why| panic!("MONITOR: {why}"))
     }
 
     /// Where it listens with TLS.

@@ -128,6 +128,25 @@ pub(crate) static MEMCACHED: Service = Service {
     found: OnceLock::new(),
 };
 
+/// A browser without a window, and the program that drives it.
+pub(crate) static CHROMIUM: Service = Service {
+    name: "Chromium",
+    key: "chromium",
+    variable: None,
+    programs: &["chromium-headless-shell", "chromedriver"],
+    least: &[120],
+    folders: &[],
+    refuses_root: false,
+    stop: Signal::TERM,
+    last: (Signal::KILL, "KILL"),
+    in_compose: false,
+    fixes: (
+        "sudo apt-get install -y chromium-headless-shell chromium-driver libnss3-tools",
+        "use a machine with Debian's packages",
+    ),
+    found: OnceLock::new(),
+};
+
 /// The first version that knows prepared statements in transaction mode.
 pub(crate) static PGBOUNCER: Service = pgbouncer("pgbouncer", &[1, 21]);
 

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use maxscale_core::BoxError;
 use maxscale_core::keys::KeyError;
 
 /// A mailer could not be made, or a mail not be sent. It does not hold the mail's link.
@@ -36,8 +37,18 @@ pub enum MailerError {
     #[error("no URL of an SMTP server that can be used")]
     Url(#[source] Option<lettre::transport::smtp::Error>),
 
-    /// The server is on another machine, and the URL asks for no TLS: whoever is in
-    /// between would read the links.
+    /// The file of authorities that the server's certificate is to be of cannot be used.
+    #[error("cannot read CAs from {}", file.display())]
+    Ca {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: BoxError,
+    },
+
+    /// The server is on another machine, or its certificate is to be of one's own
+    /// authority, and the URL asks for no TLS: whoever is in between would read the links.
     #[error("the SMTP server {host} would be spoken to without TLS")]
     Plain {
         /// The server.

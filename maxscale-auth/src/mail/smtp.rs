@@ -1,9 +1,14 @@
-use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use http::Uri;
+use lettre::transport::smtp::client::{
+    Certificate, CertificateStore, Tls, TlsParameters, TlsParametersBuilder,
+};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
 
 use super::message::Writer;
@@ -34,6 +39,7 @@ pub struct SmtpMailerBuilder {
     writer: Writer,
     timeout: Duration,
     plain: bool,
+    ca: Option<PathBuf>,
 }
 
 // === impl SmtpMailer ===
@@ -65,6 +71,7 @@ impl SmtpMailer {
             writer: Writer::new(from, words)?,
             timeout: Self::DEFAULT_TIMEOUT,
             plain: false,
+            ca: None,
         })
     }
 }
@@ -104,6 +111,13 @@ impl SmtpMailerBuilder {
         self
     }
 
+    /// Sets whom the server's certificate has to be signed by: a file of CAs in PEM,
+    /// which takes the place of the system's. Default: the system's.
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
+        self
+    }
+
     /// Sets the clock. Default: the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.writer.set_clock(clock);
@@ -114,8 +128,8 @@ impl SmtpMailerBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`MailerError::Url`], or [`MailerError::Plain`] for a server on another
-    /// machine without TLS.
+    /// Returns [`MailerError::Url`], [`MailerError::Ca`], or [`MailerError::Plain`] for a
+    /// server without TLS that is on another machine, or has a [CA](Self::ca).
     ///
     /// # Panics
     ///
@@ -125,12 +139,21 @@ impl SmtpMailerBuilder {
         let named = matches!(url.scheme_str(), Some("smtp" | "smtps"));
         let host = url.host().filter(|host| named && !host.is_empty());
         let host = host.ok_or(MailerError::Url(None))?;
-        if !self.plain && !has_tls(&url) && !is_here(host) {
+        let may_be_plain = self.ca.is_none() && (self.plain || is_here(host));
+        if !has_tls(&url) && !may_be_plain {
             let host = host.to_owned();
             return Err(MailerError::Plain { host });
         }
         let transport = Transport::from_url(&self.url);
-        let transport = transport.map_err(|error| MailerError::Url(Some(error)))?;
+        let mut transport = transport.map_err(|error| MailerError::Url(Some(error)))?;
+        if let Some(file) = self.ca {
+            let tls = trusting(&file, host);
+            let tls = tls.map_err(|source| MailerError::Ca { file, source })?;
+            transport = transport.tls(match is_wrapped(&url) {
+                true => Tls::Wrapper(tls),
+                false => Tls::Required(tls),
+            });
+        }
         Ok(SmtpMailer {
             transport: transport.timeout(Some(self.timeout)).build(),
             writer: self.writer,
@@ -141,13 +164,35 @@ impl SmtpMailerBuilder {
 /// Whether TLS is certain: `tls=opportunistic` is whatever the network makes of it.
 fn has_tls(url: &Uri) -> bool {
     let asked = url.query().unwrap_or_default();
-    url.scheme_str() == Some("smtps") || asked.split('&').any(|pair| pair == "tls=required")
+    is_wrapped(url) || asked.split('&').any(|pair| pair == "tls=required")
+}
+
+/// Whether TLS comes before the first word.
+fn is_wrapped(url: &Uri) -> bool {
+    url.scheme_str() == Some("smtps")
 }
 
 fn is_here(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
     let loopback = |address: IpAddr| address.is_loopback();
-    host == "localhost" || address.parse().is_ok_and(loopback)
+    host == "localhost" || bare(host).parse().is_ok_and(loopback)
+}
+
+/// An address of IPv6 without the brackets that it has in a URL.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// TLS with `host`, which shows a certificate of a CA in this file.
+fn trusting(file: &Path, host: &str) -> Result<TlsParameters, BoxError> {
+    let pem = fs::read(file)?;
+    let ca = Certificate::from_pem(&pem)?;
+    // It reads a file without any as one of none, and then nobody is trusted.
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        return Err("there is no certificate in it".into());
+    }
+    let tls = TlsParametersBuilder::new(bare(host).to_owned());
+    let tls = tls.certificate_store(CertificateStore::None);
+    Ok(tls.add_root_certificate(ca).build_rustls()?)
 }
 
 #[cfg(test)]

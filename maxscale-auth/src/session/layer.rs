@@ -2,6 +2,7 @@
 
 mod future;
 mod strong;
+mod vary;
 
 use std::mem;
 use std::sync::Arc;
@@ -36,7 +37,9 @@ pub struct SessionLayer {
 /// shard cannot be asked, the answer is 503 and the cookie stays: never 401.
 ///
 /// An answer that sets the session cookie is marked so that no cache stores it; one
-/// that tells of a fault of the server loses it.
+/// that tells of a fault of the server loses it. An answer to GET or HEAD says that it
+/// varies by who asks, unless its `Cache-Control` has `public`, `s-maxage` or `no-store`:
+/// caches may store what says nothing, and show it to others.
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,
@@ -99,10 +102,12 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Shared { sessions, cookie } = &*self.shared;
+        let varies = vary::may_be_stored(request.method());
         let text = match cookie.token(request.headers()) {
             Ok(text) => text,
             Err(ambiguous) => {
-                return SessionFuture::refused(Refusal::new(&ambiguous).into_response(&request));
+                let refusal = Refusal::new(&ambiguous).into_response(&request);
+                return SessionFuture::refused(refusal).with(*cookie, varies);
             }
         };
         let token = text.and_then(|text| sessions.read(text));
@@ -114,12 +119,12 @@ where
         };
         if asked.settle_at_once(&mut request) {
             let response = self.inner.call(request);
-            return SessionFuture::through(response).with(*cookie);
+            return SessionFuture::through(response).with(*cookie, varies);
         }
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
-        SessionFuture::asking(asked, request, ready).with(*cookie)
+        SessionFuture::asking(asked, request, ready).with(*cookie, varies)
     }
 }
 

@@ -230,6 +230,19 @@ impl Sessions {
         }
     }
 
+    /// Tells of a request that was refused before anybody was asked whose it is: by the
+    /// token that it carries.
+    pub(crate) fn tell_of_token(&self, text: Option<&str>, what: Audited) {
+        self.0.audit.tell(|| {
+            let token = text.and_then(|text| self.read(text));
+            AuditEvent {
+                user: token.as_ref().map(|it| it.user),
+                session: token.as_ref().map(|it| it.session),
+                ..AuditEvent::new(self.0.clock.now(), self.0.realm, what)
+            }
+        });
+    }
+
     /// Tells what `principal` did, or was kept from.
     pub(crate) fn tell(&self, principal: &Principal, what: Audited) {
         self.0.audit.tell(|| AuditEvent {

@@ -51,7 +51,7 @@ impl Desk {
     }
 
     /// The same sessions, whose events are kept.
-    fn audited(&self) -> (Sessions, Arc<Mutex<Vec<AuditEvent>>>) {
+    pub(crate) fn audited(&self) -> (Sessions, Arc<Mutex<Vec<AuditEvent>>>) {
         let events = Arc::<Mutex<Vec<AuditEvent>>>::default();
         let kept = events.clone();
         let sink = move |event: &AuditEvent| kept.lock().unwrap().push(event.clone());

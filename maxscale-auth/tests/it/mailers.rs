@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use maxscale_auth::mail::{FileMailer, Mail, MailKind, Mailer as _, MailerError, SmtpMailer};
 use maxscale_auth::mail::{Letter, english};
+use maxscale_core::Chain;
 use maxscale_core::clock::{Clock, Timestamp};
-use maxscale_tests::{SmtpServer, free_port};
+use maxscale_tests::{Certificate, Certificates, SmtpServer, free_port};
 use tokio::task::JoinSet;
 
 const FROM: &str = "Acme <no-reply@acme.example>";
@@ -129,6 +130,80 @@ async fn refusal_and_an_absent_server_are_errors_without_the_link() {
     for error in [refused.unwrap_err(), absent.unwrap_err()] {
         assert!(matches!(error, MailerError::Refused(_)), "{error:?}");
         assert!(!format!("{error:?}").contains("token"));
+    }
+}
+
+/// A mailer that trusts the tests' CA.
+fn trusting(url: &str, certificates: &Certificates) -> SmtpMailer {
+    let mailer = SmtpMailer::builder(url, FROM, english("Acme")).unwrap();
+    mailer.ca(certificates.ca()).build().unwrap()
+}
+
+/// One that wants TLS at once, and one that wants to be asked.
+async fn both_with(certificate: &Certificate) -> [SmtpServer; 2] {
+    [
+        SmtpServer::start_with_tls(certificate).await,
+        SmtpServer::start_with_starttls(certificate).await,
+    ]
+}
+
+#[tokio::test]
+async fn mail_arrives_over_tls() {
+    let certificates = Certificates::new();
+    for server in both_with(certificates.valid()).await {
+        let mailer = trusting(server.url(), &certificates);
+        mailer.send(&mail("someone@example.com")).await.unwrap();
+        let taken = server.mails();
+        assert!(taken[0].tls, "{}", server.url());
+        assert_eq!(taken[0].word("https://"), Some(LINK));
+    }
+}
+
+#[tokio::test]
+async fn server_that_is_not_who_it_should_be_gets_no_mail() {
+    let certificates = Certificates::new();
+    let mut refused = Vec::new();
+    for wrong in [
+        certificates.wrong_name(),
+        certificates.expired(),
+        certificates.unknown_ca(),
+    ] {
+        for server in both_with(wrong).await {
+            refused.push((trusting(server.url(), &certificates), server));
+        }
+    }
+    // Its CA is none of the system's.
+    for server in both_with(certificates.valid()).await {
+        let mailer = SmtpMailer::builder(server.url(), FROM, english("Acme")).unwrap();
+        refused.push((mailer.build().unwrap(), server));
+    }
+    // Somebody in between has taken STARTTLS out of what the server offers.
+    let plain = SmtpServer::start().await;
+    let url = format!("{}?tls=required", plain.url());
+    refused.push((trusting(&url, &certificates), plain));
+
+    for (mailer, server) in refused {
+        let error = mailer.send(&mail("someone@example.com")).await.unwrap_err();
+        assert!(matches!(error, MailerError::Refused(_)), "{error:?}");
+        let told = format!("{error:?} {}", Chain(&error));
+        assert!(!told.contains("token"), "{told}");
+        assert!(server.mails().is_empty(), "{}", server.url());
+    }
+}
+
+#[tokio::test]
+async fn authority_is_a_file_of_certificates_and_needs_tls() {
+    let certificates = Certificates::new();
+    let builder = |url| SmtpMailer::builder(url, FROM, english("Acme")).unwrap();
+    let absent = certificates.ca().with_extension("absent");
+    for file in [&absent, certificates.valid().key()] {
+        let error = builder("smtps://localhost").ca(file).build().unwrap_err();
+        assert!(matches!(error, MailerError::Ca { .. }), "{error:?}");
+    }
+    for url in ["smtp://localhost", "smtp://localhost?tls=opportunistic"] {
+        let error = builder(url).ca(certificates.ca()).plain().build();
+        let error = error.unwrap_err();
+        assert!(matches!(error, MailerError::Plain { .. }), "{error:?}");
     }
 }
 

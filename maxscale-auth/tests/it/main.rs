@@ -9,9 +9,14 @@ mod accounts;
 mod activity;
 mod addresses;
 mod at_rest;
+#[cfg(feature = "openapi")]
+mod browser;
 mod copies;
 mod counting;
+#[cfg(feature = "openapi")]
+mod csrf;
 mod failing;
+mod forged;
 mod gated;
 mod grpc;
 mod guarded;

@@ -65,7 +65,8 @@ impl Client {
         self.reply().await
     }
 
-    async fn reply(&mut self) -> Result<Reply, String> {
+    /// Reads what the server says next.
+    pub(super) async fn reply(&mut self) -> Result<Reply, String> {
         let mut line = String::new();
         self.stream.read_line(&mut line).await.map_err(text)?;
         let line = line.trim_end();

@@ -5,12 +5,13 @@
 //! `apt-get update` and changes nothing on the machine.
 
 mod current;
+mod depends;
 
 use std::{
     collections::BTreeSet,
     env::join_paths,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -96,11 +97,12 @@ fn fetch(service: &Service, root: &Path) -> Result<(), Reason> {
         remove(&apt.folder)?;
         return Ok(());
     }
-    apt.unpack(&names, root)?;
+    apt.unpack(names.iter(), root)?;
+    unwrap(root)?;
 
     let missing = missing(service, root)?;
     if !missing.is_empty() {
-        apt.unpack(&apt.libraries(&names)?, root)?;
+        apt.unpack(apt.libraries(&names)?.iter(), root)?;
         let missing = self::missing(service, root)?;
         if !missing.is_empty() {
             let missing: Vec<_> = missing.into_iter().collect();
@@ -118,6 +120,17 @@ fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
         "memcached" => return Ok(vec!["memcached".to_owned()]),
         "pgbouncer" => return Ok(vec!["pgbouncer".to_owned()]),
         "prometheus" => return Ok(vec!["prometheus".to_owned()]),
+        // It ends at once without the tables of the common package; certutil is what
+        // tells it whom to trust.
+        "chromium-headless-shell" => {
+            let names = [
+                "chromium-headless-shell",
+                "chromium-common",
+                "chromium-driver",
+                "libnss3-tools",
+            ];
+            return Ok(names.map(str::to_owned).to_vec());
+        }
         _ => {}
     }
     let listed = run(apt.command(
@@ -137,6 +150,17 @@ fn names(service: &Service, apt: &Apt) -> Result<Vec<String>, String> {
     ])
 }
 
+/// Debian's program is a script that names the place it would be installed in; its
+/// name gets to what it runs.
+fn unwrap(root: &Path) -> io::Result<()> {
+    let script = root.join("usr/bin/chromium-headless-shell");
+    if script.is_file() {
+        fs::remove_file(&script)?;
+        symlink("../lib/chromium/chromium-headless-shell", &script)?;
+    }
+    Ok(())
+}
+
 /// The folders of programs and of libraries below an unpacked root.
 fn inside(service: &Service, root: &Path) -> Result<(PathBuf, std::ffi::OsString), String> {
     let mut libraries = Vec::new();
@@ -148,7 +172,10 @@ fn inside(service: &Service, root: &Path) -> Result<(PathBuf, std::ffi::OsString
             entries
                 .flatten()
                 .map(|entry| entry.path())
-                .filter(|path| path.to_string_lossy().contains("-linux-")),
+                .filter(|path| path.to_string_lossy().contains("-linux-"))
+                // Where a library looks for its own part, if it is installed.
+                .flat_map(|path| [path.join("pulseaudio"), path])
+                .filter(|path| path.is_dir()),
         );
     }
     let libraries = join_paths(libraries).map_err(|error| error.to_string())?;
@@ -257,9 +284,13 @@ impl Apt {
     }
 
     /// Downloads packages and unpacks them into `root`.
-    fn unpack(&self, names: &[String], root: &Path) -> Result<(), Reason> {
+    fn unpack<'n>(
+        &self,
+        names: impl Iterator<Item = &'n String>,
+        root: &Path,
+    ) -> Result<(), Reason> {
         let mut download = vec!["download", "-q"];
-        download.extend(names.iter().map(String::as_str));
+        download.extend(names.map(String::as_str));
         run(self.command("apt-get", &download))?;
         for package in fs::read_dir(self.folder.join("packages"))? {
             let package = package?.path();
@@ -272,7 +303,7 @@ impl Apt {
     }
 
     /// All libraries that the packages depend on and the machine lacks.
-    fn libraries(&self, names: &[String]) -> Result<Vec<String>, String> {
+    fn libraries(&self, names: &[String]) -> Result<BTreeSet<String>, String> {
         let mut query = Command::new("dpkg-query");
         query.args(["-W", "-f", "${Package} ${db:Status-Status}\n"]);
         let installed = run(query)?;
@@ -286,17 +317,11 @@ impl Apt {
     }
 
     /// All libraries that the packages depend on.
-    fn all_libraries(&self, names: &[String]) -> Result<Vec<String>, String> {
+    fn all_libraries(&self, names: &[String]) -> Result<BTreeSet<String>, String> {
         let mut arguments = vec!["depends"];
         arguments.extend(NO_OTHERS);
         arguments.extend(names.iter().map(String::as_str));
-        let needed = run(self.command("apt-cache", &arguments))?;
-        // Compiled queries are off and perl is for tools we do not run.
-        Ok(needed
-            .lines()
-            .filter(|name| name.starts_with("lib"))
-            .filter(|name| !name.starts_with("libllvm") && !name.contains("perl"))
-            .map(str::to_owned)
-            .collect())
+        let listing = run(self.command("apt-cache", &arguments))?;
+        Ok(depends::libraries(&listing, names))
     }
 }

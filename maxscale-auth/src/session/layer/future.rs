@@ -7,7 +7,7 @@ use maxscale_core::refusal::ReplyBody;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::Asked;
+use super::{Asked, vary};
 use crate::cookie::CookiePolicy;
 
 pin_project! {
@@ -17,6 +17,7 @@ pin_project! {
         #[pin]
         state: State<F, R, E>,
         cookie: Option<CookiePolicy>,
+        varies: bool,
     }
 }
 
@@ -61,9 +62,11 @@ impl<F, R, E> SessionFuture<F, R, E> {
         Self::of(State::Asking { asked })
     }
 
-    /// The same answer, which keeps to what its cookie needs.
-    pub(super) const fn with(mut self, cookie: CookiePolicy) -> Self {
+    /// The same answer, which keeps to what its cookie needs, and tells caches that it
+    /// varies by who asks.
+    pub(super) const fn with(mut self, cookie: CookiePolicy, varies: bool) -> Self {
         self.cookie = Some(cookie);
+        self.varies = varies;
         self
     }
 
@@ -71,6 +74,7 @@ impl<F, R, E> SessionFuture<F, R, E> {
         Self {
             state,
             cookie: None,
+            varies: false,
         }
     }
 }
@@ -91,6 +95,9 @@ where
         if let Some(cookie) = this.cookie {
             let status = response.status();
             cookie.settle(status, response.headers_mut());
+        }
+        if *this.varies {
+            vary::mark(response.headers_mut());
         }
         Poll::Ready(Ok(response))
     }

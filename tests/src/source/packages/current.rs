@@ -33,9 +33,8 @@ pub(super) fn fetch(
     if !apt.offers(service, names)? {
         return Err(too_old(service).into());
     }
-    let mut all = apt.all_libraries(names)?;
-    all.extend_from_slice(names);
-    apt.unpack(&all, root)?;
+    let libraries = apt.all_libraries(names)?;
+    apt.unpack(libraries.iter().chain(names), root)?;
     scripts(service, root)
 }
 
