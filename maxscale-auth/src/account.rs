@@ -21,6 +21,7 @@ mod session;
 mod settle;
 mod sign_up;
 mod sweep;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use builder::{AccountsBuilder, AccountsError, SignUps};
 pub use client::Client;
 pub use sweep::Swept;
 
+use crate::audit::Audited;
 use crate::background::Background;
 use crate::error::AuthError;
 use crate::mail::{DynOutbox, Lifetimes, Links, MailToken, Purpose};
@@ -208,6 +210,10 @@ impl Accounts {
         };
         opened.account.locked = locked;
         opened.account.version += 1;
+        opened.told.push(match locked {
+            true => Audited::Locked,
+            false => Audited::Unlocked,
+        });
         let done = async {
             self.0.rows.save(&mut opened).await?;
             self.end_in(&mut opened, Which::All, Why::Ordered).await

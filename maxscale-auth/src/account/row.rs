@@ -5,6 +5,7 @@ use maxscale_core::id::Id;
 use maxscale_shard::{Router, Row, Shard, ShardError, Sql, Statement, Tx};
 
 use super::User;
+use super::told::Told;
 use crate::error::AuthError;
 use crate::realm::Realm;
 
@@ -25,6 +26,8 @@ pub(super) struct Opened {
     pub(super) tx: Tx,
     pub(super) shard: Shard,
     pub(super) account: Account,
+    /// What is told once it is committed.
+    pub(super) told: Told,
 }
 
 /// The accounts of one realm.
@@ -112,7 +115,12 @@ impl Rows {
             return Ok(None);
         };
         let account = account(id, &row)?;
-        Ok(Some(Opened { tx, shard, account }))
+        Ok(Some(Opened {
+            tx,
+            shard,
+            account,
+            told: Told::default(),
+        }))
     }
 
     /// Stores a new account.

@@ -16,6 +16,7 @@ use super::quiet::{Trail, Way};
 use super::row::Opened;
 use super::session::BY_PASSWORD;
 use super::{Accounts, Client, LoggedIn, SignUps, SignedUp, checked_name};
+use crate::audit::Audited;
 use crate::email::Email;
 use crate::error::AuthError;
 use crate::mail::rows;
@@ -208,7 +209,7 @@ impl Accounts {
         let confirmed = self.redeem(token, client, async |token| {
             let issued = self.peek(&token).await?;
             let (hash, name) = issued.payload.split_once('\n').unwrap_or_default();
-            if !self.prove_by(password, Some(hash)).await?.right {
+            if !self.prove_by(password, Some(hash)).await?.is_right() {
                 return Err(AuthError::Credentials);
             }
             let mut opened = self.open_for(&token).await?;
@@ -242,6 +243,7 @@ impl Accounts {
     ) -> Result<(), AuthError> {
         opened.account.version += 1;
         self.0.rows.save(opened).await?;
+        opened.told.push(Audited::PasswordChanged);
         self.end_tokens(opened).await?;
         self.end_in(opened, ends, Why::PasswordChanged).await
     }

@@ -5,6 +5,7 @@ use maxscale_shard::{Claim, Node, Sql};
 
 use super::row::Opened;
 use super::{Accounts, former};
+use crate::audit::Audited;
 use crate::error::AuthError;
 use crate::mail::Purpose;
 
@@ -80,6 +81,9 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<bool, AuthError> {
         let freed = former::take_due(opened, email, now).await?;
+        if freed {
+            opened.told.push(Audited::FormerEmailFreed);
+        }
         if let Some(claim) = claim.filter(|_| freed) {
             self.0.emails.release_in(&mut opened.tx, claim).await?;
         }

@@ -235,7 +235,7 @@ impl Sessions {
         self.0.audit.tell(|| AuditEvent {
             session: Some(principal.session()),
             actor: principal.actor(),
-            ..self.event(principal.user(), what)
+            ..self.event(Some(principal.user()), what)
         });
     }
 
@@ -244,18 +244,26 @@ impl Sessions {
         self.0.audit.tell(|| AuditEvent {
             session: Some(session.id),
             actor: session.actor,
-            ..self.event(session.user, what)
+            ..self.event(Some(session.user), what)
         });
     }
 
-    /// Tells what happened to `user`, whoever did it.
-    pub(crate) fn tell_of(&self, user: Id, what: Audited) {
-        self.0.audit.tell(|| self.event(user, what));
+    /// Tells what happened to `user`, if that is known, whoever did it.
+    pub(crate) fn tell_of(&self, user: impl Into<Option<Id>>, what: Audited) {
+        self.0.audit.tell(|| self.event(user.into(), what));
     }
 
-    fn event(&self, user: Id, what: Audited) -> AuditEvent {
+    /// Tells what happened to `user`, or to one session of his that he has himself.
+    pub(crate) fn tell_of_own(&self, user: Id, session: Option<Id>, what: Audited) {
+        self.0.audit.tell(|| AuditEvent {
+            session,
+            ..self.event(Some(user), what)
+        });
+    }
+
+    fn event(&self, user: Option<Id>, what: Audited) -> AuditEvent {
         AuditEvent {
-            user: Some(user),
+            user,
             ..AuditEvent::new(self.0.clock.now(), self.0.realm, what)
         }
     }

@@ -9,6 +9,7 @@ mod accounts;
 mod activity;
 mod addresses;
 mod at_rest;
+mod audited;
 mod copies;
 mod counting;
 mod failing;

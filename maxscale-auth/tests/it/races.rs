@@ -67,7 +67,7 @@ impl Bench {
     }
 
     /// Gives Ada's password a hash of an older kind.
-    async fn age_hash(&self, user: Id) {
+    pub(crate) async fn age_hash(&self, user: Id) {
         // argon2id with 8 KiB of `PASSWORD`, as another program made it.
         let old = self.old_hash();
         let shard = self.router().shard(user).unwrap();
