@@ -22,9 +22,11 @@ mod settle;
 mod sign_up;
 mod sweep;
 mod told;
+mod unverified;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
@@ -73,6 +75,7 @@ struct Inner {
     links: Links,
     sign_ups: SignUps,
     lifetimes: Lifetimes,
+    unverified_for: Duration,
     attempts: Attempts,
     mails: Attempts,
     background: Background,

@@ -68,6 +68,9 @@ const EXCHANGE_HASH: Sql = Sql::both(
      WHERE shard_id = $1 AND user_id = $2 AND realm = $3 AND password_hash = $4",
 );
 
+const DELETE: Sql =
+    Sql::both("DELETE FROM ms_user WHERE shard_id = $1 AND user_id = $2 AND realm = $3");
+
 const RENAME: Sql =
     Sql::both("UPDATE ms_user SET name = $4 WHERE shard_id = $1 AND user_id = $2 AND realm = $3");
 
@@ -153,6 +156,12 @@ impl Rows {
             .bind(user.verified_at.map(Timestamp::as_micros))
             .bind(account.version);
         opened.tx.execute(save).await.map(drop)
+    }
+
+    /// Deletes the account's row, which is held.
+    pub(super) async fn delete(&self, opened: &mut Opened) -> Result<(), ShardError> {
+        let delete = self.keyed(DELETE, &opened.shard, opened.account.user.id);
+        opened.tx.execute(delete).await.map(drop)
     }
 
     /// Stores another hash of the same password, if `old` is still the account's: a

@@ -115,8 +115,16 @@ impl Accounts {
     async fn invite(&self, new: &Applicant<'_>, trail: &Trail) -> Result<(), AuthError> {
         for look in 0..LOOKS {
             trail.went(Way::Free);
-            if self.owner(&new.email).await?.is_some() {
-                return self.invite_owner(new, trail).await;
+            if let Some(owner) = self.owner(&new.email).await? {
+                if let Some(opened) = self.0.rows.open(owner).await? {
+                    return self.invite_owner(opened, new, trail).await;
+                }
+                // It was never confirmed and is gone, and its address is being freed.
+                let value = self.claimed(new.email.as_str());
+                if !self.0.emails.finish_release(&value, owner).await? {
+                    sleep(PAUSE * 2_u32.pow(look)).await;
+                }
+                continue;
             }
             match self.settle(new).await {
                 Ok(settled) => {
@@ -134,11 +142,16 @@ impl Accounts {
         Err(AuthError::Busy)
     }
 
-    async fn invite_owner(&self, new: &Applicant<'_>, trail: &Trail) -> Result<(), AuthError> {
-        // Nobody is told that somebody had the address, and may have it again.
-        let Some(mut opened) = self.open_by(&new.email).await? else {
-            return Ok(());
-        };
+    async fn invite_owner(
+        &self,
+        mut opened: Opened,
+        new: &Applicant<'_>,
+        trail: &Trail,
+    ) -> Result<(), AuthError> {
+        if opened.account.user.email != new.email.as_str() {
+            // Nobody is told that somebody had the address, and may have it again.
+            return Ok(opened.tx.rollback().await?);
+        }
         let sent = match opened.account.is_verified() {
             true => {
                 trail.went(Way::Taken);

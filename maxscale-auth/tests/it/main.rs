@@ -38,3 +38,4 @@ mod sessions;
 mod stores;
 #[cfg(feature = "bcrypt")]
 mod timing;
+mod unverified;
