@@ -17,6 +17,7 @@ mod gated;
 mod grpc;
 mod guarded;
 mod guards;
+mod half_told;
 mod heals;
 mod killed;
 mod letters;
