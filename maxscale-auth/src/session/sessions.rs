@@ -80,6 +80,10 @@ impl Sessions {
     ///
     /// Who may have had one before, as at a login, uses [`begin_over`](Self::begin_over).
     ///
+    /// It is answered once it is stored for good. Where a copy could not be told of it,
+    /// other processes may take it for none until they were, and serve those that had
+    /// to end for it; [`changed`](Self::changed) tells again, and says how far it got.
+    ///
     /// # Errors
     ///
     /// Returns [`AuthError`] when the store did not confirm: there may be a session
