@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use maxscale_auth::{Accounts, AuthError, MailKind};
 use maxscale_core::id::Id;
-use maxscale_shard::{Claims, Sql};
+use maxscale_shard::{Claims, Engine, Sql, sql};
 use maxscale_tests::eventually;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::mail::at;
@@ -225,4 +225,86 @@ async fn sweeps_that_race_magic_links_lose_or_leave_nothing(bench: Bench) {
         sent.iter().all(|mail| mail.kind() != MailKind::LogIn),
         "{sent:?}"
     );
+}
+
+/// Waits until somebody in the databases waits for a lock.
+async fn is_held_up(bench: &Bench) {
+    let waiting = "SELECT count(*) AS n FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually(LIMIT, async || {
+        bench.counts(waiting).await.iter().sum::<i64>() > 0
+    })
+    .await;
+}
+
+fn sweeping(bench: &Bench, accounts: &Accounts) -> JoinHandle<u64> {
+    let (router, accounts) = (bench.router().clone(), accounts.clone());
+    tokio::spawn(async move {
+        let mut swept = 0;
+        for node in router.nodes().iter() {
+            swept += accounts.sweep(node).await.unwrap().unverified;
+        }
+        swept
+    })
+}
+
+/// What happens after a sweep has found that an account is due, and before it has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sweep_looks_again_when_it_has_the_account() {
+    let bench = Bench::new(Engine::Postgres).await;
+    let accounts = bench.quiet();
+    for (number, meanwhile) in [
+        "UPDATE ms_user SET email_verified_at = 1 WHERE user_id = $1",
+        "UPDATE ms_user SET password_hash = 'a hash' WHERE user_id = $1",
+        "UPDATE ms_user SET status = 1 WHERE user_id = $1",
+        "INSERT INTO ms_mail_token SELECT shard_id, user_id, '\\x01', 3, email, '', 1, 9e18
+         FROM ms_user WHERE user_id = $1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let email = format!("{number}@example.org");
+        sign_up(&accounts, &email).await;
+        let user = owner(&accounts, &email).await.unwrap();
+        bench.time.advance(8 * DAY);
+        let mut tx = bench.router().shard(user).unwrap().begin().await.unwrap();
+        let hold = sql("SELECT user_id FROM ms_user WHERE user_id = $1 FOR UPDATE");
+        tx.fetch_all(hold.bind(user)).await.unwrap();
+        let sweeping = sweeping(&bench, &accounts);
+        is_held_up(&bench).await;
+        tx.execute(sql(meanwhile).bind(user)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sweeping.await.unwrap(), 0, "{meanwhile}");
+        assert!(accounts.user(user).await.unwrap().is_some(), "{meanwhile}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sweep_that_is_cut_off_before_it_frees_the_address_leaves_it_to_a_sign_up() {
+    let bench = Bench::new(Engine::Postgres).await;
+    let accounts = bench.quiet();
+    sign_up(&accounts, EMAIL).await;
+    bench.letters.take(MailKind::ConfirmSignUp, EMAIL).await;
+    bench.time.advance(8 * DAY);
+    let mut locks = Vec::new();
+    for node in bench.router().nodes().iter() {
+        let mut tx = node.database().begin().await.unwrap();
+        let lock = sql("SELECT owner FROM ms_claim FOR UPDATE");
+        tx.fetch_all(lock).await.unwrap();
+        locks.push(tx);
+    }
+    let sweeping = sweeping(&bench, &accounts);
+    is_held_up(&bench).await;
+    assert_eq!(bench.rows_left().await, [0, 0, 1]);
+    sweeping.abort();
+    let end = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    bench.counts(end).await;
+    for tx in locks {
+        tx.rollback().await.unwrap();
+    }
+
+    assert!(owner(&accounts, EMAIL).await.is_some());
+    sign_up(&accounts, EMAIL).await;
+    bench.confirm(&accounts, EMAIL).await;
 }
