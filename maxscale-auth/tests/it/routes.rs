@@ -34,7 +34,7 @@ struct Answer {
     body: Value,
 }
 
-fn router(accounts: Accounts) -> Router {
+pub(crate) fn router(accounts: Accounts) -> Router {
     let router = Routes::new(accounts, CookiePolicy::new(true)).router();
     let here = ClientIp(IpAddr::V4(Ipv4Addr::LOCALHOST));
     Router::new()
