@@ -21,9 +21,12 @@ mod session;
 mod settle;
 mod sign_up;
 mod sweep;
+mod told;
+mod unverified;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
@@ -35,6 +38,7 @@ pub use builder::{AccountsBuilder, AccountsError, SignUps};
 pub use client::Client;
 pub use sweep::Swept;
 
+use crate::audit::Audited;
 use crate::background::Background;
 use crate::error::AuthError;
 use crate::mail::{DynOutbox, Lifetimes, Links, MailToken, Purpose};
@@ -71,6 +75,7 @@ struct Inner {
     links: Links,
     sign_ups: SignUps,
     lifetimes: Lifetimes,
+    unverified_for: Duration,
     attempts: Attempts,
     mails: Attempts,
     background: Background,
@@ -208,6 +213,10 @@ impl Accounts {
         };
         opened.account.locked = locked;
         opened.account.version += 1;
+        opened.told.push(match locked {
+            true => Audited::Locked,
+            false => Audited::Unlocked,
+        });
         let done = async {
             self.0.rows.save(&mut opened).await?;
             self.end_in(&mut opened, Which::All, Why::Ordered).await

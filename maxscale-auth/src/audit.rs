@@ -6,6 +6,7 @@ use std::sync::Arc;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::id::Id;
 
+use crate::mail::{MailKind, Purpose};
 use crate::realm::Realm;
 use crate::session::{Level, Methods, Why};
 
@@ -13,7 +14,8 @@ use crate::session::{Level, Methods, Why};
 ///
 /// It is called in the way of a request and must not block: what takes time belongs
 /// behind a queue, and what to do when that is full is the sink's to say. Events are
-/// told after they are stored; a process that dies between the two tells nobody.
+/// told after they are stored; a process that dies between the two tells nobody, and
+/// of a commit whose answer was lost nobody is told either.
 ///
 /// Closures are sinks:
 ///
@@ -82,6 +84,47 @@ pub enum Audited {
     Impersonated,
     /// The user's roles were changed.
     RolesChanged,
+    /// An account was stored. Nobody has shown yet that its address is his.
+    SignedUp,
+    /// Somebody did not log in, or did not prove in a session that it is still he.
+    NotProved {
+        /// Why.
+        why: Unproved,
+    },
+    /// A mail was handed over in a flow about the user's account. It need not be to
+    /// him: another address that he asks for may have an account.
+    Mailed {
+        /// What it is about.
+        kind: MailKind,
+    },
+    /// What came by mail was used, and did what it is for.
+    MailTokenRedeemed {
+        /// What it is for.
+        purpose: Purpose,
+    },
+    /// What came by mail, or was made up, did nothing.
+    MailTokenRefused {
+        /// What it was brought for.
+        purpose: Purpose,
+        /// Why.
+        why: Unproved,
+    },
+    /// The account has another password, or none any more.
+    PasswordChanged,
+    /// The same password has a hash of a newer kind.
+    HashRenewed,
+    /// The account has another address.
+    EmailChanged,
+    /// The account has the address again that it had before, and no password.
+    EmailUndone,
+    /// The account was locked by order.
+    Locked,
+    /// A lock was taken away.
+    Unlocked,
+    /// The account is gone: nobody showed in time that its address is his.
+    NeverVerified,
+    /// An address that the account had before is free for others.
+    FormerEmailFreed,
     /// Somebody who is logged in was not let through.
     Refused {
         /// The code of the refusal.
@@ -94,6 +137,33 @@ pub enum Audited {
         /// The origin of the page that did it, if it was told as browsers do.
         origin: Option<String>,
     },
+}
+
+/// Why somebody proved nothing. It is for the audit alone: the answer to a client tells
+/// less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unproved {
+    /// The address has no account.
+    NoAccount,
+    /// The account has no password.
+    NoPassword,
+    /// It is another password.
+    WrongPassword,
+    /// What is stored is no hash of a password, and no password is right.
+    UnreadableHash,
+    /// The token is forged, used, replaced, too old, or another user's.
+    Token,
+    /// It was right, and the account is locked.
+    Locked,
+    /// It was right, and nobody has shown that the address is his.
+    Unverified,
+    /// It was right, and the account was changed at the same moment.
+    Changed,
+    /// It was right, and the address got another account meanwhile.
+    EmailTaken,
+    /// Too much was tried before.
+    TooMany,
 }
 
 /// Where a handle tells its events; nowhere by default.

@@ -39,7 +39,7 @@ mod token;
 pub use account::{
     Accounts, AccountsBuilder, AccountsError, Client, LoggedIn, SignUps, SignedUp, Swept, User,
 };
-pub use audit::{AuditEvent, AuditSink, Audited};
+pub use audit::{AuditEvent, AuditSink, Audited, Unproved};
 pub use cookie::{Ambiguous, CookiePolicy};
 pub use csrf::{Csrf, CsrfFuture, CsrfLayer, OriginError};
 pub use email::Email;

@@ -169,8 +169,19 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             ) WITHOUT ROWID;
             CREATE INDEX ms_former_email_due ON ms_former_email (realm, kept_until)",
         },
+        Migration {
+            version: 5,
+            name: "accounts that wait for their link",
+            postgres: UNVERIFIED,
+            sqlite: UNVERIFIED,
+        },
     ],
 };
+
+/// Nobody has shown that the address is his, and no password opens the account.
+const UNVERIFIED: &str = "
+    CREATE INDEX ms_user_unverified ON ms_user (realm, created_at)
+        WHERE email_verified_at IS NULL AND password_hash = ''";
 
 const UNTOLD_AND_ENDS: &str = "
     CREATE INDEX ms_session_ends ON ms_session (ends_at);

@@ -52,7 +52,7 @@ pub(crate) use reconcile::ClaimCounts;
 pub use reconcile::Reconciled;
 
 use settle::State;
-use statement::{CONFIRM, FIND, LOOK, MARK, RELEASE, RESERVE};
+use statement::{CONFIRM, FIND, LOOK, MARK, MARKED, RELEASE, RESERVE};
 
 /// The directory of one kind of value, e.g. emails. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -255,6 +255,28 @@ impl Claims {
     /// Returns [`ClaimError::Shard`] when the directory could not be asked.
     pub async fn release(&self, claim: &Claim) -> Result<(), ClaimError> {
         self.by_token(RELEASE, claim).await.map(drop)
+    }
+
+    /// Frees a value that `owner` gave up if whoever marked that did not come to free
+    /// it, for who wants the value now: true if it is free then.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClaimError::Shard`] when a database could not be asked.
+    pub async fn finish_release(&self, value: &str, owner: Id) -> Result<bool, ClaimError> {
+        let Some(claim) = self.held(value, owner).await? else {
+            return Ok(false);
+        };
+        let shard = self.router.shard(owner)?;
+        let marked = MARKED.statement().bind(shard.id()).bind(claim.token);
+        let Some(row) = shard.fetch_optional(marked).await? else {
+            return Ok(false);
+        };
+        let given_up = State::stored(row.get("state")?) == State::Releasing;
+        if given_up {
+            self.release(&claim).await?;
+        }
+        Ok(given_up)
     }
 
     async fn by_token(&self, text: Sql, claim: &Claim) -> Result<u64, ClaimError> {

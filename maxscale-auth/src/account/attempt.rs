@@ -31,11 +31,16 @@ impl Accounts {
         W: Future<Output = Result<T, AuthError>>,
     {
         let token = self.parse(text).filter(|it| it.purpose == purpose);
-        let token = token.ok_or(AuthError::MailToken)?;
-        let account = format!("mail:{}", token.user);
-        // Held across each await of all flows, it would be most of their size.
-        let work = Box::pin(work(token));
-        self.attempt_as(&account, client.address, work).await
+        let user = token.as_ref().map(|it| it.user);
+        let done = async {
+            let token = token.ok_or(AuthError::MailToken)?;
+            let account = format!("mail:{}", token.user);
+            // Held across each await of all flows, it would be most of their size.
+            let work = Box::pin(work(token));
+            self.attempt_as(&account, client.address, work).await
+        };
+        let done = done.await;
+        done.inspect_err(|error| self.not_redeemed_by(user, purpose, error))
     }
 
     async fn attempt_as<T>(

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_core::clock::Clock;
 use maxscale_core::id::IdGenerator;
@@ -32,6 +33,7 @@ pub struct AccountsBuilder {
     secure: bool,
     sign_ups: SignUps,
     lifetimes: Lifetimes,
+    unverified_for: Duration,
     attempts: Option<Attempts>,
     mails: Option<Attempts>,
 }
@@ -93,6 +95,9 @@ pub enum AccountsError {
 // === impl AccountsBuilder ===
 
 impl AccountsBuilder {
+    /// For how long an account is kept at least whose sign-up nobody confirms.
+    pub const UNVERIFIED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
     pub(super) fn new(
         router: Router,
         ids: Arc<IdGenerator>,
@@ -113,6 +118,7 @@ impl AccountsBuilder {
             secure: true,
             sign_ups: SignUps::default(),
             lifetimes: Lifetimes::default(),
+            unverified_for: Self::UNVERIFIED_FOR,
             attempts: None,
             mails: None,
         }
@@ -131,7 +137,8 @@ impl AccountsBuilder {
     }
 
     /// Sets the handle to the sessions, whose store keeps them for good in the rows of
-    /// the same router ([`SqlSessions`]), with whatever before them.
+    /// the same router ([`SqlSessions`]), with whatever before them. What happens to
+    /// accounts is told to [their audit](crate::session::SessionsBuilder::audit).
     ///
     /// Default: these rows alone, with the default policy.
     pub fn sessions(mut self, sessions: Sessions) -> Self {
@@ -179,6 +186,14 @@ impl AccountsBuilder {
     /// Sets for how long links are good. Default: [`Lifetimes::default`].
     pub const fn lifetimes(mut self, lifetimes: Lifetimes) -> Self {
         self.lifetimes = lifetimes;
+        self
+    }
+
+    /// Sets for how long an account is kept at least whose quiet sign-up nobody confirms,
+    /// from its first sign-up on; [`Accounts::sweep`] deletes it then, once none of its
+    /// links is good any more. Default: [`UNVERIFIED_FOR`](Self::UNVERIFIED_FOR).
+    pub const fn unverified_for(mut self, time: Duration) -> Self {
+        self.unverified_for = time;
         self
     }
 
@@ -244,6 +259,7 @@ impl AccountsBuilder {
             links,
             sign_ups: self.sign_ups,
             lifetimes: self.lifetimes,
+            unverified_for: self.unverified_for,
             attempts,
             mails,
             background: Background::default(),

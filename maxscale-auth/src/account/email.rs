@@ -12,6 +12,7 @@ use maxscale_shard::Claim;
 use super::quiet::{Trail, Way};
 use super::row::{Account, Opened};
 use super::{Accounts, Client, former};
+use crate::audit::Audited;
 use crate::email::Email;
 use crate::error::AuthError;
 use crate::mail::rows::{self, Issued};
@@ -148,6 +149,7 @@ impl Accounts {
         }
         let old = std::mem::replace(&mut opened.account.user.email, new);
         self.move_to(opened).await?;
+        opened.told.push(Audited::EmailChanged);
         self.end_tokens(opened).await?;
         let until = self.0.clock.now().after(self.0.lifetimes.undo);
         former::keep(opened, self.0.rows.realm, &old, until).await?;
@@ -209,6 +211,7 @@ impl Accounts {
         opened.account.user.email = old;
         opened.account.password = None;
         self.move_to(opened).await?;
+        opened.told.push(Audited::EmailUndone);
         let user = opened.account.user.id;
         rows::end(&mut opened.tx, &opened.shard, user, None).await?;
         self.issue_own(opened, Purpose::ResetPassword, "").await?;

@@ -4,6 +4,7 @@ use maxscale_core::id::Id;
 
 use super::Accounts;
 use super::row::Opened;
+use crate::audit::Audited;
 use crate::email::Email;
 use crate::error::AuthError;
 use crate::mail::rows::{self, Issued};
@@ -57,8 +58,11 @@ impl Accounts {
     }
 
     async fn hand_over(&self, opened: &mut Opened, mail: Mail) -> Result<(), AuthError> {
+        let kind = mail.kind();
         let put = self.0.outbox.put(&mut opened.tx, mail).await;
-        put.map_err(AuthError::Mail)
+        put.map_err(AuthError::Mail)?;
+        opened.told.push(Audited::Mailed { kind });
+        Ok(())
     }
 
     /// What a token was issued with, while it is good; for work that comes before its
@@ -84,6 +88,8 @@ impl Accounts {
             return Err(AuthError::MailToken);
         }
         opened.account.is_open()?;
+        let purpose = token.purpose;
+        (opened.told).push(Audited::MailTokenRedeemed { purpose });
         Ok(issued)
     }
 

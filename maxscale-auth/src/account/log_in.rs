@@ -2,6 +2,7 @@ use super::quiet::Trail;
 use super::row::{Account, Opened};
 use super::session::BY_PASSWORD;
 use super::{Accounts, Client, LoggedIn, SignUps};
+use crate::audit::Unproved;
 use crate::email::Email;
 use crate::error::AuthError;
 use crate::session::{Drawn, Proof};
@@ -29,7 +30,13 @@ impl Accounts {
             Ok((user, self.begin(&account, BY_PASSWORD, client).await?))
         });
         let quiet = self.quietly(&self.0.floors.log_in, &trail, begun);
-        let (user, drawn) = quiet.await?;
+        let begun = quiet.await.inspect_err(|error| {
+            if let AuthError::Attempts(_) = error {
+                // Nobody has looked whether there is an account.
+                self.not_logged_in_by(None, error);
+            }
+        });
+        let (user, drawn) = begun?;
         self.logged_in(user, &drawn, client).await
     }
 
@@ -49,16 +56,25 @@ impl Accounts {
         let stored = known.as_ref().and_then(|it| it.password.as_deref());
         let proved = self.prove_by(password, stored).await?;
         trail.went(proved.way);
-        let account = known.filter(|_| proved.right);
-        let account = account.ok_or(AuthError::Credentials)?;
+        let user = known.as_ref().map(|account| account.user.id);
+        let account = known.ok_or(Unproved::NoAccount);
+        let account = account.and_then(|it| proved.unproved.map_or(Ok(it), Err));
+        let account = account.map_err(|why| {
+            self.not_logged_in(user, why);
+            AuthError::Credentials
+        })?;
         // Who has the password may know the rest.
         trail.tells();
-        account.is_open()?;
-        if !account.is_verified() && self.0.sign_ups == SignUps::Quiet {
-            return Err(AuthError::Unverified);
-        }
+        let may = self.may_log_in(&account);
+        may.inspect_err(|error| self.not_logged_in_by(user, error))?;
         self.renew_hash(account.user.id, proved.upgrade);
         Ok(account)
+    }
+
+    fn may_log_in(&self, account: &Account) -> Result<(), AuthError> {
+        account.is_open()?;
+        let proved = account.is_verified() || self.0.sign_ups == SignUps::Open;
+        proved.then_some(()).ok_or(AuthError::Unverified)
     }
 
     /// Begins a session of an account that was read before something took its time, if
@@ -73,7 +89,10 @@ impl Accounts {
         let mut opened = opened.ok_or(AuthError::Credentials)?;
         let begun = match opened.account.version == seen.version {
             true => self.begin_in(&mut opened, proof, client).await,
-            false => Err(AuthError::Credentials),
+            false => {
+                self.not_logged_in(Some(seen.user.id), Unproved::Changed);
+                Err(AuthError::Credentials)
+            }
         };
         self.finish(opened, begun).await
     }
@@ -96,9 +115,13 @@ impl Accounts {
         let proved = self.attempt(&email, client, async {
             let stored = account.password.as_deref();
             let proved = self.prove_by(password, stored).await?;
-            proved.right.then_some(()).ok_or(AuthError::Credentials)
+            proved
+                .is_right()
+                .then_some(())
+                .ok_or(AuthError::Credentials)
         });
-        proved.await
+        let proved = proved.await;
+        proved.inspect_err(|error| self.not_proved_by(principal, error))
     }
 
     /// The account of the session that the client brought, for what only its user may do.

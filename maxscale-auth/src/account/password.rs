@@ -5,16 +5,26 @@ use maxscale_core::id::Id;
 
 use super::Accounts;
 use super::quiet::Way;
+use crate::audit::{Audited, Unproved};
 use crate::error::AuthError;
 use crate::password::{Context, Factors, NewPassword, Upgrade};
 
 /// What became of checking a password.
 pub(super) struct Proved {
-    pub(super) right: bool,
+    /// Why it is not right, if it is not.
+    pub(super) unproved: Option<Unproved>,
     /// What it was checked against, which the time of the answer must not tell.
     pub(super) way: Way,
     /// There if the hash should be made anew.
     pub(super) upgrade: Option<Upgrade>,
+}
+
+// === impl Proved ===
+
+impl Proved {
+    pub(super) const fn is_right(&self) -> bool {
+        self.unproved.is_none()
+    }
 }
 
 impl Accounts {
@@ -43,14 +53,17 @@ impl Accounts {
     ) -> Result<Proved, AuthError> {
         match self.0.passwords.verify(password, stored).await {
             Ok(verified) => Ok(Proved {
-                right: verified.right,
+                unproved: (!verified.right).then_some(match stored {
+                    Some(_) => Unproved::WrongPassword,
+                    None => Unproved::NoPassword,
+                }),
                 way: Way::Hash(verified.scheme),
                 upgrade: verified.upgrade,
             }),
             Err(error @ AuthError::StoredHash) => {
                 tracing::error!(error = %Chain(&error), "an account cannot be logged in to");
                 Ok(Proved {
-                    right: false,
+                    unproved: Some(Unproved::UnreadableHash),
                     way: Way::Unreadable,
                     upgrade: None,
                 })
@@ -66,11 +79,15 @@ impl Accounts {
             return;
         };
         let (rows, passwords) = (self.0.rows.clone(), self.0.passwords.clone());
+        let sessions = self.0.sessions.clone();
         self.0.background.spawn(async move {
             let renewed = async {
                 let better = passwords.upgrade(upgrade).await?;
                 let exchange = (better.from.as_str(), better.to.as_str());
-                Ok::<_, AuthError>(rows.exchange_hash(user, exchange).await?)
+                if rows.exchange_hash(user, exchange).await? {
+                    sessions.tell_of(user, Audited::HashRenewed);
+                }
+                Ok::<_, AuthError>(())
             };
             if let Err(error) = renewed.await {
                 tracing::debug!(%user, error = %Chain(&error), "an old hash stays for now");

@@ -5,6 +5,7 @@ use maxscale_core::id::Id;
 use maxscale_shard::{Router, Row, Shard, ShardError, Sql, Statement, Tx};
 
 use super::User;
+use super::told::Told;
 use crate::error::AuthError;
 use crate::realm::Realm;
 
@@ -25,6 +26,8 @@ pub(super) struct Opened {
     pub(super) tx: Tx,
     pub(super) shard: Shard,
     pub(super) account: Account,
+    /// What is told once it is committed.
+    pub(super) told: Told,
 }
 
 /// The accounts of one realm.
@@ -64,6 +67,9 @@ const EXCHANGE_HASH: Sql = Sql::both(
     "UPDATE ms_user SET password_hash = $5
      WHERE shard_id = $1 AND user_id = $2 AND realm = $3 AND password_hash = $4",
 );
+
+const DELETE: Sql =
+    Sql::both("DELETE FROM ms_user WHERE shard_id = $1 AND user_id = $2 AND realm = $3");
 
 const RENAME: Sql =
     Sql::both("UPDATE ms_user SET name = $4 WHERE shard_id = $1 AND user_id = $2 AND realm = $3");
@@ -112,7 +118,12 @@ impl Rows {
             return Ok(None);
         };
         let account = account(id, &row)?;
-        Ok(Some(Opened { tx, shard, account }))
+        Ok(Some(Opened {
+            tx,
+            shard,
+            account,
+            told: Told::default(),
+        }))
     }
 
     /// Stores a new account.
@@ -145,6 +156,12 @@ impl Rows {
             .bind(user.verified_at.map(Timestamp::as_micros))
             .bind(account.version);
         opened.tx.execute(save).await.map(drop)
+    }
+
+    /// Deletes the account's row, which is held.
+    pub(super) async fn delete(&self, opened: &mut Opened) -> Result<(), ShardError> {
+        let delete = self.keyed(DELETE, &opened.shard, opened.account.user.id);
+        opened.tx.execute(delete).await.map(drop)
     }
 
     /// Stores another hash of the same password, if `old` is still the account's: a

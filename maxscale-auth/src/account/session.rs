@@ -5,6 +5,7 @@ use maxscale_core::Chain;
 use super::client::Device;
 use super::row::{Account, Opened};
 use super::{Accounts, Client, LoggedIn, User};
+use crate::audit::Audited;
 use crate::email::Email;
 use crate::error::AuthError;
 use crate::session::{Created, Drawn, Level, Methods, NewSession, Proof, StoreError, Which, Why};
@@ -40,7 +41,16 @@ impl Accounts {
         let most = self.0.sessions.policy().per_user;
         let created = self.0.records.create_in(&mut opened.tx, &new, most).await?;
         match created {
-            Created::Stored { .. } => Ok(drawn),
+            Created::Stored { ended } => {
+                let id = drawn.session.id;
+                if !ended.is_empty() {
+                    let why = Why::TooMany;
+                    (opened.told).push_of(id, Audited::SessionsRevoked { ended, why });
+                }
+                let (level, methods) = (proof.level, proof.methods);
+                (opened.told).push_of(id, Audited::SessionBegun { level, methods });
+                Ok(drawn)
+            }
             Created::Exists => Err(AuthError::Session(StoreError::exists())),
         }
     }
@@ -54,11 +64,14 @@ impl Accounts {
     ) -> Result<(), AuthError> {
         let user = opened.account.user.id;
         let ended = self.0.records.revoke_in(&mut opened.tx, user, which, why);
-        ended.await?;
+        let ended = ended.await?;
+        if !ended.is_empty() {
+            (opened.told).push(Audited::SessionsRevoked { ended, why });
+        }
         Ok(())
     }
 
-    /// Commits what was done, or takes it back if it was not all done.
+    /// Commits what was done and tells the audit, or takes it back if it was not all done.
     pub(super) async fn finish<T>(
         &self,
         opened: Opened,
@@ -68,6 +81,7 @@ impl Accounts {
         match done {
             Ok(done) => {
                 opened.tx.commit().await?;
+                opened.told.tell(user, &self.0.sessions);
                 // What was committed is final, and every process finds that it has not
                 // been told; the answer to what was done does not depend on it.
                 if let Err(error) = self.0.sessions.changed(user).await {

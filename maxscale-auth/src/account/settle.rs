@@ -7,7 +7,9 @@ use maxscale_shard::{Claim, NodeId, ShardError};
 use super::row::{Account, Opened};
 use super::session::BY_PASSWORD;
 use super::sign_up::Applicant;
+use super::told::Told;
 use super::{Accounts, SignUps, User};
+use crate::audit::Audited;
 use crate::error::AuthError;
 use crate::mail::Purpose;
 use crate::session::Drawn;
@@ -93,9 +95,11 @@ impl Accounts {
             tx: shard.begin().await?,
             account: Account::new(user.clone(), password),
             shard,
+            told: Told::default(),
         };
         let stored = async {
             self.0.rows.insert(&mut opened, self.0.clock.now()).await?;
+            opened.told.push(Audited::SignedUp);
             let drawn = match open {
                 true => Some(self.begin_in(&mut opened, BY_PASSWORD, new.client).await?),
                 false => None,

@@ -16,6 +16,7 @@ use super::quiet::{Trail, Way};
 use super::row::Opened;
 use super::session::BY_PASSWORD;
 use super::{Accounts, Client, LoggedIn, SignUps, SignedUp, checked_name};
+use crate::audit::Audited;
 use crate::email::Email;
 use crate::error::AuthError;
 use crate::mail::rows;
@@ -114,8 +115,16 @@ impl Accounts {
     async fn invite(&self, new: &Applicant<'_>, trail: &Trail) -> Result<(), AuthError> {
         for look in 0..LOOKS {
             trail.went(Way::Free);
-            if self.owner(&new.email).await?.is_some() {
-                return self.invite_owner(new, trail).await;
+            if let Some(owner) = self.owner(&new.email).await? {
+                if let Some(opened) = self.0.rows.open(owner).await? {
+                    return self.invite_owner(opened, new, trail).await;
+                }
+                // It was never confirmed and is gone, and its address is being freed.
+                let value = self.claimed(new.email.as_str());
+                if !self.0.emails.finish_release(&value, owner).await? {
+                    sleep(PAUSE * 2_u32.pow(look)).await;
+                }
+                continue;
             }
             match self.settle(new).await {
                 Ok(settled) => {
@@ -133,11 +142,16 @@ impl Accounts {
         Err(AuthError::Busy)
     }
 
-    async fn invite_owner(&self, new: &Applicant<'_>, trail: &Trail) -> Result<(), AuthError> {
-        // Nobody is told that somebody had the address, and may have it again.
-        let Some(mut opened) = self.open_by(&new.email).await? else {
-            return Ok(());
-        };
+    async fn invite_owner(
+        &self,
+        mut opened: Opened,
+        new: &Applicant<'_>,
+        trail: &Trail,
+    ) -> Result<(), AuthError> {
+        if opened.account.user.email != new.email.as_str() {
+            // Nobody is told that somebody had the address, and may have it again.
+            return Ok(opened.tx.rollback().await?);
+        }
         let sent = match opened.account.is_verified() {
             true => {
                 trail.went(Way::Taken);
@@ -208,7 +222,7 @@ impl Accounts {
         let confirmed = self.redeem(token, client, async |token| {
             let issued = self.peek(&token).await?;
             let (hash, name) = issued.payload.split_once('\n').unwrap_or_default();
-            if !self.prove_by(password, Some(hash)).await?.right {
+            if !self.prove_by(password, Some(hash)).await?.is_right() {
                 return Err(AuthError::Credentials);
             }
             let mut opened = self.open_for(&token).await?;
@@ -242,6 +256,7 @@ impl Accounts {
     ) -> Result<(), AuthError> {
         opened.account.version += 1;
         self.0.rows.save(opened).await?;
+        opened.told.push(Audited::PasswordChanged);
         self.end_tokens(opened).await?;
         self.end_in(opened, ends, Why::PasswordChanged).await
     }

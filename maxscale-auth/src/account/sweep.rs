@@ -1,10 +1,11 @@
 use maxscale_core::Chain;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::id::Id;
-use maxscale_shard::{Claim, Node, Sql};
+use maxscale_shard::{Claim, Node, Row, Sql};
 
 use super::row::Opened;
 use super::{Accounts, former};
+use crate::audit::Audited;
 use crate::error::AuthError;
 use crate::mail::Purpose;
 
@@ -16,6 +17,8 @@ pub struct Swept {
     pub tokens: u64,
     /// Addresses that nobody may take back any more, and others may have.
     pub freed: u64,
+    /// Accounts that nobody ever confirmed, whose addresses others may have.
+    pub unverified: u64,
 }
 
 /// Node-wide, by `ms_mail_token_expired`: tokens that nothing takes any more.
@@ -31,9 +34,16 @@ const DUE: Sql = Sql::both(
 const BATCH: u32 = 500;
 
 impl Accounts {
-    /// Forgets on `node` what is too old: tokens of mails, and addresses that accounts
-    /// had before, of which it frees 500 at most. To be called now and then for each
-    /// node, by any number of processes; what is too old counts for nothing before.
+    /// Forgets on `node` what is too old: tokens of mails, addresses that accounts had
+    /// before, and accounts whose quiet sign-up nobody confirmed
+    /// ([`AccountsBuilder::unverified_for`](super::AccountsBuilder::unverified_for)); of
+    /// the latter two 500 each at most. To be called now and then for each node, by any
+    /// number of processes; what is too old counts for nothing before.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped half-way, or killed, it has done some of it; an address that it gave up
+    /// is freed by who wants it next, or by [`Recovery`](maxscale_shard::Recovery).
     ///
     /// # Errors
     ///
@@ -47,24 +57,21 @@ impl Accounts {
         }
         let realm = u32::from(self.0.rows.realm.get());
         let due = DUE.statement().bind(realm).bind(now).bind(BATCH);
-        for row in background.fetch_all(due).await? {
-            let (user, email): (Id, String) = (row.get("user_id")?, row.get("email")?);
-            match self.free(user, &email, now).await {
-                Ok(freed) => swept.freed += u64::from(freed),
-                Err(error) => {
-                    tracing::debug!(%user, error = %Chain(&error), "a former address stays for now");
-                }
-            }
-        }
+        let due = background.fetch_all(due).await?;
+        swept.freed = each(&due, |user, email| self.free(user, email, now)).await?;
+        let due = background
+            .fetch_all(self.never_verified(now, BATCH))
+            .await?;
+        swept.unverified = each(&due, |user, email| self.forget(user, email, now)).await?;
         Ok(swept)
     }
 
-    async fn free(&self, user: Id, email: &str, now: Timestamp) -> Result<bool, AuthError> {
-        let claim = self.0.emails.held(&self.claimed(email), user).await?;
+    async fn free(&self, user: Id, email: String, now: Timestamp) -> Result<bool, AuthError> {
+        let claim = self.0.emails.held(&self.claimed(&email), user).await?;
         let Some(mut opened) = self.0.rows.open(user).await? else {
             return Ok(false);
         };
-        let freed = self.free_in(&mut opened, email, claim.as_ref(), now).await;
+        let freed = self.free_in(&mut opened, &email, claim.as_ref(), now).await;
         let freed = self.finish(opened, freed).await?;
         if let Some(claim) = claim.filter(|_| freed) {
             self.give_up(&claim).await;
@@ -80,9 +87,31 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<bool, AuthError> {
         let freed = former::take_due(opened, email, now).await?;
+        if freed {
+            opened.told.push(Audited::FormerEmailFreed);
+        }
         if let Some(claim) = claim.filter(|_| freed) {
             self.0.emails.release_in(&mut opened.tx, claim).await?;
         }
         Ok(freed)
     }
+}
+
+/// Does `work` with each account and address, and counts where it did something. What
+/// cannot be done now, because another node is away, is left for later.
+async fn each<W>(due: &[Row], work: impl Fn(Id, String) -> W) -> Result<u64, AuthError>
+where
+    W: Future<Output = Result<bool, AuthError>>,
+{
+    let mut done = 0;
+    for row in due {
+        let user: Id = row.get("user_id")?;
+        match work(user, row.get("email")?).await {
+            Ok(did) => done += u64::from(did),
+            Err(error) => {
+                tracing::debug!(%user, error = %Chain(&error), "an address stays for now");
+            }
+        }
+    }
+    Ok(done)
 }

@@ -110,7 +110,10 @@ impl Sessions {
     /// gives the new token; `None` if the session is over or was exchanged meanwhile.
     ///
     /// The old token counts for [`grace`](super::SessionPolicy::grace) more, at its own
-    /// level, and can itself not be exchanged.
+    /// level, and can itself not be exchanged. Where a copy could not be told of the
+    /// exchange, other processes may go on with the old token, at its own level, until
+    /// they were; [`changed`](Self::changed) tells again, and says how far it got. A
+    /// session whose secret somebody else may have is [revoked](Self::revoke) instead.
     ///
     /// # Cancellation
     ///

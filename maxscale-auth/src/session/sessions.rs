@@ -80,6 +80,10 @@ impl Sessions {
     ///
     /// Who may have had one before, as at a login, uses [`begin_over`](Self::begin_over).
     ///
+    /// It is answered once it is stored for good. Where a copy could not be told of it,
+    /// other processes may take it for none until they were, and serve those that had
+    /// to end for it; [`changed`](Self::changed) tells again, and says how far it got.
+    ///
     /// # Errors
     ///
     /// Returns [`AuthError`] when the store did not confirm: there may be a session
@@ -248,7 +252,7 @@ impl Sessions {
         self.0.audit.tell(|| AuditEvent {
             session: Some(principal.session()),
             actor: principal.actor(),
-            ..self.event(principal.user(), what)
+            ..self.event(Some(principal.user()), what)
         });
     }
 
@@ -257,18 +261,26 @@ impl Sessions {
         self.0.audit.tell(|| AuditEvent {
             session: Some(session.id),
             actor: session.actor,
-            ..self.event(session.user, what)
+            ..self.event(Some(session.user), what)
         });
     }
 
-    /// Tells what happened to `user`, whoever did it.
-    pub(crate) fn tell_of(&self, user: Id, what: Audited) {
-        self.0.audit.tell(|| self.event(user, what));
+    /// Tells what happened to `user`, if that is known, whoever did it.
+    pub(crate) fn tell_of(&self, user: impl Into<Option<Id>>, what: Audited) {
+        self.0.audit.tell(|| self.event(user.into(), what));
     }
 
-    fn event(&self, user: Id, what: Audited) -> AuditEvent {
+    /// Tells what happened to `user`, or to one session of his that he has himself.
+    pub(crate) fn tell_of_own(&self, user: Id, session: Option<Id>, what: Audited) {
+        self.0.audit.tell(|| AuditEvent {
+            session,
+            ..self.event(Some(user), what)
+        });
+    }
+
+    fn event(&self, user: Option<Id>, what: Audited) -> AuditEvent {
         AuditEvent {
-            user: Some(user),
+            user,
             ..AuditEvent::new(self.0.clock.now(), self.0.realm, what)
         }
     }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::letters::unlimited;
 use crate::mail::at;
-use crate::support::{LIMIT, PASSWORD, elsewhere, keys};
+use crate::support::{LIMIT, PASSWORD, elsewhere, keys, variable};
 
 const PROCESSES: usize = 4;
 const URLS: &str = "MAXSCALE_TEST_SIGN_UP_URLS";
@@ -69,13 +69,9 @@ fn email(number: usize) -> String {
 /// One of the processes; run by the tests below and by nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a part of another test"]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how one test tells another process of it what to do"
-)]
 async fn applicant() {
-    let read = |name| std::env::var(name).ok();
-    let (Some(urls), Some(emails), Some(times)) = (read(URLS), read(EMAILS), read(TIMES)) else {
+    let told = (variable(URLS), variable(EMAILS), variable(TIMES));
+    let (Some(urls), Some(emails), Some(times)) = told else {
         return;
     };
     let (emails, times): (usize, usize) = (emails.parse().unwrap(), times.parse().unwrap());

@@ -9,6 +9,7 @@ mod accounts;
 mod activity;
 mod addresses;
 mod at_rest;
+mod audited;
 #[cfg(feature = "openapi")]
 mod browser;
 mod copies;
@@ -21,6 +22,7 @@ mod gated;
 mod grpc;
 mod guarded;
 mod guards;
+mod half_told;
 mod heals;
 mod killed;
 mod letters;
@@ -42,3 +44,4 @@ mod sessions;
 mod stores;
 #[cfg(feature = "bcrypt")]
 mod timing;
+mod unverified;

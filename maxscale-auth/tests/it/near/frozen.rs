@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{BOUND, hub};
 use crate::activity::PROOF;
-use crate::support::{Bench, LIMIT, keys, nodes_of, open};
+use crate::support::{Bench, LIMIT, keys, nodes_of, open, variable};
 
 const NODES: &str = "MAXSCALE_TEST_NODES";
 const REDIS: &str = "MAXSCALE_TEST_REDIS";
@@ -25,11 +25,6 @@ fn now() -> u128 {
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_micros()
-}
-
-#[expect(clippy::disallowed_methods, reason = "how a test tells its program")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 #[tokio::test]
