@@ -42,6 +42,7 @@ pub struct Routes {
     accounts: Accounts,
     cookie: CookiePolicy,
     origins: Vec<String>,
+    allows_silence: bool,
 }
 
 #[derive(Debug)]
@@ -62,12 +63,20 @@ impl Routes {
             accounts,
             cookie,
             origins: Vec::new(),
+            allows_silence: false,
         }
     }
 
     /// Adds an origin whose pages may send requests; see [`CsrfLayer::new`].
     pub fn origin(mut self, origin: &str) -> Self {
         self.origins.push(origin.to_owned());
+        self
+    }
+
+    /// Lets requests through that do not say where they come from; see
+    /// [`CsrfLayer::allow_silence`].
+    pub const fn allow_silence(mut self) -> Self {
+        self.allows_silence = true;
         self
     }
 
@@ -79,7 +88,10 @@ impl Routes {
     /// Returns [`OriginError`] for what is no origin.
     pub fn router(self) -> Result<Router, OriginError> {
         let origins = self.origins.iter().map(String::as_str);
-        let csrf = CsrfLayer::new(self.cookie, origins)?;
+        let csrf = match (CsrfLayer::new(self.cookie, origins)?, self.allows_silence) {
+            (csrf, true) => csrf.allow_silence(),
+            (csrf, false) => csrf,
+        };
         let sessions = SessionLayer::new(self.accounts.sessions().clone(), self.cookie);
         let shared = Arc::new(Shared {
             accounts: self.accounts,
