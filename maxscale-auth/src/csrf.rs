@@ -5,6 +5,7 @@
 //!  Sec-Fetch-Site: same-origin or none ────────────────────────────> through
 //!  Origin: one of the list ────────────────────────────────────────> through
 //!  neither header, and no session cookie (no browser, or a login) ─> through
+//!  neither header, and silence is allowed ─────────────────────────> through
 //!  else ───────────────────────────────────────────────────────────> 403
 //! ```
 //!
@@ -57,6 +58,7 @@ pub type CsrfFuture<F, R> = GateFuture<F, R>;
 struct Shared {
     cookie: CookiePolicy,
     origins: HashSet<String>,
+    allows_silence: bool,
 }
 
 /// A request is not let through.
@@ -93,7 +95,11 @@ impl CsrfLayer {
             .into_iter()
             .map(|it| origin::check(it, cookie.is_secure()));
         let origins = checked.collect::<Result<_, _>>()?;
-        let shared = Arc::new(Shared { cookie, origins });
+        let shared = Arc::new(Shared {
+            cookie,
+            origins,
+            allows_silence: false,
+        });
         Ok(Self {
             shared,
             audit: None,
@@ -107,6 +113,21 @@ impl CsrfLayer {
     #[must_use]
     pub fn audit(mut self, sessions: Sessions) -> Self {
         self.audit = Some(sessions);
+        self
+    }
+
+    /// Lets requests through that carry the cookie and neither header: those of
+    /// programs that keep cookies, as `curl` does.
+    ///
+    /// Browsers since 2020 send `Origin` with whatever another site has them change, so
+    /// it gives way to older ones only. Default: such requests are refused.
+    #[must_use]
+    pub fn allow_silence(mut self) -> Self {
+        self.shared = Arc::new(Shared {
+            cookie: self.shared.cookie,
+            origins: self.shared.origins.clone(),
+            allows_silence: true,
+        });
         self
     }
 }
@@ -178,8 +199,8 @@ impl Shared {
             .is_some_and(|site| matches!(site, "same-origin" | "none"));
         let is_listed = only(headers, &ORIGIN).is_some_and(|it| self.origins.contains(it));
         let tells_nothing = !headers.contains_key(SEC_FETCH_SITE) && !headers.contains_key(ORIGIN);
-        let has_cookie = matches!(carried, Carried::Cookie(_));
-        if is_own || is_listed || (tells_nothing && !has_cookie) {
+        let may_be_silent = self.allows_silence || !matches!(carried, Carried::Cookie(_));
+        if is_own || is_listed || (tells_nothing && may_be_silent) {
             Ok(())
         } else {
             Err(Refused::CrossSite)

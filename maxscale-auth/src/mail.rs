@@ -152,7 +152,22 @@ impl fmt::Debug for Mail {
 // === impl MailKind ===
 
 impl MailKind {
-    /// Its name, for a template, a metric or a log.
+    const ALL: [Self; 7] = [
+        Self::ConfirmSignUp,
+        Self::AlreadyRegistered,
+        Self::ResetPassword,
+        Self::LogIn,
+        Self::ConfirmEmail,
+        Self::EmailChanged,
+        Self::PasswordChanged,
+    ];
+
+    /// The kind that [`as_str`](Self::as_str) calls so, for a mail that was stored.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Its name, for a template, a metric, a log, or where a mail is stored.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ConfirmSignUp => "confirm_sign_up",
@@ -163,5 +178,18 @@ impl MailKind {
             Self::EmailChanged => "email_changed",
             Self::PasswordChanged => "password_changed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_is_read_by_its_name() {
+        for kind in MailKind::ALL {
+            assert_eq!(MailKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(MailKind::parse("Log_in"), None);
     }
 }

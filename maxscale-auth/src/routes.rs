@@ -44,6 +44,7 @@ pub struct Routes {
     accounts: Accounts,
     cookie: CookiePolicy,
     origins: Vec<String>,
+    allows_silence: bool,
 }
 
 #[derive(Debug)]
@@ -64,12 +65,20 @@ impl Routes {
             accounts,
             cookie,
             origins: Vec::new(),
+            allows_silence: false,
         }
     }
 
     /// Adds an origin whose pages may send requests; see [`CsrfLayer::new`].
     pub fn origin(mut self, origin: &str) -> Self {
         self.origins.push(origin.to_owned());
+        self
+    }
+
+    /// Lets requests through that do not say where they come from; see
+    /// [`CsrfLayer::allow_silence`].
+    pub const fn allow_silence(mut self) -> Self {
+        self.allows_silence = true;
         self
     }
 
@@ -81,7 +90,10 @@ impl Routes {
     /// Returns [`OriginError`] for what is no origin.
     pub fn router(self) -> Result<Router, OriginError> {
         let origins = self.origins.iter().map(String::as_str);
-        let csrf = CsrfLayer::new(self.cookie, origins)?;
+        let csrf = match (CsrfLayer::new(self.cookie, origins)?, self.allows_silence) {
+            (csrf, true) => csrf.allow_silence(),
+            (csrf, false) => csrf,
+        };
         let sessions = self.accounts.sessions().clone();
         let csrf = csrf.audit(sessions.clone());
         let sessions = SessionLayer::new(sessions, self.cookie);

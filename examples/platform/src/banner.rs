@@ -2,21 +2,29 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// The table of URLs, and lines to copy for the first steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Banner {
     /// Where requests are taken.
     pub main: SocketAddr,
     /// Where `/health` and `/metrics` are.
     pub admin: SocketAddr,
+    /// The folder that mails are written to, if they are.
+    pub mails: Option<PathBuf>,
     /// Whether the configured default port gave way to another.
     pub moved: bool,
 }
 
 impl fmt::Display for Banner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { main, admin, moved } = self;
+        let Self {
+            main,
+            admin,
+            mails,
+            moved,
+        } = self;
         if *moved {
             writeln!(f, "Port 3000 is taken, so a free one was chosen.\n")?;
         }
@@ -25,6 +33,9 @@ impl fmt::Display for Banner {
         writeln!(f, "  alive      http://{main}/livez")?;
         writeln!(f, "  health     http://{admin}/health")?;
         writeln!(f, "  metrics    http://{admin}/metrics")?;
+        if let Some(folder) = mails {
+            writeln!(f, "  mails      {}", folder.display())?;
+        }
         writeln!(f, "\nFirst steps, to copy into another terminal:\n")?;
         writeln!(f, "  base=http://{main}")?;
         f.write_str(STEPS)

@@ -5,30 +5,24 @@
 use std::future::ready;
 use std::time::Duration;
 
-use maxscale_cache::Hub;
 use maxscale_core::clock::Clock;
 use maxscale_core::health::{Health, Importance, Place};
-use maxscale_core::meter::Meter;
-use maxscale_core::redis::RedisHandles;
-use maxscale_queue::{Job as _, Queue};
+use maxscale_queue::Job as _;
 use maxscale_shard::{Fleet, sql};
 
+use crate::ground::Ground;
+use crate::http::App;
 use crate::measure::Measure;
-use crate::objects::Objects;
-use crate::redis;
+use crate::redis::{self, Servers};
 
 /// A job that is due waits longer only where workers are too few or stand still.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Checks every node, the map, each Redis, the objects, the queue and the bus.
-pub(crate) fn health(
-    fleet: &Fleet,
-    redis: &RedisHandles,
-    objects: &Objects,
-    queue: &Queue,
-    hub: &Hub,
-    meter: &Meter,
-) -> Health {
+pub(crate) fn health(fleet: &Fleet, redis: &Servers, app: &App, ground: &Ground) -> Health {
+    let Ground {
+        hub, queue, meter, ..
+    } = ground;
     let health = Health::builder(Clock::system(), env!("CARGO_PKG_VERSION"));
     let health = health.meter(meter).build();
     for node in fleet.router().nodes().iter() {
@@ -53,7 +47,7 @@ pub(crate) fn health(
     };
     health.register(Place::NODES, "shard map", Importance::Degrading, confirmed);
     redis::register(redis, &health);
-    let objects = objects.clone();
+    let objects = app.objects.clone();
     let reached = move || {
         let objects = objects.clone();
         async move { Ok(objects.ping().await?) }

@@ -1,6 +1,7 @@
 //! The platform over HTTP: routes, bodies, and one form of error.
 
 mod account;
+mod accounts;
 mod changed;
 mod events;
 mod linger;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use maxscale_auth::{Accounts, CookiePolicy};
+use maxscale_auth::Accounts;
 use maxscale_cache::http::HttpCache;
 use maxscale_queue::Queue;
 
@@ -24,6 +25,7 @@ use crate::profile::Profiles;
 use crate::project::Projects;
 use crate::track::Tracks;
 
+pub(crate) use accounts::{account_routes, csrf, is_attempt, link_paths};
 pub use linger::linger;
 pub use reply::{ApiError, render};
 
@@ -50,8 +52,6 @@ pub struct Parts {
     pub queue: Queue,
     /// Uploaded files.
     pub objects: Objects,
-    /// The session cookie.
-    pub cookie: CookiePolicy,
     /// Whether cookies are for TLS alone.
     pub secure: bool,
     /// The largest upload in bytes.
@@ -78,18 +78,9 @@ impl std::ops::Deref for App {
     }
 }
 
-/// Sign-up and login: what an attacker would try often.
-pub fn login_routes() -> Router<App> {
-    Router::new()
-        .route("/v1/signup", post(account::sign_up))
-        .route("/v1/login", post(account::log_in))
-        .layer(DefaultBodyLimit::max(JSON_LIMIT))
-}
-
-/// Everything else but uploads.
+/// Everything but uploads, and what the auth crate offers.
 pub fn routes(app: &App) -> Router<App> {
     newest::routes(&app.pages)
-        .route("/v1/logout", post(account::log_out))
         .route("/v1/me", get(account::me).patch(account::rename))
         .route("/v1/projects", get(project::list).post(project::create))
         .route(

@@ -5,26 +5,35 @@
 //!  upload ─ object on disk ─ row and job in one transaction ─ worker ─ measured
 //! ```
 
+mod accounts;
 pub mod assembly;
 pub mod audio;
 pub mod banner;
+mod bounds;
 pub mod capacity;
 mod checks;
+mod databases;
+pub mod expired;
 pub mod folder;
 pub mod forget;
+mod ground;
 pub mod http;
 pub mod keyring;
 pub mod limiting;
+pub mod mail;
 pub mod measure;
 pub mod newest;
 pub mod objects;
+pub mod operate;
 pub mod otel;
 pub mod profile;
 pub mod project;
+pub mod public_url;
 mod reads;
 mod redis;
 pub mod schema;
 pub mod serve;
+mod sessions;
 pub mod settings;
 pub mod start;
 pub mod sweep;

@@ -3,7 +3,7 @@
 //! ```text
 //!  address ─ session ─ user ─ handler
 //!     │                  └ its tier's rate; uploads also by a rate of their own
-//!     └ all that comes from there; sign-ups and logins also by a rate of their own
+//!     └ all that comes from there; sign-ups, logins and mails also by a rate of their own
 //! ```
 //!
 //! An address is counted before anybody's session is looked up, so that who sends
@@ -29,6 +29,7 @@ use maxscale_core::limit::{
 };
 use maxscale_core::meter::Meter;
 
+use crate::http::is_attempt;
 use crate::settings::Settings;
 use crate::start::StartError;
 
@@ -42,6 +43,9 @@ pub struct Limiting {
     uploads: Policy,
     reputation: Reputation,
 }
+
+/// Whose attempt a request is, if it is one.
+type Attempt = fn(&Request) -> Option<String>;
 
 /// The tier of whoever is logged in. A service that sells plans has others, and asks
 /// the account for its own.
@@ -99,9 +103,14 @@ impl Limiting {
         )
     }
 
-    /// Sign-ups and logins of an address.
-    pub(crate) fn logins(&self) -> LimitLayer<ByClientIp> {
-        LimitLayer::new(self.logins.clone(), ByClientIp::new(), self.limits.clone())
+    /// Sign-ups, logins and the like of an address; other requests pass.
+    pub(crate) fn logins(&self) -> LimitLayer<Attempt> {
+        let whose: Attempt = |request| {
+            let client = request.extensions().get().map(ByClientIp::principal);
+            client.filter(|_| is_attempt(request))
+        };
+        LimitLayer::new(self.logins.clone(), whose, self.limits.clone())
+            .missing_key(MissingKey::Skip)
     }
 
     /// Requests of a user. Who is not logged in was counted by address.

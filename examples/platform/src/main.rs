@@ -14,8 +14,10 @@ use maxscale_core::telemetry::slo::{self, Objectives};
 use maxscale_core::telemetry::{self, Metrics};
 use maxscale_shard::NodeId;
 use maxscale_shard::fleet::Waves;
-use platform::assembly::{self, MapCommand, MigrateCommand, Platform};
+use platform::assembly::Platform;
 use platform::banner::Banner;
+use platform::mail;
+use platform::operate::{self, MapCommand, MigrateCommand};
 use platform::otel;
 use platform::serve::{Listeners, serve};
 use platform::settings::{self, Settings};
@@ -211,7 +213,7 @@ fn run(args: Args, command: Command) -> Result<ExitCode, String> {
                     Some(MapChange::Lift) => MapCommand::Lift,
                     None => MapCommand::Show,
                 };
-                let told = assembly::map(&settings, command).await?;
+                let told = operate::map(&settings, command).await?;
                 // A closed standard output is nobody who would read it.
                 let _ = print(&told);
                 Ok(ExitCode::SUCCESS)
@@ -226,7 +228,7 @@ fn run(args: Args, command: Command) -> Result<ExitCode, String> {
 
 /// Prints what there is to tell, also of what failed.
 async fn migrate(settings: &Settings, command: MigrateCommand) -> Result<(), StartError> {
-    let done = assembly::migrate(settings, command).await;
+    let done = operate::migrate(settings, command).await;
     let report = match &done {
         Ok(told) => Some(told.clone()),
         Err(error) => error.report(),
@@ -247,14 +249,15 @@ async fn start(settings: &Settings, sampler: Sampler) -> Result<ExitCode, StartE
     let listeners = Listeners::bind(settings).await?;
     let metrics = Metrics::new();
     let meter = metrics.meter("platform");
+    let main = listeners.address().map_err(failed)?;
     let platform = tokio::select! {
-        platform = Platform::assemble(settings, &meter, sampler) => platform?,
+        platform = Platform::assemble(settings, main, &meter, sampler) => platform?,
         _ = stop.asked() => return Ok(ExitCode::SUCCESS),
     };
-    let main = listeners.address().map_err(failed)?;
     let banner = Banner {
         main,
         admin: listeners.admin_address().map_err(failed)?,
+        mails: mail::folder(settings),
         moved: !settings.listen_chosen && main.port() != settings.listen.port(),
     };
     // A closed standard output is no reason not to serve.

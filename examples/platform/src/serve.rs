@@ -14,6 +14,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
+use maxscale_auth::session::Consistency;
+use maxscale_core::Chain;
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::{ClientIp, ForwardedBy, Networks};
 use maxscale_core::limit::{self, LimitLayer};
@@ -143,9 +145,15 @@ pub async fn serve(
         });
     }
     let (health, limits) = (platform.health.clone(), platform.limits.clone());
+    let sessions = platform.app.accounts.sessions().clone();
     let serving = serving
         .not_ready(move || health.set_draining())
         .on_hand_back("leases", async move { limits.hand_back().await })
+        .on_hand_back("sessions", async move {
+            if let Err(error) = sessions.shutdown().await {
+                tracing::warn!(error = %Chain(&error), "cannot write when sessions were used last");
+            }
+        })
         .on_flush("connections", platform.close());
     Ok(serving.build().map_err(failed)?.run(stop).await)
 }
@@ -156,10 +164,11 @@ const RESERVE: Duration = Serving::DEFAULT_RESERVE;
 fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router {
     let meter = metrics.meter("platform");
     let limiting = &platform.limiting;
-    let logins = http::login_routes().layer(limiting.logins());
     let sessions = |limit: LimitLayer<limit::BySubject>| {
         let users = limiting.clone();
         ServiceBuilder::new()
+            .layer(platform.csrf.clone())
+            .map_request(strong_if_it_changes)
             .layer(platform.sessions.clone())
             .layer(from_fn_with_state(limiting.clone(), watch_user))
             .map_request(move |request: Request| users.tier_of_user(request))
@@ -177,10 +186,17 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
             sessions(limit),
         )
     };
-    let quick = logins.merge(http::routes(&platform.app));
+    let quick = http::routes(&platform.app);
     let quick = quick.layer(within(settings.deadline, limiting.by_user()));
     let uploads = within(settings.upload_deadline(), limiting.uploads());
     let uploads = http::upload_routes().layer(uploads);
+
+    // They bring their own sessions, and look at them strongly.
+    let accounts = platform.accounts.clone().layer((
+        freshness.clone(),
+        DeadlineLayer::new(settings.deadline),
+        limiting.logins(),
+    ));
 
     let (proxies, addresses) = (settings.proxies.clone(), limiting.clone());
     // Read from the top: each layer's facts are there for those below it.
@@ -193,9 +209,18 @@ fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router
         .map_request(move |request: Request| addresses.tier_of_address(request))
         .layer(limiting.by_address());
     let service = quick.merge(uploads).with_state(platform.app.clone());
+    let service = service.merge(accounts);
     // Whoever asks whether the process lives is neither logged nor limited.
     let probes = health::probes(platform.health.clone()).layer(from_fn(http::render));
     probes.merge(service.layer(stack))
+}
+
+/// Who was logged out a moment ago, here or in another process, changes nothing more.
+fn strong_if_it_changes(mut request: Request) -> Request {
+    if !request.method().is_safe() {
+        request.extensions_mut().insert(Consistency::Strong);
+    }
+    request
 }
 
 /// Callers that are trusted go on with their own traces.

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use maxscale_auth::session::SessionMap;
 use maxscale_core::config::{
     Config, ConfigError, ConfigErrors, Parsed, Profile, SchemaError, Secret,
 };
 use maxscale_core::fact::Networks;
+
+use crate::public_url::PublicUrl;
 
 pub use prod::insecure;
 pub use schema::{reference, schema};
@@ -28,8 +31,16 @@ pub struct Settings {
     pub listen_chosen: bool,
     /// Where `/health` and `/metrics` are served, if not beside the rest.
     pub admin_listen: Option<SocketAddr>,
-    /// Whether clients reach the service under TLS.
-    pub tls: bool,
+    /// The URL that clients use, if it is set.
+    pub public: Option<PublicUrl>,
+    /// What the service calls itself.
+    pub service: String,
+    /// Whether a sign-up tells nobody that an address has an account.
+    pub quiet: bool,
+    /// The file of stolen passwords, if there is one.
+    pub stolen_passwords: Option<PathBuf>,
+    /// How mails are sent.
+    pub mail: MailSettings,
     /// The longest a request may take.
     pub deadline: Duration,
     /// Connections at once.
@@ -56,6 +67,10 @@ pub struct Settings {
     pub redis_cache: Option<String>,
     /// The limits' Redis, if they have their own.
     pub redis_limits: Option<String>,
+    /// The sessions' Redis, if they have their own.
+    pub redis_sessions: Option<Vec<String>>,
+    /// Whose sessions are on which of these.
+    pub session_map: Option<SessionMap>,
     /// The URL of the folder of objects.
     pub objects: String,
     /// The key that signs sessions, if configured.
@@ -96,6 +111,17 @@ pub struct Settings {
     pub otel_trusted: Networks,
 }
 
+/// How mails are sent.
+#[derive(Clone)]
+pub struct MailSettings {
+    /// The server's URL, or a folder's; `None` means the folder `mail` in the data folder.
+    pub url: Option<String>,
+    /// The sender.
+    pub from: String,
+    /// Whether a server on another machine is spoken to without TLS.
+    pub plain: bool,
+}
+
 /// How many requests each minute admits.
 #[derive(Clone, Copy, Debug)]
 pub struct PerMinute {
@@ -132,6 +158,21 @@ fn stop_wait(config: &Config, grace: Duration) -> Result<Duration, ConfigError> 
     })
 }
 
+/// Unless somebody chose: as the first steps want it, and as users do.
+fn quiet(config: &Config) -> Result<bool, ConfigError> {
+    let chosen: Option<String> = config.get("accounts.sign_ups")?;
+    Ok(match chosen {
+        Some(chosen) => chosen == "quiet",
+        None => config.profile() == Profile::Prod,
+    })
+}
+
+impl fmt::Debug for MailSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailSettings").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // URLs may hold passwords.
@@ -156,7 +197,9 @@ impl Settings {
     pub fn read(config: &Config) -> Result<Self, ConfigError> {
         let data = config.get::<Parsed<Folder>>("data.dir")?.0.0;
         let objects = config.get::<Option<String>>("objects.url")?;
-        let public = config.get::<Option<String>>("http.public_url")?;
+        let public = config.get::<Option<Parsed<PublicUrl>>>("http.public_url")?;
+        let map = config.get::<Option<Parsed<SessionMap>>>("redis.sessions.map")?;
+        let stolen = config.get::<Option<String>>("accounts.stolen_passwords")?;
         let others = config.get::<Option<Vec<Secret>>>("keys.others")?;
         let grace = config.get("shutdown.grace")?;
         let otel_headers = config.get::<Option<Vec<Secret>>>("otel.headers")?;
@@ -170,7 +213,15 @@ impl Settings {
             listen: config.get("http.listen")?,
             listen_chosen: config.is_configured("http.listen"),
             admin_listen: config.get("admin.listen")?,
-            tls: public.is_some_and(|url| url.starts_with("https://")),
+            public: public.map(|Parsed(url)| url),
+            service: config.get("service.name")?,
+            quiet: quiet(config)?,
+            stolen_passwords: stolen.map(PathBuf::from),
+            mail: MailSettings {
+                url: config.get("mail.url")?,
+                from: config.get("mail.from")?,
+                plain: config.get("mail.plain")?,
+            },
             deadline: config.get("http.deadline")?,
             connections: config.get("http.connections")?,
             upload_limit: config.get("http.upload_limit")?,
@@ -185,6 +236,8 @@ impl Settings {
             redis: config.get("redis.url")?,
             redis_cache: config.get("redis.cache.url")?,
             redis_limits: config.get("redis.limits.url")?,
+            redis_sessions: config.get("redis.sessions.urls")?,
+            session_map: map.map(|Parsed(map)| map),
             secret: config.get("keys.secret")?,
             other_secrets: others.unwrap_or_default(),
             migrate: config.get("migrate")?,
@@ -210,6 +263,11 @@ impl Settings {
             proxies: networks("http.trusted_proxies")?,
             otel_trusted: networks("otel.trusted")?,
         })
+    }
+
+    /// Whether clients reach the service under TLS.
+    pub fn tls(&self) -> bool {
+        self.public.as_ref().is_some_and(PublicUrl::tls)
     }
 
     /// The longest an upload may take.

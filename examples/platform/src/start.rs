@@ -3,6 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
+use maxscale_auth::OriginError;
+use maxscale_auth::mail::MailerError;
+use maxscale_auth::password::policy::filter::FilterError;
+use maxscale_auth::session::SessionMapError;
 use maxscale_core::Chain;
 use maxscale_core::config::{Config, Explanation};
 use maxscale_core::redis::RedisConfigError;
@@ -50,6 +54,18 @@ pub enum StartError {
     /// The folder of objects cannot be used.
     #[error("cannot use the folder of objects")]
     Objects(#[from] ObjectsError),
+    /// Mails cannot be sent so.
+    #[error("cannot send mails")]
+    Mail(#[from] MailerError),
+    /// The file of stolen passwords cannot be used.
+    #[error("cannot use the file of stolen passwords")]
+    StolenPasswords(#[from] FilterError),
+    /// The map of sessions does not fit its servers.
+    #[error("cannot use the map of sessions")]
+    SessionMap(#[from] SessionMapError),
+    /// The URL that clients use has no origin that a browser sends.
+    #[error("cannot tell the service's origin")]
+    Origin(#[from] OriginError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -172,6 +188,16 @@ impl StartError {
                 objects_key(config),
                 "make the folder writable, or name another one",
             ),
+            Self::Mail(error) => mail_setting(error, config),
+            Self::StolenPasswords(_) => (
+                "accounts.stolen_passwords",
+                "name a file that the example password_filter of maxscale-auth has built",
+            ),
+            Self::SessionMap(_) => (
+                "redis.sessions.map",
+                "number the servers of redis.sessions.urls from 0 on",
+            ),
+            Self::Origin(_) => ("http.public_url", "write it as https://host"),
             Self::Listen { key, source, .. } => (*key, listen_action(source.kind())),
             Self::Bounds { key, .. } => (*key, "choose a value in these bounds"),
             Self::Assemble(_) => ("data.dir", "this is a defect of the program: report it"),
@@ -212,6 +238,23 @@ const fn redis_action(error: &RedisConfigError) -> &'static str {
         }
         RedisConfigError::Ca { .. } => "name a readable PEM file with certificates",
         _ => "write it as redis://host:6379",
+    }
+}
+
+fn mail_setting(error: &MailerError, config: &Config) -> (&'static str, &'static str) {
+    match error {
+        MailerError::Sender(_) => ("mail.from", "write it as Name <name@host>"),
+        MailerError::Plain { .. } => (
+            "mail.url",
+            "write it as smtps://, end it with ?tls=required, or set mail.plain where the network is as good as the machine",
+        ),
+        MailerError::Folder { .. } if !config.is_configured("mail.url") => {
+            ("data.dir", "make the folder writable, or name another one")
+        }
+        _ => (
+            "mail.url",
+            "write it as smtps://user:password@host, or as file:// and the path of a folder that is writable",
+        ),
     }
 }
 

@@ -111,6 +111,24 @@ async fn what_a_browser_says_decides() {
     assert_eq!(status(Method::POST, &[OWN, differs]).await, 400);
 }
 
+#[test]
+fn silence_is_allowed_where_that_was_said_and_nothing_else_is() {
+    let layer = layer().allow_silence();
+    let passes = |headers: &[(HeaderName, &str)]| {
+        let request = request(Method::POST, headers);
+        layer.shared.check(request.headers()).is_ok()
+    };
+    assert!(passes(&[OWN]));
+    for told in [
+        (SITE, "cross-site"),
+        (SITE, ""),
+        (ORIGIN, "null"),
+        (ORIGIN, "https://evil.example"),
+    ] {
+        assert!(!passes(&[OWN, told.clone()]), "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn only_what_changes_something_is_checked() {
     let cross = [OWN, (SITE, "cross-site")];

@@ -16,6 +16,7 @@ pub(super) struct Body<T>(pub(super) T);
 
 /// To sign up.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct SignUp {
     /// The email address.
@@ -28,6 +29,7 @@ pub(super) struct SignUp {
 
 /// To log in.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct LogIn {
     /// The email address.
@@ -38,6 +40,7 @@ pub(super) struct LogIn {
 
 /// An address that a mail is asked for.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Address {
     /// The email address.
@@ -46,6 +49,7 @@ pub(super) struct Address {
 
 /// The token of a mail.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Token {
     /// What the link ends in.
@@ -54,6 +58,7 @@ pub(super) struct Token {
 
 /// The token of a mail that ends a sign-up or confirms another address.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Verify {
     /// What the link ends in.
@@ -64,6 +69,7 @@ pub(super) struct Verify {
 
 /// Another password, by the token of a mail.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Reset {
     /// What the link ends in.
@@ -74,6 +80,7 @@ pub(super) struct Reset {
 
 /// Another password, by the old one.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct ChangePassword {
     /// The password until now, if there is one.
@@ -84,6 +91,7 @@ pub(super) struct ChangePassword {
 
 /// Another address.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct ChangeEmail {
     /// The email address.
@@ -94,6 +102,7 @@ pub(super) struct ChangeEmail {
 
 /// One more proof.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Prove {
     /// The password.
@@ -120,7 +129,7 @@ fn refused(rejection: &JsonRejection) -> Problem {
         StatusCode::PAYLOAD_TOO_LARGE => (Class::TooLarge, "the body is too large"),
         StatusCode::UNPROCESSABLE_ENTITY => (
             Class::Unprocessable,
-            "a field is missing or of another type",
+            "a field is missing, unknown or of another type",
         ),
         _ => (Class::Invalid, "the body is no JSON"),
     };

@@ -32,11 +32,19 @@ pub(super) struct Shown {
     name: String,
 }
 
+/// Who is logged in from here on.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(super) struct Begun {
+    /// Whose session it is.
+    user: Shown,
+}
+
 /// Signs up: a mail is sent, whatever the address; or, where sign-ups are open, there
 /// is a session.
 #[cfg_attr(feature = "openapi", utoipa::path(post, path = "/signup", request_body = SignUp, responses(
     (status = 202, description = "A mail says how to go on"),
-    (status = 201, description = "Signed up and logged in", body = Shown),
+    (status = 201, description = "Signed up and logged in", body = Begun),
     (status = 4XX, description = "Refused", content_type = "application/problem+json"))))]
 pub(super) async fn sign_up(
     State(shared): State<Arc<Shared>>,
@@ -68,7 +76,7 @@ pub(super) async fn resend(
 
 /// Logs in with a password.
 #[cfg_attr(feature = "openapi", utoipa::path(post, path = "/login", request_body = LogIn, responses(
-    (status = 200, description = "Logged in; the cookie is set", body = Shown),
+    (status = 200, description = "Logged in; the cookie is set", body = Begun),
     (status = 401, description = "The email or the password is wrong", content_type = "application/problem+json"),
     (status = 4XX, description = "Refused", content_type = "application/problem+json"))))]
 pub(super) async fn log_in(
@@ -130,7 +138,7 @@ pub(super) async fn change_password(
 
 /// Ends a sign-up, or confirms another address, by the token of a mail.
 #[cfg_attr(feature = "openapi", utoipa::path(post, path = "/email/verify", request_body = Verify, responses(
-    (status = 200, description = "Signed up and logged in", body = Shown),
+    (status = 200, description = "Signed up and logged in", body = Begun),
     (status = 204, description = "The address is confirmed"),
     (status = 4XX, description = "Refused", content_type = "application/problem+json"))))]
 pub(super) async fn verify(
@@ -196,7 +204,7 @@ pub(super) async fn send_magic(
 
 /// Logs in by the token of a mail.
 #[cfg_attr(feature = "openapi", utoipa::path(post, path = "/magic/redeem", request_body = Token, responses(
-    (status = 200, description = "Logged in; the cookie is set", body = Shown),
+    (status = 200, description = "Logged in; the cookie is set", body = Begun),
     (status = 4XX, description = "Refused", content_type = "application/problem+json"))))]
 pub(super) async fn redeem_magic(
     State(shared): State<Arc<Shared>>,
@@ -226,7 +234,8 @@ pub(super) async fn reauth(
 
 fn logged_in(shared: &Shared, status: StatusCode, new: &LoggedIn) -> Response {
     let cookies = begun(shared, new);
-    (status, cookies, Json(Shown::of(&new.user))).into_response()
+    let user = Shown::of(&new.user);
+    (status, cookies, Json(Begun { user })).into_response()
 }
 
 // === impl Shown ===

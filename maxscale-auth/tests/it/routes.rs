@@ -151,7 +151,7 @@ async fn session_goes_from_sign_up_to_log_out() {
     assert!(!ada.is_logged_in().await);
     let begun = ada.sign_up(&bench).await;
     assert_eq!(begun.status, StatusCode::OK, "{begun:?}");
-    assert_eq!(begun.body["email"], ADA);
+    assert_eq!(begun.body["user"]["email"], ADA);
     let [session, device] = &*begun.set else {
         panic!("{begun:?}");
     };
@@ -338,6 +338,11 @@ async fn malformed_requests_are_refused_and_consume_nothing() {
         (
             json_type,
             "{\"token\":\"mxm_\u{202e}\",\"password\":\"xxxxxxxxxxxxxxxxxx\"}".to_owned(),
+            422,
+        ),
+        (
+            json_type,
+            with_token("\"password\":\"long enough a password\",\"admin\":true"),
             422,
         ),
         (

@@ -1,33 +1,14 @@
+//! What users see of their accounts, and the name that they change.
+
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
-use maxscale_auth::{LoggedIn, SignedUp};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::changed::{Changed, Thing};
-use super::reply::{ApiError, Body, Client, User, to_its_end};
+use super::reply::{ApiError, Body, User, to_its_end};
 use crate::profile::Profile;
-
-// No `Debug`: it holds a password.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SignUp {
-    email: String,
-    password: String,
-    name: String,
-}
-
-// No `Debug`: it holds a password.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LogIn {
-    email: String,
-    password: String,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,41 +16,10 @@ pub(super) struct Rename {
     name: String,
 }
 
-pub(super) async fn sign_up(
-    State(app): State<App>,
-    Client(address): Client,
-    Body(body): Body<SignUp>,
-) -> Result<Response, ApiError> {
-    let client = maxscale_auth::Client::new(&address);
-    let started = app
-        .accounts
-        .sign_up(&body.email, &body.password, &body.name, &client);
-    match started.await? {
-        SignedUp::LoggedIn(started) => Ok(logged_in(&app, StatusCode::CREATED, &started)),
-        _ => Ok(StatusCode::ACCEPTED.into_response()),
-    }
-}
-
-pub(super) async fn log_in(
-    State(app): State<App>,
-    Client(address): Client,
-    Body(body): Body<LogIn>,
-) -> Result<Response, ApiError> {
-    let client = maxscale_auth::Client::new(&address);
-    let started = app.accounts.log_in(&body.email, &body.password, &client);
-    Ok(logged_in(&app, StatusCode::OK, &started.await?))
-}
-
-pub(super) async fn log_out(
-    State(app): State<App>,
-    User(principal): User,
-) -> Result<Response, ApiError> {
-    app.accounts.log_out(&principal).await?;
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    if let Some(cookie) = app.cookie.clear() {
-        response.headers_mut().insert(SET_COOKIE, cookie);
-    }
-    Ok(response)
+/// As the routes of accounts show a user.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    user: &'a Profile,
 }
 
 pub(super) async fn me(
@@ -107,18 +57,6 @@ pub(super) async fn rename(
     Ok(response)
 }
 
-fn logged_in(app: &App, status: StatusCode, started: &LoggedIn) -> Response {
-    let profile = Profile::from(&started.user);
-    let mut response = (status, shown(&profile)).into_response();
-    if let Some(cookie) = app
-        .cookie
-        .set(&started.token, app.accounts.sessions().policy().absolute)
-    {
-        response.headers_mut().insert(SET_COOKIE, cookie);
-    }
-    response
-}
-
-fn shown(profile: &Profile) -> Json<serde_json::Value> {
-    Json(json!({ "user": profile }))
+const fn shown(user: &Profile) -> Json<Shown<'_>> {
+    Json(Shown { user })
 }

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use maxscale_auth::{AuthError, Principal};
 use maxscale_core::Chain;
 use maxscale_core::fact::{RequestId, TraceContext};
-use maxscale_core::limit::ByClientIp;
 use maxscale_core::refusal::{Class, Classify, Refusal};
 use tracing::Instrument as _;
 
@@ -26,10 +25,6 @@ pub(super) struct Body<T>(pub(super) T);
 /// Who is logged in; 401 without.
 #[derive(Debug)]
 pub(super) struct User(pub(super) Principal);
-
-/// Whom attempts of one address are counted as.
-#[derive(Debug)]
-pub(super) struct Client(pub(super) String);
 
 // === impl ApiError ===
 
@@ -136,16 +131,6 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let principal = parts.extensions.get::<Principal>().cloned();
         Ok(Self(principal.ok_or(AuthError::NotLoggedIn)?))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Client {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let client = parts.extensions.get().map(ByClientIp::principal);
-        let client = client.ok_or_else(|| ApiError::new(Refusal::of(Class::Internal)));
-        Ok(Self(client?))
     }
 }
 

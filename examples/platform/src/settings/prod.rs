@@ -23,7 +23,7 @@ pub fn insecure(config: &Config, settings: &Settings) -> Vec<Explanation> {
 }
 
 fn plain_cookies(config: &Config, settings: &Settings) -> Option<Explanation> {
-    (!settings.tls).then(|| {
+    (!settings.tls()).then(|| {
         config.explain(
             "http.public_url",
             "sessions would travel in the clear in prod",

@@ -25,6 +25,7 @@ pub fn schema() -> Result<Schema, SchemaError> {
         .chain(limits())
         .chain(storage())
         .chain(keys())
+        .chain(accounts())
         .chain(work())
         .chain(otel());
     Schema::new(settings)
@@ -59,7 +60,7 @@ fn traffic() -> Vec<Setting> {
         Setting::new(
             "http.public_url",
             Kind::Url,
-            "The URL that clients use. With `https://` the session cookie is `Secure`, for a service behind a proxy that ends TLS. In `prod` it must be.",
+            "The URL that clients use: links in mails begin with it, and its pages may send requests. With `https://` the session cookie is `Secure`, for a service behind a proxy that ends TLS. In `prod` it must be. Unset: the address of `http.listen`.",
         )
         .schemes(&["http", "https"])
         .required_in_prod(),
@@ -104,7 +105,7 @@ fn limits() -> Vec<Setting> {
         limit(
             "limits.logins_per_minute",
             "60",
-            "Sign-ups and logins per minute of one address.",
+            "Sign-ups, logins, and what else takes a password or sends a mail, per minute of one address.",
         ),
         limit(
             "limits.per_minute",
@@ -168,7 +169,7 @@ fn storage() -> Vec<Setting> {
         Setting::new(
             "redis.url",
             Kind::Url,
-            "Redis for cache and limits. Unset: both are kept in this process.",
+            "Redis for cache, limits and copies of sessions. Unset: cache and limits are kept in this process, and sessions are read from their rows.",
         )
         .schemes(REDIS),
         Setting::new(
@@ -183,6 +184,16 @@ fn storage() -> Vec<Setting> {
             "A Redis of its own for limits, which must not evict. Unset: that of `redis.url`.",
         )
         .schemes(REDIS),
+        Setting::new(
+            "redis.sessions.urls",
+            Kind::List,
+            "Redis for nothing but copies of sessions, over which users are spread. Unset: that of `redis.url`. An empty list: none, and sessions are read from their rows.",
+        ),
+        Setting::new(
+            "redis.sessions.map",
+            Kind::Text,
+            "Whose sessions are on which of them, as `1;0@1x512,1@1x512`; see [Where sessions are kept](auth.md#many-redis). Unset: evenly spread.",
+        ),
         Setting::new(
             "objects.url",
             Kind::Url,
@@ -212,6 +223,44 @@ fn keys() -> Vec<Setting> {
             Kind::Secrets,
             "Secrets that are read and not written: the next one, and those before. See [The secret](configuration.md#the-secret).",
         ),
+    ]
+}
+
+/// Who may sign up and how, and what is sent to them.
+fn accounts() -> Vec<Setting> {
+    vec![
+        Setting::new(
+            "service.name",
+            Kind::Text,
+            "What the service calls itself in mails. No password may be made of it.",
+        )
+        .default("maxscale platform"),
+        Setting::new(
+            "accounts.sign_ups",
+            Kind::Enum(&["open", "quiet"]),
+            "`open`: a new account is logged in at once, and a taken address is told. `quiet`: nobody is told whether an address has an account, and a sign-up ends by the link of a mail. Unset: `quiet` in `prod`, and `open` in `dev`.",
+        ),
+        Setting::new(
+            "accounts.stolen_passwords",
+            Kind::Text,
+            "A file of stolen passwords, which are not taken; see [Which are taken](auth.md#which-are-taken). Unset: none.",
+        ),
+        Setting::new(
+            "mail.url",
+            Kind::Url,
+            "What mails are sent by: `smtps://user:password@host`, `smtp://user:password@host?tls=required`, or a folder as `file://` URL. Unset: the folder `mail` in `data.dir`.",
+        )
+        .schemes(&["file", "smtp", "smtps"])
+        .required_in_prod(),
+        Setting::new("mail.from", Kind::Text, "The sender of mails.")
+            .default("maxscale platform <no-reply@localhost>")
+            .required_in_prod(),
+        Setting::new(
+            "mail.plain",
+            Kind::Bool,
+            "Whether an SMTP server on another machine may be spoken to without TLS. Whoever reads along has the links.",
+        )
+        .default("false"),
     ]
 }
 

@@ -129,10 +129,14 @@ async fn body_that_is_not_what_was_asked_for_is_told_so() {
         Method::POST,
         "/v1/login",
         json,
-        r#"{"email":"a@b.example"}"#,
+        r#"{"email":"a@b.example","password":1827364550}"#,
     )
     .await;
-    assert!(named.text("/detail").contains("password"), "{named:?}");
+    assert_problem(&named, 422, "unprocessable");
+    assert!(!named.body.to_string().contains("18273"), "{named:?}");
+    client.sign_up("a@b.example").await;
+    let named = client.post("/v1/projects", &json!({})).await;
+    assert!(named.text("/detail").contains("title"), "{named:?}");
 }
 
 #[tokio::test]

@@ -7,8 +7,14 @@ use reqwest::Method;
 use crate::client::{Answer, PLUCK, send};
 use crate::service::Service;
 
-/// Where all routes are written down.
-const ROUTES: &str = include_str!("../../src/http.rs");
+/// Where all routes are written down, and what they begin with there.
+const ROUTES: [(&str, &str); 2] = [
+    (include_str!("../../src/http.rs"), ""),
+    (
+        include_str!("../../../../maxscale-auth/src/routes.rs"),
+        "/v1",
+    ),
+];
 
 fn told(answer: &Answer, policy: &str) -> bool {
     let named = |name: &str| {
@@ -23,10 +29,13 @@ fn told(answer: &Answer, policy: &str) -> bool {
 }
 
 fn routes() -> BTreeSet<String> {
-    let parts = ROUTES.split(".route(").skip(1);
-    let paths = parts.map(|part| part.split('"').nth(1).unwrap());
+    let parts = |(text, under): &(&'static str, &'static str)| {
+        let (parts, under) = (text.split(".route(").skip(1), *under);
+        parts.map(move |part| format!("{under}{}", part.split('"').nth(1).unwrap()))
+    };
+    let paths = ROUTES.iter().flat_map(parts);
     let paths: BTreeSet<String> = paths.map(|path| path.replace(['{', '}'], "")).collect();
-    assert!(paths.len() > 8, "{paths:?}");
+    assert!(paths.len() > 20, "{paths:?}");
     paths
 }
 

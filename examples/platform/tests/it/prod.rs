@@ -20,12 +20,15 @@ fn complete(folder: &Path) -> ProcessBuilder {
         .env("MAXSCALE__HTTP__PUBLIC_URL", "https://platform.example")
         .env("MAXSCALE__DATA__DIR", "data")
         .env("MAXSCALE__KEYS__SECRET", PLANTED.repeat(3))
+        .env("MAXSCALE__MAIL__URL", "file://data/mail")
+        .env("MAXSCALE__MAIL__FROM", "no-reply@platform.example")
 }
 
 #[tokio::test]
 async fn complete_configuration_starts_and_its_cookies_are_secure() {
     let folder = tempfile::tempdir().unwrap();
-    let service = Service::start(complete(folder.path())).await;
+    let builder = complete(folder.path()).env("MAXSCALE__ACCOUNTS__SIGN_UPS", "open");
+    let service = Service::start(builder).await;
     let signed_up = reqwest::Client::new()
         .post(format!("{}/v1/signup", service.base()))
         .json(&serde_json::json!({
@@ -37,6 +40,25 @@ async fn complete_configuration_starts_and_its_cookies_are_secure() {
     assert!(cookie.contains("; Secure"), "{cookie}");
     // What is told to operators is not told to users.
     assert_eq!(service.client().get("/metrics").await.status, 404);
+}
+
+#[tokio::test]
+async fn sign_up_in_prod_tells_nobody_whether_there_is_an_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start(complete(folder.path())).await;
+    let body = serde_json::json!({
+        "email": "ada@example.com", "password": "correct horse battery", "name": "Ada",
+    });
+    for _ in 0..2 {
+        // The second mail to an address waits for a second.
+        let told = eventually(LIMIT, async || {
+            let told = service.client().post("/v1/signup", &body).await;
+            (told.status != 429).then_some(told)
+        })
+        .await;
+        assert_eq!(told.status, 202, "{told:?}");
+        assert!(!told.headers.contains_key("set-cookie"), "{told:?}");
+    }
 }
 
 #[tokio::test]
@@ -58,6 +80,8 @@ async fn nothing_set_but_the_profile_tells_all_that_is_missing_at_once() {
         "http.public_url",
         "admin.listen",
         "keys.secret",
+        "mail.url",
+        "mail.from",
     ];
     assert_eq!(
         told,
@@ -66,7 +90,7 @@ async fn nothing_set_but_the_profile_tells_all_that_is_missing_at_once() {
 }
 
 /// What makes the complete configuration insecure, and the four parts of the error.
-const INSECURE: [(&str, [&str; 4]); 6] = [
+const INSECURE: [(&str, [&str; 4]); 7] = [
     (
         "MAXSCALE__HTTP__PUBLIC_URL=http://platform.example",
         [
@@ -101,6 +125,15 @@ const INSECURE: [(&str, [&str; 4]); 6] = [
             "catalog.url = postgres://u:***@db/app?sslmode=prefer (environment",
             "nothing definite of sslmode",
             "or with ?sslmode=disable",
+        ],
+    ),
+    (
+        "MAXSCALE__MAIL__URL=smtp://u:hunter2planted@mail.example",
+        [
+            "cannot send mails",
+            "mail.url = smtp://u:***@mail.example (environment",
+            "would be spoken to without TLS",
+            "write it as smtps://",
         ],
     ),
     (
@@ -146,6 +179,8 @@ async fn folder_that_nobody_chose_is_refused_in_prod_if_anything_lies_in_it() {
             .env("MAXSCALE__ADMIN__LISTEN", "127.0.0.1:0")
             .env("MAXSCALE__HTTP__PUBLIC_URL", "https://platform.example")
             .env("MAXSCALE__KEYS__SECRET", PLANTED.repeat(3))
+            .env("MAXSCALE__MAIL__URL", "file://mail")
+            .env("MAXSCALE__MAIL__FROM", "no-reply@platform.example")
     };
     let nodes = |builder: ProcessBuilder| builder.env("MAXSCALE__SHARDS__NODES", "sqlite://a.db");
     for (builder, why) in [

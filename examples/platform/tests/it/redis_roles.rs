@@ -42,7 +42,8 @@ async fn role_with_a_url_of_its_own_uses_that_redis_and_no_other() {
     service.check_is("redis-cache", "up", LIMIT).await;
 }
 
-async fn keys(server: &RedisServer) -> Vec<String> {
+/// All keys of a server.
+pub(crate) async fn keys(server: &RedisServer) -> Vec<String> {
     let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
     assert!(redis.wait_ready(LIMIT).await);
     let keys = redis.command(Command::new("KEYS").arg("*")).await.unwrap();

@@ -30,7 +30,7 @@ async fn platform(data: &Path, objects: &Path) -> (Platform, Id, Id) {
     let set = set.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let settings = Settings::read(&settings::load(None, set.into()).unwrap()).unwrap();
     let meter = Metrics::new().meter("platform");
-    let platform = Platform::assemble(&settings, &meter, Sampler::NONE)
+    let platform = Platform::assemble(&settings, settings.listen, &meter, Sampler::NONE)
         .await
         .unwrap();
     let app = &platform.app;

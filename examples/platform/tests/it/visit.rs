@@ -194,7 +194,11 @@ impl Visitor {
             }
             5 => {
                 let body = json!({ "email": self.email(), "password": PASSWORD });
-                self.json(wire, "POST", "/v1/login", &body, 200).await
+                // From another browser: a login ends the session that it comes with.
+                let own = std::mem::take(&mut self.cookie);
+                let reply = self.json(wire, "POST", "/v1/login", &body, 200).await;
+                self.cookie = own;
+                reply
             }
             6 => {
                 let body = json!({ "name": self.id() });

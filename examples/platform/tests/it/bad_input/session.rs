@@ -36,7 +36,6 @@ async fn request_without_a_session_is_not_logged_in() {
     for (method, path) in [
         (Method::GET, "/v1/me".to_owned()),
         (Method::PATCH, "/v1/me".to_owned()),
-        (Method::POST, "/v1/logout".to_owned()),
         (Method::GET, "/v1/projects".to_owned()),
         (Method::POST, "/v1/projects".to_owned()),
         (Method::GET, format!("/v1/projects/{id}")),
@@ -47,6 +46,18 @@ async fn request_without_a_session_is_not_logged_in() {
         let answer = send(client.request(method, &path)).await.unwrap();
         assert_problem(&answer, 401, "not_logged_in");
     }
+}
+
+#[tokio::test]
+async fn logging_out_without_a_session_leaves_no_cookie_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::embedded(folder.path()).await;
+    let logout = service.client().request(Method::POST, "/v1/logout");
+    let logout = logout.header("cookie", "maxscale=mxs_over");
+    let answer = send(logout).await.unwrap();
+    assert_eq!(answer.status, 204, "{answer:?}");
+    let cleared = answer.headers["set-cookie"].to_str().unwrap();
+    assert!(cleared.starts_with("maxscale=;"), "{cleared}");
 }
 
 #[tokio::test]

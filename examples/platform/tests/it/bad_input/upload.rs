@@ -50,9 +50,8 @@ async fn left(folder: &Path) -> Left {
             data.join(format!("node-{number}.db")).display()
         );
         let node = Database::open("node", &url, &DatabaseOptions::default()).unwrap();
-        let count = sql(
-            "SELECT (SELECT count(*) FROM track) AS tracks, (SELECT count(*) FROM ms_job) AS jobs",
-        );
+        let count = sql("SELECT (SELECT count(*) FROM track) AS tracks,
+                (SELECT count(*) FROM ms_job WHERE kind <> 'mail.send') AS jobs");
         let row = node.fetch_optional(count).await.unwrap().unwrap();
         tracks += row.get::<i64>("tracks").unwrap();
         jobs += row.get::<i64>("jobs").unwrap();
