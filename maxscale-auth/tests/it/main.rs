@@ -17,6 +17,7 @@ mod grpc;
 mod guarded;
 mod guards;
 mod heals;
+mod joined;
 mod killed;
 mod letters;
 mod mail;
