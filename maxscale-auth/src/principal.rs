@@ -3,6 +3,7 @@ use std::time::Duration;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
+use uuid::Uuid;
 
 use crate::session::{Level, Methods, Roles, SecretHash, Session, Standing};
 
@@ -44,10 +45,13 @@ impl Principal {
             let before = session.version.saturating_sub(1);
             (Methods::default(), session.created_at, before)
         };
+        // As an id shows itself, without a text of its own on the way.
+        let mut text = Uuid::encode_buffer();
+        let text = session.user.as_uuid().hyphenated().encode_lower(&mut text);
         Some(Self {
             user: session.user,
             session: session.id,
-            subject: Subject::new(&session.user.to_string()),
+            subject: Subject::new(text),
             level,
             methods,
             authenticated_at,

@@ -40,10 +40,13 @@ pub struct KeyRing {
     keys: Vec<(u8, Secret)>,
 }
 
-/// MACs for one purpose with the key that signs, prepared for what is signed often.
-#[cfg(all(feature = "limit", feature = "redis"))]
+/// The keys of a [`KeyRing`] for one purpose, prepared for what is signed or read
+/// often: to derive one takes longer than to use it.
 #[derive(Clone)]
-pub(crate) struct Signer(Hmac<Sha256>);
+pub struct PurposeKeys {
+    /// In the order of the ring.
+    keys: Vec<(u8, Hmac<Sha256>)>,
+}
 
 /// Why a [`KeyRing`] could not be built, or randomness not be had.
 #[derive(Debug, thiserror::Error)]
@@ -196,25 +199,27 @@ impl KeyRing {
         (version, tag)
     }
 
-    /// As [`sign`](Self::sign), for many messages of one purpose.
-    #[cfg(all(feature = "limit", feature = "redis"))]
-    pub(crate) fn signer(&self, purpose: &str) -> Signer {
-        let derived = self.derived(self.version(), purpose);
-        Signer(derived.expect("a ring holds the key that signs"))
+    /// Prepares the keys for many messages of one purpose.
+    pub fn for_purpose(&self, purpose: &str) -> PurposeKeys {
+        let keys = self.versions().filter_map(|version| {
+            let derived = self.derived(version, purpose)?;
+            Some((version, derived))
+        });
+        PurposeKeys {
+            keys: keys.collect(),
+        }
     }
 
     /// MACs `message` with the key of `version`, to look up rows named by it.
     pub fn mac(&self, version: u8, purpose: &str, message: &[u8]) -> Option<Tag> {
-        self.derived(version, purpose)
-            .map(|mac| mac.chain_update(message).finalize().into_bytes().into())
+        let derived = self.derived(version, purpose)?;
+        Some(tag_of(derived, message))
     }
 
     /// Whether `tag` (the first 16 or more bytes of a MAC) is right. Constant time.
     pub fn verify(&self, version: u8, purpose: &str, message: &[u8], tag: &[u8]) -> bool {
-        tag.len() >= 16
-            && self
-                .derived(version, purpose)
-                .is_some_and(|mac| mac.chain_update(message).verify_truncated_left(tag).is_ok())
+        let derived = self.derived(version, purpose);
+        derived.is_some_and(|mac| is_right(mac, message, tag))
     }
 
     fn derived(&self, version: u8, purpose: &str) -> Option<Hmac<Sha256>> {
@@ -232,14 +237,46 @@ impl KeyRing {
     }
 }
 
-// === impl Signer ===
+// === impl PurposeKeys ===
 
-#[cfg(all(feature = "limit", feature = "redis"))]
-impl Signer {
-    pub(crate) fn sign(&self, message: &[u8]) -> Tag {
-        let mac = self.0.clone().chain_update(message);
-        mac.finalize().into_bytes().into()
+impl PurposeKeys {
+    /// The version that signs.
+    pub fn version(&self) -> u8 {
+        self.newest().0
     }
+
+    /// As [`KeyRing::sign`].
+    pub fn sign(&self, message: &[u8]) -> (u8, Tag) {
+        let (version, mac) = self.newest();
+        (*version, tag_of(mac.clone(), message))
+    }
+
+    /// As [`KeyRing::verify`].
+    pub fn verify(&self, version: u8, message: &[u8], tag: &[u8]) -> bool {
+        let key = self.keys.iter().find(|(held, _)| *held == version);
+        key.is_some_and(|(_, mac)| is_right(mac.clone(), message, tag))
+    }
+
+    fn newest(&self) -> &(u8, Hmac<Sha256>) {
+        self.keys.first().expect("a ring holds the key that signs")
+    }
+}
+
+impl fmt::Debug for PurposeKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let versions: Vec<u8> = self.keys.iter().map(|(version, _)| *version).collect();
+        f.debug_struct("PurposeKeys")
+            .field("versions", &versions)
+            .finish_non_exhaustive()
+    }
+}
+
+fn tag_of(mac: Hmac<Sha256>, message: &[u8]) -> Tag {
+    mac.chain_update(message).finalize().into_bytes().into()
+}
+
+fn is_right(mac: Hmac<Sha256>, message: &[u8], tag: &[u8]) -> bool {
+    tag.len() >= 16 && mac.chain_update(message).verify_truncated_left(tag).is_ok()
 }
 
 fn hmac(key: &[u8]) -> Hmac<Sha256> {
@@ -276,13 +313,31 @@ mod tests {
         assert!(!ring.verify(2, "session", b"m", &tag));
     }
 
-    #[cfg(all(feature = "limit", feature = "redis"))]
     #[test]
-    fn signer_signs_as_its_ring_does() {
+    fn prepared_keys_sign_and_verify_as_their_ring_does() {
         let ring = ring(2, 8).with_old(1, Secret::new([7; 32])).unwrap();
-        let signer = ring.signer("session");
+        let prepared = ring.for_purpose("session");
+        assert_eq!(prepared.version(), 2);
         for message in [&b"m"[..], b"n", &[0; 200]] {
-            assert_eq!(ring.sign("session", message), (2, signer.sign(message)));
+            let (version, tag) = ring.sign("session", message);
+            assert_eq!(prepared.sign(message), (version, tag));
+            let old = ring.mac(1, "session", message).unwrap();
+            let other = ring.mac(2, "cursor", message).unwrap();
+            for (version, tag, is_right) in [
+                (2, &tag[..], true),
+                (2, &tag[..16], true),
+                (2, &tag[..15], false),
+                (2, &tag[1..], false),
+                (1, &tag[..], false),
+                (3, &tag[..], false),
+                (1, &old[..], true),
+                (2, &old[..], false),
+                (2, &other[..], false),
+            ] {
+                let verified = prepared.verify(version, message, tag);
+                assert_eq!(verified, is_right, "{version} {tag:?}");
+                assert_eq!(ring.verify(version, "session", message, tag), is_right);
+            }
         }
     }
 
@@ -290,7 +345,8 @@ mod tests {
     fn debug_shows_no_secret() {
         let ring = ring(1, b'A').with_old(2, Secret::new([b'B'; 40])).unwrap();
         let keys = Keys::new(ring.clone());
-        let shown = format!("{ring:?} {keys:?} {ring:#?} {keys:#?}");
+        let prepared = ring.for_purpose("session");
+        let shown = format!("{ring:?} {keys:?} {prepared:?} {ring:#?} {keys:#?} {prepared:#?}");
         // As text, as numbers, as hex.
         for form in ["AA", "BB", "65", "66", "41", "42"] {
             assert!(!shown.contains(form), "{shown}");

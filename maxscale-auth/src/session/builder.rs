@@ -16,6 +16,7 @@ use super::sessions::{Inner, Sessions};
 use super::store::SessionStore;
 use crate::audit::{Audit, AuditSink};
 use crate::realm::Realm;
+use crate::token::SessionToken;
 
 /// What [`Sessions`] needs; see [`Sessions::builder`].
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl SessionsBuilder {
         Sessions(Arc::new(Inner {
             activity: Activity::new(self.store.clone()),
             store: self.store,
-            keys: self.keys,
+            keys: SessionToken::keys(&self.keys),
             ids: self.ids,
             realm: self.realm,
             policy: self.policy,

@@ -117,10 +117,13 @@ where
             token,
             consistency,
         };
-        if asked.settle_at_once(&mut request) {
-            let response = self.inner.call(request);
-            return SessionFuture::through(response).with(*cookie, varies);
-        }
+        let asked = match asked.settle_at_once(&mut request) {
+            Ok(()) => {
+                let response = self.inner.call(request);
+                return SessionFuture::through(response).with(*cookie, varies);
+            }
+            Err(asked) => asked,
+        };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
@@ -132,17 +135,17 @@ where
 
 impl Asked {
     /// Leaves the facts, if nobody has to be asked for them.
-    fn settle_at_once<B>(&self, request: &mut Request<B>) -> bool {
+    fn settle_at_once<B>(self, request: &mut Request<B>) -> Result<(), Self> {
         let principal = match (&self.token, self.consistency) {
             (None, _) => None,
-            (Some(_), Consistency::Strong) => return false,
+            (Some(_), Consistency::Strong) => return Err(self),
             (Some(token), Consistency::Bounded) => match self.sessions.recognise_near(token) {
                 Some(principal) => Some(principal),
-                None => return false,
+                None => return Err(self),
             },
         };
-        self.clone().leave(principal, request);
-        true
+        self.leave(principal, request);
+        Ok(())
     }
 
     /// Asks the store and leaves the facts.

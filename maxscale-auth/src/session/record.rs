@@ -75,7 +75,7 @@ pub struct Methods(u16);
 
 /// The names of a user's roles. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Roles(Arc<str>);
+pub struct Roles(Option<Arc<str>>);
 
 /// What all sessions of a user share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -221,22 +221,23 @@ impl Roles {
         names.dedup();
         let text = names.join(" ");
         let fits = text.len() <= Self::MAX_LEN && names.iter().all(|name| is_name(name));
-        fits.then(|| Self(text.into()))
+        fits.then(|| Self::of(&text))
     }
 
     /// The roles of a stored text.
     pub fn of(text: &str) -> Self {
-        Self(text.into())
+        // Most users have none, and nothing is set aside for them.
+        Self((!text.is_empty()).then(|| text.into()))
     }
 
     /// The roles as one text: their names in order, a space between two.
     pub fn text(&self) -> &str {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.split(' ').filter(|name| !name.is_empty())
+        self.text().split(' ').filter(|name| !name.is_empty())
     }
 
     /// Whether `role` is one of them.

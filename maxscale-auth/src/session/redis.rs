@@ -15,13 +15,14 @@ mod flight;
 mod head;
 mod packed;
 mod pending;
+mod reads;
 mod room;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use maxscale_core::Chain;
 use maxscale_core::clock::Clock;
 use maxscale_core::id::Id;
@@ -33,7 +34,7 @@ use super::record::{Roles, Session, Standing};
 use super::store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
 };
-use copies::Copies;
+use copies::{Copies, Found};
 use flight::Flights;
 use pending::{Change, Pending};
 use room::Room;
@@ -44,7 +45,8 @@ pub use error::RedisSessionsError;
 /// Sessions in Redis, as copies of those in `D`. Cheap to clone; clones share a
 /// background task, which ends with the last of them.
 ///
-/// A load is one command. A copy counts only while the server's
+/// A load is one command, and where keys are in one place loads that come at once
+/// share one. A copy counts only while the server's
 /// [`Lineage`](maxscale_core::redis::Lineage) is the one under which it was stored:
 /// after a failover or a restart each user is read from the rows once. Where Redis
 /// does not answer, the rows do.
@@ -215,13 +217,17 @@ impl<D: DurableSessions> Shared<D> {
             false
         } else {
             match self.copies.read(user, session).await {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => true,
-                Err(_) => false,
+                Found::Known(found) => return Ok(found),
+                Found::NoCopy => true,
+                Found::Silence => false,
             }
         };
-        let read = || self.read_rows(user, may_store);
-        let snapshot = self.flights.join(user, read).await?;
+        // Erased, as few need it, and it is large.
+        let snapshot: BoxFuture<'_, _> = Box::pin(async {
+            let read = || self.read_rows(user, may_store);
+            self.flights.join(user, read).await
+        });
+        let snapshot = snapshot.await?;
         let mut sessions = snapshot.sessions.iter();
         let found = sessions.find(|it| it.id == session);
         Ok(found.map(|it| (it.clone(), snapshot.standing.clone())))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
-use maxscale_core::keys::KeyRing;
+use maxscale_core::keys::{KeyRing, PurposeKeys};
 
 use super::activity::Activity;
 use super::builder::SessionsBuilder;
@@ -54,7 +54,8 @@ pub(crate) struct Drawn {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) store: Arc<dyn DynStore>,
-    pub(super) keys: Arc<KeyRing>,
+    /// For tokens.
+    pub(super) keys: PurposeKeys,
     pub(super) ids: Arc<IdGenerator>,
     pub(super) realm: Realm,
     pub(super) policy: SessionPolicy,

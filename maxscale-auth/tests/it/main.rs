@@ -24,6 +24,7 @@ mod guarded;
 mod guards;
 mod half_told;
 mod heals;
+mod joined;
 mod killed;
 mod letters;
 mod mail;

@@ -73,11 +73,11 @@ impl RedisRemote {
 
 impl Remote for RedisRemote {
     async fn read(&self, key: &str) -> Result<Option<Found>, RemoteError> {
-        opened(self.reads.one(&self.redis, key).await)
+        opened(self.reads.one(key).await)
     }
 
     async fn read_many(&self, keys: &[Arc<str>]) -> Vec<Result<Option<Found>, RemoteError>> {
-        let reads = self.reads.many(&self.redis, keys).await;
+        let reads = self.reads.many(keys).await;
         reads.into_iter().map(opened).collect()
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::lease::Terms;
 use super::rule::Ground;
 use super::{Call, Edit, Granted, LimitStore, Rule};
-use crate::keys::{KeyRing, Signer, Tag};
+use crate::keys::{KeyRing, PurposeKeys, Tag};
 use crate::redis::{Command, Redis, RedisError, Script};
 pub(super) use hold::Places;
 
@@ -43,8 +43,8 @@ pub struct RedisLimits {
     redis: Redis,
     prefix: Arc<str>,
     ring: Arc<KeyRing>,
-    /// For principals.
-    signer: Signer,
+    /// For the names of principals.
+    principals: PurposeKeys,
 }
 
 // === impl RedisLimits ===
@@ -57,7 +57,7 @@ impl RedisLimits {
         Self {
             redis,
             prefix: prefix.into(),
-            signer: ring.signer("limit key"),
+            principals: ring.for_purpose("limit key"),
             ring: Arc::new(ring),
         }
     }
@@ -175,7 +175,7 @@ impl RedisLimits {
 
     /// Stands for a principal wherever others may read.
     pub(super) fn tag(&self, principal: &str) -> u128 {
-        first_bits(&self.signer.sign(principal.as_bytes()))
+        first_bits(&self.principals.sign(principal.as_bytes()).1)
     }
 
     fn key(principal: &str, policy: &str, rule: &Rule) -> String {

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, EventInterface, KeysInterface, PubsubInterface};
+use fred::interfaces::{
+    ClientLike, EventInterface, HashesInterface, KeysInterface, PubsubInterface,
+};
 use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ServerConfig, TcpConfig,
     UnresponsiveConfig,
 };
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, RespVersion, Value};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Key, Message, RespVersion, Value};
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
@@ -148,6 +150,11 @@ impl Link {
             // By its name, since the driver writes what it has no name for at
             // once: a system call per read is most of what a read costs.
             Box::pin(async move { answered(client.get(key.bytes()).await) })
+        } else if command.name == "HMGET" && args.len() > 1 {
+            // For the same reason.
+            let key = args.remove(0).bytes();
+            let fields: Vec<Key> = args.iter().map(|it| it.bytes().into()).collect();
+            Box::pin(async move { answered(client.hmget(key, fields).await) })
         } else {
             let frame = client.custom_raw(word(command.name), values(args));
             Box::pin(async { Ok(Value::try_from(frame.await?)) })

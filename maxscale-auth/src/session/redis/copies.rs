@@ -11,8 +11,10 @@ use futures_util::future::try_join_all;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::id::Id;
 use maxscale_core::keys::Secret;
-use maxscale_core::redis::{Arg, Command, Redis, RedisError, Reply, Script, ScriptCall};
+use maxscale_core::redis::{Arg, Command, Redis, RedisError, Script, ScriptCall};
 
+use super::packed::field;
+use super::reads::{Reads, Wanted};
 use super::{head, packed};
 use crate::realm::Realm;
 use crate::session::durable::{Snapshot, Untold};
@@ -38,20 +40,37 @@ const CLAIM_AGES: Duration = Duration::from_secs(1);
 const CLAIM_LASTS: Duration = Duration::from_secs(60);
 /// How long it is remembered that a user has no session.
 const NONE_LASTS: Duration = Duration::from_secs(600);
+/// An id as keys have it, in bytes.
+const USER_LEN: usize = 22;
 /// All fields of a hash: more, and Redis would not pack it.
 const MOST_FIELDS: usize = 100;
 
 /// The hashes of all users on all servers.
 #[derive(Debug)]
 pub(super) struct Copies {
-    servers: Vec<Redis>,
+    servers: Vec<Server>,
     route: ArcSwap<SessionRoute>,
     /// What keys begin with, up to the user.
     prefix: String,
 }
 
-/// What a copy says of a session, or that it is over.
-pub(super) type Known = Option<(Session, Standing)>;
+/// A server, and how it is read from.
+#[derive(Debug)]
+struct Server {
+    redis: Redis,
+    reads: Reads,
+}
+
+/// What is known of a session without the rows.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// What a copy says of it; `None` if it is over.
+    Known(Option<(Session, Standing)>),
+    /// There is no copy.
+    NoCopy,
+    /// The server did not answer.
+    Silence,
+}
 
 /// The right to store what is read from the rows from now on.
 #[derive(Debug)]
@@ -70,8 +89,12 @@ impl Copies {
         realm: Realm,
     ) -> Result<Self, SessionMapError> {
         route.fits(servers.len())?;
+        let servers = servers.into_iter().map(|redis| {
+            let reads = Reads::new(&redis);
+            Server { redis, reads }
+        });
         Ok(Self {
-            servers,
+            servers: servers.collect(),
             route: ArcSwap::from_pointee(route),
             prefix: format!("{prefix}:s:{realm}:"),
         })
@@ -87,41 +110,37 @@ impl Copies {
         Ok(())
     }
 
-    pub(super) fn servers(&self) -> &[Redis] {
-        &self.servers
+    pub(super) fn servers(&self) -> impl Iterator<Item = &Redis> {
+        self.servers.iter().map(|it| &it.redis)
     }
 
     /// Whether all servers that may have the user's copy are known to answer.
     pub(super) fn is_up(&self, user: Id) -> bool {
         let route = self.route.load();
-        route.places_of(user).all(|place| self.at(place).is_up())
+        route
+            .places_of(user)
+            .all(|place| self.at(place).redis.is_up())
     }
 
-    /// Reads a session, in one command; `None` if there is no copy.
-    pub(super) async fn read(&self, user: Id, session: Id) -> Result<Option<Known>, RedisError> {
+    /// Reads a session, by one command or with others by one.
+    pub(super) async fn read(&self, user: Id, session: Id) -> Found {
         let place = self.place(user);
-        let sid = session.as_uuid().into_bytes();
-        let get = Command::new("HMGET").key(self.key(user)).arg("m").args([
-            sid.to_vec(),
-            field(b'o', session),
-            field(b'a', session),
-        ]);
-        let (reply, lineage) = self.at(place).command_from(get).await?;
-        let values = reply.into_array().unwrap_or_default();
-        let Ok([m, record, previous, actor]) = <[Reply; 4]>::try_from(values) else {
-            return Err(RedisError::Reply { command: "HMGET" });
+        let key = self.key(user);
+        let read = self.at(place).reads.one(Wanted { key, session }).await;
+        let Some(([m, record, previous, actor], lineage)) = read else {
+            return Found::Silence;
         };
-        let Some(m) = m.into_bytes() else {
-            return Ok(None);
-        };
-        let Some(head) = head::read(&m, lineage.get(), place.since) else {
-            return Ok(None);
+        let head = m
+            .into_bytes()
+            .and_then(|m| head::read(&m, lineage.get(), place.since));
+        let Some(head) = head else {
+            return Found::NoCopy;
         };
         let Some(record) = record.into_bytes() else {
-            return Ok(match head.whole {
-                true => Some(None),
-                false => None,
-            });
+            return match head.whole {
+                true => Found::Known(None),
+                false => Found::NoCopy,
+            };
         };
         let (previous, actor) = (previous.into_bytes(), actor.into_bytes());
         let session = packed::unpack(
@@ -132,7 +151,7 @@ impl Copies {
             actor.as_deref(),
         );
         // One that cannot be read was stored by another release: the rows have it.
-        Ok(session.map(|it| Some((it, head.standing))))
+        session.map_or(Found::NoCopy, |it| Found::Known(Some((it, head.standing))))
     }
 
     /// Claims the user's hash; `None` if there is a copy, or somebody else is at it.
@@ -193,12 +212,14 @@ impl Copies {
         let route = self.route.load();
         let drops = route.places_of(user).map(|place| {
             let drop = Command::new("DEL").key(self.key(user)).attempts(2);
-            self.at(place).command(drop)
+            self.at(place).redis.command(drop)
         });
         try_join_all(drops).await.map(drop)
     }
 
-    /// Drops the user's hash wherever it may not know of these changes.
+    /// Drops the user's hash wherever it may not know of these changes. Who reads the
+    /// rows to make one goes on, and it is kept if he has read of them: most were told
+    /// already, and would be read twice.
     pub(super) async fn settle(&self, it: Untold) -> Result<(), RedisError> {
         let route = self.route.load();
         let settles = route.places_of(it.user).map(|place| {
@@ -213,16 +234,18 @@ impl Copies {
     }
 
     fn key(&self, user: Id) -> Bytes {
+        let mut key = String::with_capacity(self.prefix.len() + USER_LEN);
+        key.push_str(&self.prefix);
         // Shorter than hexadecimal by a step of the server's allocator.
-        let user = URL_SAFE_NO_PAD.encode(user.as_uuid());
-        format!("{}{user}", self.prefix).into()
+        URL_SAFE_NO_PAD.encode_string(user.as_uuid(), &mut key);
+        key.into()
     }
 
     fn place(&self, user: Id) -> Place {
         self.route.load().place_of(user)
     }
 
-    fn at(&self, place: Place) -> &Redis {
+    fn at(&self, place: Place) -> &Server {
         &self.servers[usize::from(place.server)]
     }
 
@@ -231,7 +254,7 @@ impl Copies {
     }
 
     async fn run(&self, place: Place, call: ScriptCall<'_>) -> Result<i64, RedisError> {
-        let (reply, _) = self.at(place).script_from(call).await?;
+        let (reply, _) = self.at(place).redis.script_from(call).await?;
         reply
             .as_int()
             .ok_or(RedisError::Reply { command: "EVALSHA" })
@@ -269,10 +292,6 @@ fn fields(snapshot: &Snapshot, now: Timestamp) -> (Vec<Arg>, bool) {
 fn lasts(snapshot: &Snapshot, now: Timestamp) -> Duration {
     let ends = snapshot.sessions.iter().map(|it| it.ends_at).max();
     ends.map_or(NONE_LASTS, |ends| ends.since(now))
-}
-
-fn field(kind: u8, session: Id) -> Vec<u8> {
-    [&[kind], session.as_uuid().as_bytes().as_slice()].concat()
 }
 
 fn since(place: Place) -> Vec<u8> {

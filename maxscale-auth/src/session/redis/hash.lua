@@ -14,3 +14,8 @@ end
 local function copy(since)
   return ours(since) and (STATE == 'w' or STATE == 'p')
 end
+
+-- The change that must be known to what is stored under this claim.
+local function least()
+  return #M >= 45 and struct.unpack('>I8', M, 38) or 0
+end

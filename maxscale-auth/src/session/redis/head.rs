@@ -3,10 +3,12 @@
 //! ```text
 //!  copy   0 `w` or `p` │ 1 lineage │ 9 since │ 13 changes │ 21 roles
 //!  claim  0 `c`        │ 1 lineage │ 9 since │ 13 nonce   │ 29 when, in microseconds
+//!                                              │ 37 least, if the copies were told meanwhile
 //! ```
 //!
 //! Numbers have their highest byte first. `since` is the version of the map that put
-//! the user's slot on this server. Roles of up to 43 bytes keep it within the 64
+//! the user's slot on this server. What is stored under a claim knows of the change
+//! `least`. Roles of up to 43 bytes keep it within the 64
 //! that Redis packs.
 
 use crate::session::durable::Snapshot;

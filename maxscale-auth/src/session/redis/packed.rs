@@ -102,6 +102,12 @@ fn unpack_previous(bytes: &[u8]) -> Option<Previous> {
     })
 }
 
+/// The name of a field beside a session's record: `o` has the secret before, `a` who
+/// acts.
+pub(super) fn field(kind: u8, session: Id) -> Vec<u8> {
+    [&[kind], session.as_uuid().as_bytes().as_slice()].concat()
+}
+
 fn unpack_id(bytes: &[u8]) -> Option<Id> {
     Id::from_uuid(Uuid::from_slice(bytes).ok()?).ok()
 }

@@ -30,11 +30,11 @@ impl Room {
 
     /// Asks all servers, if anybody wants to know. One that is silent is believed to
     /// be as it was.
-    pub(super) async fn look(&self, servers: &[Redis]) {
+    pub(super) async fn look<'r>(&self, servers: impl Iterator<Item = &'r Redis>) {
         if self.most.is_none() {
             return;
         }
-        let asked = servers.iter().zip(&self.keys).map(|(redis, keys)| async {
+        let asked = servers.zip(&self.keys).map(|(redis, keys)| async {
             let size = redis.command(Command::new("DBSIZE")).await;
             let size = size.ok().and_then(|it| it.as_int());
             if let Some(size) = size.and_then(|it| u64::try_from(it).ok()) {
