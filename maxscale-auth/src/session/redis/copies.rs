@@ -63,6 +63,10 @@ struct Server {
 
 /// What is known of a session without the rows.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are known, and a box would be an allocation for each request"
+)]
 pub(super) enum Found {
     /// What a copy says of it; `None` if it is over.
     Known(Option<(Session, Standing)>),
