@@ -47,6 +47,8 @@ pub struct JobId(Id);
 #[must_use]
 pub struct EnqueueOptions {
     pub(crate) delay: Duration,
+    pub(crate) priority: i16,
+    pub(crate) tenant: Option<String>,
     pub(crate) trace: Option<TraceContext>,
 }
 
@@ -168,9 +170,27 @@ impl Refuse for Outcome {
 // === impl EnqueueOptions ===
 
 impl EnqueueOptions {
+    /// The longest name of a tenant, in bytes.
+    pub const MAX_TENANT: usize = 256;
+
     /// The first attempt starts no earlier than this after the enqueue. Default: at once.
     pub const fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Jobs of a higher priority come first: each level counts as much as a minute
+    /// of waiting, so that none waits for ever. Default: 0.
+    pub const fn priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Whose job it is, in at most [`MAX_TENANT`](Self::MAX_TENANT) bytes: workers
+    /// take the jobs of tenants in turn, so that one with many delays few others.
+    /// Default: the virtual shard's.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = Some(tenant.into());
         self
     }
 

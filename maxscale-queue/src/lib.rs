@@ -3,8 +3,8 @@
 //! ```text
 //!  handler ── enqueue_in(&mut tx, job) ──> ms_job, the same shard and transaction
 //!                                             │ commit rings the doorbell
-//!  Worker ── one claimer per node ── claim a batch, lease it ── Handler ── settle
-//!                                    renew the lease meanwhile      └ complete_in(&mut tx)
+//!  Worker ── one claimer per node ── claim a batch ── Handler ── settle
+//!     └ one lease per node, renewed                      └ complete_in(&mut tx)
 //! ```
 //!
 //! A job runs at least once and comes to exactly one end, done or dead. Its
@@ -22,6 +22,7 @@ mod job;
 mod queue;
 mod request;
 mod schema;
+mod slot;
 mod store;
 mod worker;
 

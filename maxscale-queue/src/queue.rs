@@ -93,10 +93,8 @@ impl Queue {
         };
         store::insert(tx, new).instrument(span).await?;
         if let Some(node) = self.serving(shard) {
-            let inner = self.0.clone();
-            tx.after_commit(move || {
-                inner.nodes[node].doorbell.send_replace(());
-            });
+            let queue = self.clone();
+            tx.after_commit(move || queue.ring(node));
         }
         Ok(id)
     }
@@ -159,6 +157,11 @@ impl Queue {
 
     pub(crate) fn doorbell(&self, at: usize) -> watch::Receiver<()> {
         self.0.nodes[at].doorbell.subscribe()
+    }
+
+    /// Has this process's workers look at a node.
+    pub(crate) fn ring(&self, at: usize) {
+        self.0.nodes[at].doorbell.send_replace(());
     }
 
     /// The place of the node that holds `shard` now, if it was there from the start.

@@ -1,15 +1,17 @@
 //! The one place that speaks SQL about jobs.
 //!
 //! Leases are judged by the database's clock: of all writers of a row, each
-//! sees the same one. Statements marked *node-wide* serve no single key and
+//! sees the same one. A lease is a worker's, in one row of `ms_worker` per node
+//! and life; a job's row says under which it runs. Statements marked *node-wide* serve no single key and
 //! have an index of their own; all others name `shard_id` by equality.
 
+mod claim;
+mod lease;
 mod statement;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use maxscale_core::Chain;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_core::id::Id;
@@ -18,8 +20,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::job::{EnqueueOptions, JobId, JobState, JobStatus};
+use crate::slot;
 
-use statement::{CLAIM, COMPLETE, FIND, INSERT, RENEW, SETTLE, WAITED};
+use statement::{COMPLETE, FIND, INSERT, SETTLE, WAITED};
+
+pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
+pub(crate) use lease::{bury, enter, leave, renew, rescue};
 
 /// A job that does not exist yet.
 #[derive(Debug)]
@@ -56,27 +62,6 @@ pub(crate) struct Facts {
     pub(crate) trace: Option<TraceContext>,
 }
 
-/// A job that a claim gave.
-#[derive(Debug)]
-pub(crate) struct Claimed {
-    pub(crate) kind: String,
-    pub(crate) args: String,
-    pub(crate) facts: Facts,
-    /// It has killed so many workers that it will not run again.
-    pub(crate) poison: bool,
-}
-
-/// What a claimer is after.
-#[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) queue: &'a str,
-    /// JSON array of `{kind, version}`: what it has handlers for.
-    pub(crate) kinds: &'a str,
-    pub(crate) worker: Uuid,
-    pub(crate) lease: Duration,
-    pub(crate) most: usize,
-}
-
 /// How a run ends in its row.
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
@@ -89,6 +74,10 @@ pub(crate) enum Ending {
 
 pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
     let trace = job.options.trace.map(|trace| trace.to_text());
+    let slot = match &job.options.tenant {
+        Some(tenant) => slot::of_tenant(tenant),
+        None => slot::of_shard(job.shard),
+    };
     let statement = (INSERT.statement())
         .bind(job.shard)
         .bind(job.id)
@@ -98,7 +87,10 @@ pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
         .bind(job.args)
         .bind(job.max_attempts)
         .bind(trace)
-        .bind(micros(job.options.delay));
+        .bind(micros(job.options.delay))
+        .bind(i32::from(job.options.priority))
+        .bind(job.options.tenant)
+        .bind(slot);
     tx.execute(statement).await.map(drop)
 }
 
@@ -135,53 +127,16 @@ pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, 
     }))
 }
 
-/// Leases what is due, up to `wanted.most` jobs.
-pub(crate) async fn claim(
-    node: &Database,
-    wanted: &Wanted<'_>,
-) -> Result<Vec<Claimed>, ShardError> {
-    let statement = (CLAIM.statement())
-        .bind(wanted.queue)
-        .bind(wanted.kinds)
-        .bind(i64::try_from(wanted.most).unwrap_or(i64::MAX))
-        .bind(micros(wanted.lease))
-        .bind(wanted.worker);
-    let rows = node.execute_returning(statement).await?;
-    let readable = rows.iter().filter_map(|row| {
-        claimed(row, wanted.worker)
-            // Its lease runs out; the jobs claimed beside it shall not suffer.
-            .inspect_err(|error| tracing::error!(error = %Chain(error), "unreadable job"))
-            .ok()
-    });
-    Ok(readable.collect())
-}
-
-/// Prolongs what the database still knows as these leases; gives those.
-pub(crate) async fn renew(
-    node: &Database,
-    worker: Uuid,
-    leases: &[Lease],
-    lease: Duration,
-) -> Result<HashSet<(JobId, i64)>, ShardError> {
-    let listed: Value = leases.iter().map(listed).collect();
-    let statement = (RENEW.statement())
-        .bind(worker)
-        .bind(listed.to_string())
-        .bind(micros(lease));
-    names(&node.execute_returning(statement).await?)
-}
-
 /// Ends runs; gives those that were still under their lease.
 pub(crate) async fn settle(
     node: &Database,
-    worker: Uuid,
     endings: &[(Lease, Ending)],
 ) -> Result<HashSet<(JobId, i64)>, ShardError> {
     let listed: Value = endings
         .iter()
         .map(|(lease, ending)| ended(lease, ending))
         .collect();
-    let statement = (SETTLE.statement()).bind(worker).bind(listed.to_string());
+    let statement = SETTLE.statement().bind(listed.to_string());
     names(&node.execute_returning(statement).await?)
 }
 
@@ -213,6 +168,7 @@ fn listed(lease: &Lease) -> Value {
         "shard": lease.shard.get(),
         // Without dashes both engines read it.
         "id": lease.job.as_id().as_uuid().simple().to_string(),
+        "worker": lease.worker.simple().to_string(),
         "token": lease.token,
     })
 }
@@ -248,30 +204,6 @@ fn storable(text: &str) -> String {
     chars
         .map(|c| if c == '\0' { '\u{fffd}' } else { c })
         .collect()
-}
-
-fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
-    let state: String = row.get("state")?;
-    let trace: Option<String> = row.get("trace_context")?;
-    let lease = Lease {
-        shard: VirtualShard::new(count(row, "shard_id")?),
-        job: job_id(row)?,
-        worker,
-        token: row.get("lease_token")?,
-    };
-    Ok(Claimed {
-        kind: row.get("kind")?,
-        args: row.get("args")?,
-        facts: Facts {
-            lease,
-            version: count(row, "version")?,
-            attempt: count(row, "attempt")?,
-            max_attempts: count(row, "max_attempts")?,
-            crashes: count(row, "crashes")?,
-            trace: trace.as_deref().and_then(TraceContext::from_text),
-        },
-        poison: state == JobState::Dead.as_str(),
-    })
 }
 
 fn names(rows: &[Row]) -> Result<HashSet<(JobId, i64)>, ShardError> {
