@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maxscale_core::BoxError;
 use maxscale_core::clock::Timestamp;
-use maxscale_core::fact::{TraceContext, VirtualShard};
+use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdError};
 use maxscale_core::refusal::{Asker, Class, Refusal, Refuse};
 use maxscale_shard::Value;
@@ -36,21 +36,13 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Counts changes of the arguments' form. A worker that knows only an
     /// older version leaves the job to others.
     const VERSION: u32 = 1;
+    /// How long a job that is done can still be looked at. Those that are dead stay.
+    const RETAIN: Duration = Duration::from_hours(7 * 24);
 }
 
 /// Names a job; carries the virtual shard where it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Id);
-
-/// How a job is enqueued.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct EnqueueOptions {
-    pub(crate) delay: Duration,
-    pub(crate) priority: i16,
-    pub(crate) tenant: Option<String>,
-    pub(crate) trace: Option<TraceContext>,
-}
 
 /// How a run of a job ended.
 #[derive(Debug)]
@@ -164,41 +156,6 @@ impl Refuse for Outcome {
             (None, Class::Limited | Class::Unavailable) => Self::Snooze(Self::DEFAULT_SNOOZE),
             (None, _) => Self::Retry(refusal.into()),
         }
-    }
-}
-
-// === impl EnqueueOptions ===
-
-impl EnqueueOptions {
-    /// The longest name of a tenant, in bytes.
-    pub const MAX_TENANT: usize = 256;
-
-    /// The first attempt starts no earlier than this after the enqueue. Default: at once.
-    pub const fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// Jobs of a higher priority come first: each level counts as much as a minute
-    /// of waiting, so that none waits for ever. Default: 0.
-    pub const fn priority(mut self, priority: i16) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    /// Whose job it is, in at most [`MAX_TENANT`](Self::MAX_TENANT) bytes: workers
-    /// take the jobs of tenants in turn, so that one with many delays few others.
-    /// Default: the virtual shard's.
-    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = Some(tenant.into());
-        self
-    }
-
-    /// What the job is caused by. Default: where the caller is, if it is
-    /// [in a trace](TraceContext::current).
-    pub fn trace(mut self, trace: TraceContext) -> Self {
-        self.trace = Some(trace);
-        self
     }
 }
 

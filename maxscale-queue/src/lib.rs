@@ -17,18 +17,23 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod enqueue;
 mod error;
 mod job;
+mod options;
 mod queue;
 mod request;
 mod schema;
 mod slot;
 mod store;
+mod unique;
 mod worker;
 
 pub use error::QueueError;
-pub use job::{EnqueueOptions, Job, JobId, JobState, JobStatus, Outcome};
+pub use job::{Job, JobId, JobState, JobStatus, Outcome};
+pub use options::{EnqueueOptions, Enqueued};
 pub use queue::Queue;
 pub use request::JobRequest;
 pub use schema::MIGRATIONS;
+pub use unique::Unique;
 pub use worker::{Handler, Layered, Worker, WorkerBuilder};

@@ -107,5 +107,40 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 started_at INTEGER NOT NULL
             )",
         },
+        Migration {
+            version: 4,
+            name: "ends of jobs, and jobs that are unique",
+            postgres: "
+            ALTER TABLE ms_job ADD COLUMN expires_at bigint, ADD COLUMN retain bigint,
+                ADD COLUMN prune_at bigint;
+            CREATE INDEX ms_job_expiry ON ms_job (expires_at)
+                WHERE state = 'ready' AND expires_at IS NOT NULL;
+            CREATE INDEX ms_job_kept ON ms_job (prune_at) WHERE prune_at IS NOT NULL;
+            CREATE TABLE ms_job_unique (
+                shard_id integer NOT NULL,
+                unique_key bytea NOT NULL,
+                job_id uuid NOT NULL,
+                until bigint NOT NULL,
+                look_at bigint NOT NULL,
+                PRIMARY KEY (shard_id, unique_key)
+            );
+            CREATE INDEX ms_job_unique_look ON ms_job_unique (look_at)",
+            sqlite: "
+            ALTER TABLE ms_job ADD COLUMN expires_at INTEGER;
+            ALTER TABLE ms_job ADD COLUMN retain INTEGER;
+            ALTER TABLE ms_job ADD COLUMN prune_at INTEGER;
+            CREATE INDEX ms_job_expiry ON ms_job (expires_at)
+                WHERE state = 'ready' AND expires_at IS NOT NULL;
+            CREATE INDEX ms_job_kept ON ms_job (prune_at) WHERE prune_at IS NOT NULL;
+            CREATE TABLE ms_job_unique (
+                shard_id INTEGER NOT NULL,
+                unique_key BLOB NOT NULL,
+                job_id BLOB NOT NULL,
+                until INTEGER NOT NULL,
+                look_at INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, unique_key)
+            );
+            CREATE INDEX ms_job_unique_look ON ms_job_unique (look_at)",
+        },
     ],
 };

@@ -6,8 +6,10 @@
 //! have an index of their own; all others name `shard_id` by equality.
 
 mod claim;
+mod enqueue;
 mod lease;
 mod statement;
+mod sweep;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,26 +21,15 @@ use maxscale_shard::{Database, Row, Shard, ShardError, Tx};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::job::{EnqueueOptions, JobId, JobState, JobStatus};
-use crate::slot;
+use crate::job::{JobId, JobState, JobStatus};
+use crate::options::EnqueueOptions;
 
-use statement::{COMPLETE, FIND, INSERT, SETTLE, WAITED};
+use statement::{CANCEL, COMPLETE, FIND, SETTLE, WAITED};
 
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
+pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
-
-/// A job that does not exist yet.
-#[derive(Debug)]
-pub(crate) struct NewJob {
-    pub(crate) shard: VirtualShard,
-    pub(crate) id: JobId,
-    pub(crate) kind: &'static str,
-    pub(crate) version: u32,
-    pub(crate) queue: &'static str,
-    pub(crate) args: String,
-    pub(crate) max_attempts: u32,
-    pub(crate) options: EnqueueOptions,
-}
+pub(crate) use sweep::{expire, prune};
 
 /// The right to run a job and to end it, until another claim takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,28 +63,6 @@ pub(crate) enum Ending {
     HandBack,
 }
 
-pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
-    let trace = job.options.trace.map(|trace| trace.to_text());
-    let slot = match &job.options.tenant {
-        Some(tenant) => slot::of_tenant(tenant),
-        None => slot::of_shard(job.shard),
-    };
-    let statement = (INSERT.statement())
-        .bind(job.shard)
-        .bind(job.id)
-        .bind(job.kind)
-        .bind(job.version)
-        .bind(job.queue)
-        .bind(job.args)
-        .bind(job.max_attempts)
-        .bind(trace)
-        .bind(micros(job.options.delay))
-        .bind(i32::from(job.options.priority))
-        .bind(job.options.tenant)
-        .bind(slot);
-    tx.execute(statement).await.map(drop)
-}
-
 /// How long the job of `queue` has waited that is due the longest on a node.
 pub(crate) async fn waited(
     database: &Database,
@@ -125,6 +94,12 @@ pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, 
         created_at: Timestamp::from_micros(row.get("created_at")?),
         finished_at: finished.map(Timestamp::from_micros),
     }))
+}
+
+/// Ends a job that waits; false if there is none.
+pub(crate) async fn cancel(shard: &Shard, id: JobId) -> Result<bool, ShardError> {
+    let statement = CANCEL.statement().bind(shard.id()).bind(id);
+    Ok(shard.execute(statement).await? == 1)
 }
 
 /// Ends runs; gives those that were still under their lease.
@@ -162,15 +137,21 @@ impl Ending {
     }
 }
 
+/// A job as the statements read it.
+fn listed_job(shard: VirtualShard, job: JobId) -> Value {
+    json!({
+        "shard": shard.get(),
+        // Without dashes both engines read it.
+        "id": job.as_id().as_uuid().simple().to_string(),
+    })
+}
+
 /// A lease as the statements read it.
 fn listed(lease: &Lease) -> Value {
-    json!({
-        "shard": lease.shard.get(),
-        // Without dashes both engines read it.
-        "id": lease.job.as_id().as_uuid().simple().to_string(),
-        "worker": lease.worker.simple().to_string(),
-        "token": lease.token,
-    })
+    let mut row = listed_job(lease.shard, lease.job);
+    row["worker"] = lease.worker.simple().to_string().into();
+    row["token"] = lease.token.into();
+    row
 }
 
 /// A lease and its end as the statement reads them; what is left out is NULL.
@@ -183,17 +164,22 @@ fn ended(lease: &Lease, ending: &Ending) -> Value {
     match ending {
         Ending::Done { result } => row["result"] = result.as_deref().into(),
         Ending::Retry { after, error } => {
-            row["delay"] = micros(*after).into();
+            row["delay"] = wait(*after).into();
             row["error"] = storable(error).into();
         }
         Ending::Dead { reason } => row["error"] = storable(reason).into(),
         Ending::Snooze { after } => {
-            row["delay"] = micros(*after).into();
+            row["delay"] = wait(*after).into();
             row["refund"] = 1.into();
         }
         Ending::HandBack => row["refund"] = 1.into(),
     }
     row
+}
+
+/// No job is put off for ever.
+fn wait(after: Duration) -> i64 {
+    micros(after.min(EnqueueOptions::MAX_DELAY))
 }
 
 const MAX_ERROR_CHARS: usize = 2_000;

@@ -1,4 +1,4 @@
-//! The texts of what a job's own life is made of: enqueued, looked at, ended.
+//! The texts of what becomes of one job: looked at, ended, cancelled.
 //!
 //! Each has its clock in it: `statement_timestamp()`, `unixepoch()`.
 
@@ -16,27 +16,6 @@ macro_rules! sqlite_now {
         "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
     };
 }
-
-// A minute per level of priority: what waits long enough comes before what is
-// more urgent. A job that is due at once has its place from the start.
-macro_rules! insert {
-    ($now:expr) => {
-        concat!(
-            "INSERT INTO ms_job (shard_id, job_id, kind, version, queue, args, max_attempts,
-                trace_context, run_at, priority, rank, tenant, slot,
-                state, attempt, crashes, lease_token, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, ",
-            $now,
-            " + $9, $10, CASE WHEN $9 <= 0 THEN ",
-            $now,
-            " + $9 - $10 * 60000000 END, $11, $12, 'ready', 0, 0, 0, ",
-            $now,
-            ")"
-        )
-    };
-}
-
-pub(super) const INSERT: Sql = Sql::each(insert!(pg_now!()), insert!(sqlite_now!()));
 
 pub(super) const FIND: Sql = Sql::both(
     "SELECT state, attempt, crashes, last_error, result, created_at, finished_at
@@ -76,6 +55,9 @@ macro_rules! settle {
                 finished_at = CASE WHEN e.state IN ('done', 'dead') THEN ",
             $now,
             " END,
+                prune_at = CASE WHEN e.state = 'done' THEN ",
+            $now,
+            " + retain END,
                 worker = NULL
              FROM ",
             $endings,
@@ -110,7 +92,9 @@ macro_rules! complete {
         concat!(
             "UPDATE ms_job SET state = 'done', finished_at = ",
             $now,
-            ", worker = NULL
+            ", prune_at = ",
+            $now,
+            " + retain, worker = NULL
              WHERE shard_id = $1 AND job_id = $2 AND worker = $3 AND lease_token = $4
                AND state = 'running'"
         )
@@ -118,3 +102,15 @@ macro_rules! complete {
 }
 
 pub(super) const COMPLETE: Sql = Sql::each(complete!(pg_now!()), complete!(sqlite_now!()));
+
+macro_rules! cancel {
+    ($now:expr) => {
+        concat!(
+            "UPDATE ms_job SET state = 'dead', last_error = 'cancelled', finished_at = ",
+            $now,
+            " WHERE shard_id = $1 AND job_id = $2 AND state = 'ready'"
+        )
+    };
+}
+
+pub(super) const CANCEL: Sql = Sql::each(cancel!(pg_now!()), cancel!(sqlite_now!()));

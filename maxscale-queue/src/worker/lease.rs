@@ -13,7 +13,7 @@ use crate::store;
 
 /// How soon the jobs of a dead worker are found, at most.
 const SWEEP: Duration = Duration::from_secs(1);
-const RESCUE_BATCH: u32 = 1_000;
+const SWEEP_BATCH: u32 = 1_000;
 
 impl NodeWorker {
     /// Begins a life on the node; false if the worker drains before one began.
@@ -88,8 +88,10 @@ impl NodeWorker {
 
     async fn sweep(&self, node: &Node) -> Result<(), ShardError> {
         let database = node.background();
+        store::expire(&database, SWEEP_BATCH).await?;
+        store::prune(&database, SWEEP_BATCH).await?;
         store::bury(&database).await?;
-        let rescued = store::rescue(&database, RESCUE_BATCH).await?;
+        let rescued = store::rescue(&database, SWEEP_BATCH).await?;
         for rescued in rescued.iter().filter(|rescued| rescued.poison) {
             self.shared.counts.dead.add(1);
             tracing::error!(kind = rescued.kind, job_id = %rescued.job, "dead: its workers died");

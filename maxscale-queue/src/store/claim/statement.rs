@@ -81,7 +81,9 @@ macro_rules! wanted {
         concat!(
             "queue = $1 AND state = 'ready' AND rank IS NOT NULL AND run_at <= ",
             $now,
-            " AND ",
+            " AND (expires_at IS NULL OR expires_at > ",
+            $now,
+            ") AND ",
             $kinds,
             " AND ",
             $skipped
