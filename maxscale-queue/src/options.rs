@@ -60,8 +60,8 @@ impl EnqueueOptions {
         self
     }
 
-    /// Jobs of a higher priority come first: each level counts as much as a minute
-    /// of waiting, so that none waits for ever. Default: 0.
+    /// Of a tenant's jobs those of a higher priority come first: each level counts as
+    /// much as a minute of waiting, so that none waits for ever. Default: 0.
     pub const fn priority(mut self, priority: i16) -> Self {
         self.priority = priority;
         self

@@ -5,8 +5,8 @@
 
 use maxscale_core::fact::VirtualShard;
 
-/// How many slots a queue has on each node.
-const SLOTS: u32 = 64;
+/// How many slots a queue has on each node. The statements have the number too.
+pub(crate) const SLOTS: u32 = 64;
 
 /// The slot of a tenant: [FNV-1a] of its name, mixed as [MurmurHash3] ends.
 ///
@@ -28,6 +28,20 @@ pub(crate) const fn of_shard(shard: VirtualShard) -> u32 {
     shard.get() % SLOTS
 }
 
+/// The slot that was served last, after a claim that went round from `served` on
+/// and took jobs out of `taken`, each as often as it is there.
+pub(crate) fn served_last(served: u32, taken: impl Iterator<Item = u32>) -> u32 {
+    let mut counts = [0_u32; SLOTS as usize];
+    for slot in taken {
+        counts[(slot % SLOTS) as usize] += 1;
+    }
+    // The last round took from those that were taken from most often.
+    let most = counts.iter().max().copied().unwrap_or_default();
+    let round = (0..SLOTS).map(|turn| (served + 1 + turn) % SLOTS);
+    let last = round.filter(|slot| counts[*slot as usize] == most && most > 0);
+    last.last().unwrap_or(served)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +53,16 @@ mod tests {
             [38, 27, 6]
         );
         assert_eq!(of_shard(VirtualShard::new(65)), 1);
+    }
+
+    #[test]
+    fn next_claim_goes_on_where_the_last_one_ended() {
+        let served_last = |served, taken: &[u32]| served_last(served, taken.iter().copied());
+        assert_eq!(served_last(5, &[]), 5);
+        assert_eq!(served_last(5, &[9, 6]), 9);
+        assert_eq!(served_last(5, &[9, 3]), 3);
+        // A second round came as far as 6.
+        assert_eq!(served_last(5, &[9, 6, 6, 3]), 6);
     }
 
     #[test]

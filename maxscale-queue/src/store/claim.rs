@@ -20,6 +20,7 @@ pub(crate) struct Claimed {
     pub(crate) kind: String,
     pub(crate) args: String,
     pub(crate) facts: Facts,
+    pub(crate) slot: u32,
 }
 
 /// What a claimer is after.
@@ -32,6 +33,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) most: usize,
     /// Whether one beyond that may have crashed a worker before.
     pub(crate) suspect: bool,
+    /// The slot that was served last.
+    pub(crate) served: u32,
     /// The virtual shards that stand still.
     pub(crate) frozen: Arc<[i32]>,
 }
@@ -53,7 +56,8 @@ pub(crate) async fn claim(
         .bind(i64::try_from(wanted.most).map_or(i64::MAX / 8, |most| most.min(i64::MAX / 8)))
         .bind(wanted.worker)
         .bind(i64::from(wanted.suspect))
-        .bind(Value::Ints(wanted.frozen.clone()));
+        .bind(Value::Ints(wanted.frozen.clone()))
+        .bind(wanted.served);
     let rows = node.execute_returning(statement).await?;
     let readable = rows.iter().filter_map(|row| {
         claimed(row, wanted.worker)
@@ -88,6 +92,7 @@ fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
     Ok(Claimed {
         kind: row.get("kind")?,
         args: row.get("args")?,
+        slot: count(row, "slot")?,
         facts: Facts {
             lease,
             version: count(row, "version")?,

@@ -14,6 +14,7 @@ use super::run::Run;
 use super::standing::{Keep, Standing};
 use super::{Phase, Poll, Shared, race, reached};
 use crate::queue::Queue;
+use crate::slot;
 use crate::store::{self, Claimed, Ending, Lease, Wanted};
 
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
@@ -98,6 +99,7 @@ impl NodeWorker {
         let mut turn = 0;
         let mut promoted: Option<Instant> = None;
         let mut frozen = Frozen::default();
+        let mut served = vec![0; self.shared.queues.len()];
         while *phase.borrow() == Phase::Open {
             let draining = async {
                 reached(&mut phase, Phase::Draining).await;
@@ -114,7 +116,9 @@ impl NodeWorker {
                 promoted = Some(Instant::now());
             }
             // A claim is never dropped midway, or its jobs would wait for a sweep.
-            let ready = self.claim(node, &mut slots, turn, &mut frozen).await;
+            let ready = self
+                .claim(node, &mut slots, turn, &mut frozen, &mut served)
+                .await;
             turn += 1;
             let got = ready.len();
             self.shared.counts.claimed.add(got as u64);
@@ -174,12 +178,14 @@ impl NodeWorker {
         slots: &mut Vec<OwnedSemaphorePermit>,
         turn: usize,
         frozen: &mut Frozen,
+        served: &mut [u32],
     ) -> Vec<Ready> {
         let queues = &self.shared.queues;
         let mut all = Vec::new();
         let _claiming = self.claiming.lock().await;
         for at in 0..queues.len() {
-            let (queue, kinds) = &queues[(turn + at) % queues.len()];
+            let at = (turn + at) % queues.len();
+            let (queue, kinds) = &queues[at];
             // One at a time in this process: when it dies of it, others did not run beside it.
             let mut suspect = self.shared.suspects.clone().try_acquire_owned().ok();
             let wanted = Wanted {
@@ -188,6 +194,7 @@ impl NodeWorker {
                 worker: self.standing.life().worker,
                 most: slots.len(),
                 suspect: suspect.is_some(),
+                served: served[at],
                 frozen: frozen.of(&self.queue.router().topology()),
             };
             let database = node.background();
@@ -207,6 +214,8 @@ impl NodeWorker {
                     break;
                 }
             };
+            let innocent = claimed.iter().filter(|job| job.facts.crashes == 0);
+            served[at] = slot::served_last(served[at], innocent.map(|job| job.slot));
             all.extend(claimed.into_iter().map(|claimed| Ready {
                 keep: self.standing.keep(claimed.facts.lease),
                 slot: slots.pop(),

@@ -1,8 +1,10 @@
 //! Which job comes next, and to whom.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use maxscale_core::fact::VirtualShard;
 use maxscale_queue::{EnqueueOptions, JobId, JobRequest, JobState, Outcome, Worker};
 use maxscale_shard::sql;
 use maxscale_tests::eventually;
@@ -44,6 +46,22 @@ on_both! {
         let (_worker, ran) = noting(stage);
         all_done(stage, &jobs).await;
         assert_eq!(*ran.lock().unwrap(), ["old", "high", "plain", "low"]);
+    }
+
+    /// The one with few jobs enqueues last, and does not come last.
+    async fn tenants_take_turns(stage: &Stage) {
+        let mut jobs = Vec::new();
+        for (tenant, count) in [("many", 40), ("few", 4)] {
+            for _ in 0..count {
+                let options = EnqueueOptions::default().tenant(tenant);
+                jobs.push(stage.enqueue_on(SHARD, &note(tenant), options).await);
+            }
+        }
+        let (_worker, ran) = noting(stage);
+        all_done(stage, &jobs).await;
+        let ran = ran.lock().unwrap();
+        let last = ran.iter().rposition(|tenant| tenant == "few").unwrap();
+        assert!(last < 10, "{ran:?}");
     }
 
     async fn job_that_is_not_due_has_no_place(stage: &Stage) {
@@ -146,5 +164,24 @@ on_both! {
         eventually(LIMIT, async || lives().await == 2).await;
         worker.shutdown(LIMIT).await;
         assert_eq!(lives().await, 0);
+    }
+
+    async fn shards_of_a_tenant_without_a_name_take_turns(stage: &Stage) {
+        let mut jobs = Vec::new();
+        for (shard, count) in [(1, 30), (2, 3)] {
+            for _ in 0..count {
+                let options = EnqueueOptions::default();
+                let shard = VirtualShard::new(shard);
+                let text = shard.to_string();
+                jobs.push(stage.enqueue_on(shard, &note(&text), options).await);
+            }
+        }
+        let (_worker, ran) = noting(stage);
+        all_done(stage, &jobs).await;
+        let mut seen = HashMap::new();
+        for (at, text) in ran.lock().unwrap().iter().enumerate() {
+            seen.insert(text.clone(), at);
+        }
+        assert!(seen["2"] < 8, "{seen:?}");
     }
 }

@@ -134,7 +134,7 @@ macro_rules! take {
 macro_rules! taken {
     () => {
         " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, attempt,
-            crashes, max_attempts, lease_token, trace_context"
+            crashes, max_attempts, lease_token, trace_context, slot"
     };
 }
 
@@ -142,14 +142,15 @@ macro_rules! taken {
 ///
 /// From each slot that has something comes its share, four times what is wanted
 /// in all: others may be at the same rows. The first of each slot go before all
-/// seconds.
+/// seconds, beginning with the slot after the one that was served last.
 pub(super) const CLAIM: Sql = Sql::each(
     concat!(
         "WITH RECURSIVE ",
         slots!(),
         ",
         due AS MATERIALIZED (
-            SELECT front.shard_id, front.job_id, front.lease_token, front.nth, front.rank
+            SELECT front.shard_id, front.job_id, front.lease_token, front.nth,
+                (slots.slot + 63 - $7) % 64 AS turn
             FROM slots, LATERAL (
                 SELECT shard_id, job_id, lease_token, rank,
                     row_number() OVER (ORDER BY rank) AS nth
@@ -157,13 +158,13 @@ pub(super) const CLAIM: Sql = Sql::each(
         pg_wanted!(),
         " AND crashes = 0 AND slot = slots.slot
                     ORDER BY rank LIMIT (SELECT most FROM share)) AS first) AS front
-            ORDER BY front.nth, front.rank LIMIT 4 * $3),
+            ORDER BY front.nth, turn LIMIT 4 * $3),
         fair AS MATERIALIZED (
             SELECT j.shard_id, j.job_id FROM due
             JOIN ms_job AS j ON j.shard_id = due.shard_id AND j.job_id = due.job_id
             WHERE j.state = 'ready' AND j.lease_token = due.lease_token AND ",
         alive!(pg_now!()),
-        " ORDER BY due.nth, due.rank LIMIT $3 FOR UPDATE OF j SKIP LOCKED),
+        " ORDER BY due.nth, due.turn LIMIT $3 FOR UPDATE OF j SKIP LOCKED),
         suspect AS MATERIALIZED (
             SELECT shard_id, job_id FROM ms_job WHERE ",
         pg_wanted!(),
@@ -182,14 +183,14 @@ pub(super) const CLAIM: Sql = Sql::each(
         slots!(),
         ",
             due AS (
-                SELECT j.rowid AS place, j.rank,
+                SELECT j.rowid AS place, (slots.slot + 63 - $7) % 64 AS turn,
                     row_number() OVER (PARTITION BY slots.slot ORDER BY j.rank) AS nth
                 FROM slots CROSS JOIN ms_job AS j ON j.rowid IN (
                     SELECT rowid FROM ms_job WHERE ",
         sqlite_wanted!(),
         " AND crashes = 0 AND slot = slots.slot
                     ORDER BY rank LIMIT (SELECT most FROM share)))
-            SELECT place FROM (SELECT place FROM due ORDER BY nth, rank LIMIT $3)
+            SELECT place FROM (SELECT place FROM due ORDER BY nth, turn LIMIT $3)
             UNION ALL
             SELECT place FROM (SELECT rowid AS place FROM ms_job WHERE ",
         sqlite_wanted!(),
