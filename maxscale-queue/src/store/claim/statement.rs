@@ -177,9 +177,7 @@ pub(super) const CLAIM: Sql = Sql::each(
         taken!(),
     ),
     concat!(
-        take!(),
-        "WHERE rowid IN (
-            WITH RECURSIVE ",
+        "WITH RECURSIVE ",
         slots!(),
         ",
             due AS (
@@ -189,12 +187,14 @@ pub(super) const CLAIM: Sql = Sql::each(
                     SELECT rowid FROM ms_job WHERE ",
         sqlite_wanted!(),
         " AND crashes = 0 AND slot = slots.slot
-                    ORDER BY rank LIMIT (SELECT most FROM share)))
-            SELECT place FROM (SELECT place FROM due ORDER BY nth, turn LIMIT $3)
+                    ORDER BY rank LIMIT (SELECT most FROM share))) ",
+        take!(),
+        "WHERE rowid IN (
+            SELECT place FROM (SELECT place FROM due ORDER BY nth, turn LIMIT $3) AS fair
             UNION ALL
             SELECT place FROM (SELECT rowid AS place FROM ms_job WHERE ",
         sqlite_wanted!(),
-        " AND crashes > 0 ORDER BY rank LIMIT $5))
+        " AND crashes > 0 ORDER BY rank LIMIT $5) AS suspect)
          AND ",
         alive!(sqlite_now!()),
         taken!(),
