@@ -38,8 +38,9 @@ pub(crate) fn served_last(served: u32, taken: impl Iterator<Item = u32>) -> u32 
     // The last round took from those that were taken from most often.
     let most = counts.iter().max().copied().unwrap_or_default();
     let round = (0..SLOTS).map(|turn| (served + 1 + turn) % SLOTS);
-    let last = round.filter(|slot| counts[*slot as usize] == most && most > 0);
-    last.last().unwrap_or(served)
+    let mut last = round.rev();
+    let last = last.find(|slot| counts[*slot as usize] == most && most > 0);
+    last.unwrap_or(served)
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ pub(super) const CLAIM: Sql = Sql::each(
             due AS (
                 SELECT j.rowid AS place, (slots.slot + 63 - $7) % 64 AS turn,
                     row_number() OVER (PARTITION BY slots.slot ORDER BY j.rank) AS nth
-                FROM slots CROSS JOIN ms_job AS j ON j.rowid IN (
+                FROM slots CROSS JOIN ms_job AS j WHERE j.rowid IN (
                     SELECT rowid FROM ms_job WHERE ",
         sqlite_wanted!(),
         " AND crashes = 0 AND slot = slots.slot
