@@ -106,7 +106,7 @@ async fn enqueue(
         let user = ids.draw_anywhere(router.shards());
         let mut tx = router.shard(user)?.begin().await?;
         let job = queue.enqueue_in(&mut tx, &Noop, EnqueueOptions::default());
-        jobs.push(job.await?);
+        jobs.push(job.await?.id());
         tx.commit().await?;
     }
     Ok(jobs)

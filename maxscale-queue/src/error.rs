@@ -30,6 +30,36 @@ pub enum QueueError {
         limit: usize,
     },
 
+    /// The tenant's name is longer than [`EnqueueOptions::MAX_TENANT`](crate::EnqueueOptions::MAX_TENANT).
+    #[error("a tenant's name of {size} bytes is too long")]
+    LongTenant {
+        /// Its size in bytes.
+        size: usize,
+    },
+
+    /// A text has a NUL in it, which PostgreSQL does not store.
+    #[error("the {place} has a NUL in it")]
+    Nul {
+        /// Which text.
+        place: &'static str,
+    },
+
+    /// A time is more than [`EnqueueOptions::MAX_DELAY`](crate::EnqueueOptions::MAX_DELAY) away.
+    #[error("a job is put off for too long")]
+    TooFar,
+
+    /// Some of many jobs were enqueued.
+    #[error("{} jobs were enqueued, and some were not", stored.len())]
+    Partly {
+        /// Those that were, with their places among the given ones. What failed may
+        /// have been stored as well where the [outcome is
+        /// unknown](ShardError::OutcomeUnknown).
+        stored: Vec<(usize, JobId)>,
+        /// Why not the others.
+        #[source]
+        source: Box<Self>,
+    },
+
     /// The arguments do not serialize.
     #[error("cannot encode the arguments of a {kind}")]
     Encode {
@@ -63,6 +93,8 @@ impl Classify for QueueError {
     fn class(&self) -> Class {
         match self {
             Self::TooLarge { .. } => Class::TooLarge,
+            Self::LongTenant { .. } | Self::Nul { .. } | Self::TooFar => Class::Invalid,
+            Self::Partly { source, .. } => source.class(),
             Self::StaleLease { .. } => Class::Conflict,
             Self::Shard(error) => error.class(),
             _ => Class::Internal,

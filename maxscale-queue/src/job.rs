@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maxscale_core::BoxError;
 use maxscale_core::clock::Timestamp;
-use maxscale_core::fact::{TraceContext, VirtualShard};
+use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdError};
 use maxscale_core::refusal::{Asker, Class, Refusal, Refuse};
 use maxscale_shard::Value;
@@ -36,19 +36,13 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Counts changes of the arguments' form. A worker that knows only an
     /// older version leaves the job to others.
     const VERSION: u32 = 1;
+    /// How long a job that is done can still be looked at. Those that are dead stay.
+    const RETAIN: Duration = Duration::from_hours(7 * 24);
 }
 
 /// Names a job; carries the virtual shard where it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Id);
-
-/// How a job is enqueued.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct EnqueueOptions {
-    pub(crate) delay: Duration,
-    pub(crate) trace: Option<TraceContext>,
-}
 
 /// How a run of a job ended.
 #[derive(Debug)]
@@ -162,23 +156,6 @@ impl Refuse for Outcome {
             (None, Class::Limited | Class::Unavailable) => Self::Snooze(Self::DEFAULT_SNOOZE),
             (None, _) => Self::Retry(refusal.into()),
         }
-    }
-}
-
-// === impl EnqueueOptions ===
-
-impl EnqueueOptions {
-    /// The first attempt starts no earlier than this after the enqueue. Default: at once.
-    pub const fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// What the job is caused by. Default: where the caller is, if it is
-    /// [in a trace](TraceContext::current).
-    pub fn trace(mut self, trace: TraceContext) -> Self {
-        self.trace = Some(trace);
-        self
     }
 }
 

@@ -3,8 +3,8 @@
 //! ```text
 //!  handler ── enqueue_in(&mut tx, job) ──> ms_job, the same shard and transaction
 //!                                             │ commit rings the doorbell
-//!  Worker ── one claimer per node ── claim a batch, lease it ── Handler ── settle
-//!                                    renew the lease meanwhile      └ complete_in(&mut tx)
+//!  Worker ── one claimer per node ── claim a batch ── Handler ── settle
+//!     └ one lease per node, renewed                      └ complete_in(&mut tx)
 //! ```
 //!
 //! A job runs at least once and comes to exactly one end, done or dead. Its
@@ -17,17 +17,23 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod enqueue;
 mod error;
 mod job;
+mod options;
 mod queue;
 mod request;
 mod schema;
+mod slot;
 mod store;
+mod unique;
 mod worker;
 
 pub use error::QueueError;
-pub use job::{EnqueueOptions, Job, JobId, JobState, JobStatus, Outcome};
+pub use job::{Job, JobId, JobState, JobStatus, Outcome};
+pub use options::{EnqueueOptions, Enqueued};
 pub use queue::Queue;
 pub use request::JobRequest;
 pub use schema::MIGRATIONS;
+pub use unique::Unique;
 pub use worker::{Handler, Layered, Worker, WorkerBuilder};

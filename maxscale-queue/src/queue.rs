@@ -1,16 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use maxscale_core::fact::{TraceContext, VirtualShard};
+use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::IdGenerator;
-use maxscale_core::meter::span;
-use maxscale_shard::{Key, Node, Router, Tx};
+use maxscale_shard::{Key, Node, NodeId, Router};
 use tokio::sync::watch;
-use tracing::Instrument as _;
 
 use crate::error::QueueError;
-use crate::job::{EnqueueOptions, Job, JobId, JobStatus};
-use crate::store::{self, NewJob};
+use crate::job::{JobId, JobStatus};
+use crate::store;
 
 /// Enqueues jobs and tells how they fare. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,15 +29,9 @@ struct Served {
     doorbell: watch::Sender<()>,
 }
 
-/// `integer` in PostgreSQL holds no more.
-const MOST_ATTEMPTS: u32 = i32::MAX.unsigned_abs();
-
 // === impl Queue ===
 
 impl Queue {
-    /// The largest arguments, in bytes of JSON.
-    pub const MAX_ARGS: usize = 64 * 1024;
-
     /// A queue over the router's nodes, which must have run [`MIGRATIONS`](crate::MIGRATIONS).
     pub fn new(router: Router, ids: Arc<IdGenerator>) -> Self {
         let served = |node: &Node| Served {
@@ -48,57 +40,6 @@ impl Queue {
         };
         let nodes = router.nodes().iter().map(served).collect();
         Self(Arc::new(Inner { router, ids, nodes }))
-    }
-
-    /// Enqueues `job` as part of `tx`, on the virtual shard that `tx` was begun for.
-    ///
-    /// The job exists when `tx` is committed, and never otherwise.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`QueueError::NoShard`] for a transaction without a virtual
-    /// shard, [`QueueError::TooLarge`] for arguments over [`Queue::MAX_ARGS`].
-    pub async fn enqueue_in<J: Job>(
-        &self,
-        tx: &mut Tx,
-        job: &J,
-        options: EnqueueOptions,
-    ) -> Result<JobId, QueueError> {
-        let shard = tx.shard().ok_or(QueueError::NoShard)?;
-        let args = serde_json::to_string(job).map_err(|source| QueueError::Encode {
-            kind: J::KIND,
-            source,
-        })?;
-        if args.len() > Self::MAX_ARGS {
-            return Err(QueueError::TooLarge {
-                size: args.len(),
-                limit: Self::MAX_ARGS,
-            });
-        }
-        let id = JobId::from(self.0.ids.draw(shard));
-        let span = span::enqueue(J::QUEUE, J::KIND);
-        let mut options = options;
-        options.trace = options
-            .trace
-            .or_else(|| span.in_scope(TraceContext::current));
-        let new = NewJob {
-            shard,
-            id,
-            kind: J::KIND,
-            version: J::VERSION,
-            queue: J::QUEUE,
-            args,
-            max_attempts: J::MAX_ATTEMPTS.min(MOST_ATTEMPTS),
-            options,
-        };
-        store::insert(tx, new).instrument(span).await?;
-        if let Some(node) = self.serving(shard) {
-            let inner = self.0.clone();
-            tx.after_commit(move || {
-                inner.nodes[node].doorbell.send_replace(());
-            });
-        }
-        Ok(id)
     }
 
     /// What is known about a job; `None` if there is no such job on the shard in its id.
@@ -125,6 +66,16 @@ impl Queue {
     ) -> Result<Option<JobStatus>, QueueError> {
         let shard = self.router().shard(key)?;
         Ok(store::find(&shard, id).await?)
+    }
+
+    /// Ends a job that waits, as dead; false if it runs, has ended, or is none.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError::Shard`] when its shard cannot be asked.
+    pub async fn cancel(&self, id: JobId) -> Result<bool, QueueError> {
+        let shard = self.router().shard(id.as_id())?;
+        Ok(store::cancel(&shard, id).await?)
     }
 
     /// How long the job of `queue` has waited that is due the longest, on any node
@@ -161,16 +112,26 @@ impl Queue {
         self.0.nodes[at].doorbell.subscribe()
     }
 
+    /// Has this process's workers look at a node.
+    pub(crate) fn ring(&self, at: usize) {
+        self.0.nodes[at].doorbell.send_replace(());
+    }
+
+    pub(crate) fn ids(&self) -> &IdGenerator {
+        &self.0.ids
+    }
+
     /// The place of the node that holds `shard` now, if it was there from the start.
-    fn serving(&self, shard: VirtualShard) -> Option<usize> {
+    pub(crate) fn serving(&self, shard: VirtualShard) -> Option<usize> {
         let map = self.router().topology();
-        let place = map.locate(shard)?;
-        let id = &map.nodes()[place];
-        let is_it = |served: &Served| served.node.id() == id;
-        // Its place in the map, unless the map has changed since.
-        if self.0.nodes.get(place).is_some_and(is_it) {
-            return Some(place);
-        }
-        self.0.nodes.iter().position(is_it)
+        self.place(&map.nodes()[map.locate(shard)?])
+    }
+
+    /// The place of a node, if it was there from the start.
+    pub(crate) fn place(&self, node: &NodeId) -> Option<usize> {
+        self.0
+            .nodes
+            .iter()
+            .position(|served| served.node.id() == node)
     }
 }

@@ -70,5 +70,77 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             postgres: "ALTER TABLE ms_job ADD COLUMN trace_context text",
             sqlite: "ALTER TABLE ms_job ADD COLUMN trace_context TEXT",
         },
+        Migration {
+            version: 3,
+            name: "places of jobs, and leases of workers",
+            // `ms_job_due` is what older programs claim by, and tells how long jobs wait.
+            postgres: "
+            ALTER TABLE ms_job ADD COLUMN tenant text, ADD COLUMN slot integer,
+                ADD COLUMN rank bigint, ADD COLUMN priority integer NOT NULL DEFAULT 0;
+            CREATE INDEX ms_job_place ON ms_job (queue, slot, rank)
+                WHERE state = 'ready' AND rank IS NOT NULL AND crashes = 0;
+            CREATE INDEX ms_job_suspect ON ms_job (queue, rank)
+                WHERE state = 'ready' AND rank IS NOT NULL AND crashes > 0;
+            CREATE INDEX ms_job_timed ON ms_job (run_at)
+                WHERE state = 'ready' AND rank IS NULL;
+            CREATE INDEX ms_job_held ON ms_job (worker) WHERE state = 'running';
+            CREATE TABLE ms_worker (
+                incarnation uuid PRIMARY KEY,
+                lease_until bigint NOT NULL,
+                started_at bigint NOT NULL
+            )",
+            sqlite: "
+            ALTER TABLE ms_job ADD COLUMN tenant TEXT;
+            ALTER TABLE ms_job ADD COLUMN slot INTEGER;
+            ALTER TABLE ms_job ADD COLUMN rank INTEGER;
+            ALTER TABLE ms_job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+            CREATE INDEX ms_job_place ON ms_job (queue, slot, rank)
+                WHERE state = 'ready' AND rank IS NOT NULL AND crashes = 0;
+            CREATE INDEX ms_job_suspect ON ms_job (queue, rank)
+                WHERE state = 'ready' AND rank IS NOT NULL AND crashes > 0;
+            CREATE INDEX ms_job_timed ON ms_job (run_at)
+                WHERE state = 'ready' AND rank IS NULL;
+            CREATE INDEX ms_job_held ON ms_job (worker) WHERE state = 'running';
+            CREATE TABLE ms_worker (
+                incarnation BLOB PRIMARY KEY NOT NULL,
+                lease_until INTEGER NOT NULL,
+                started_at INTEGER NOT NULL
+            )",
+        },
+        Migration {
+            version: 4,
+            name: "ends of jobs, and jobs that are unique",
+            postgres: "
+            ALTER TABLE ms_job ADD COLUMN expires_at bigint, ADD COLUMN retain bigint,
+                ADD COLUMN prune_at bigint;
+            CREATE INDEX ms_job_expiry ON ms_job (expires_at)
+                WHERE state = 'ready' AND expires_at IS NOT NULL;
+            CREATE INDEX ms_job_kept ON ms_job (prune_at) WHERE prune_at IS NOT NULL;
+            CREATE TABLE ms_job_unique (
+                shard_id integer NOT NULL,
+                unique_key bytea NOT NULL,
+                job_id uuid NOT NULL,
+                until bigint NOT NULL,
+                look_at bigint NOT NULL,
+                PRIMARY KEY (shard_id, unique_key)
+            );
+            CREATE INDEX ms_job_unique_look ON ms_job_unique (look_at)",
+            sqlite: "
+            ALTER TABLE ms_job ADD COLUMN expires_at INTEGER;
+            ALTER TABLE ms_job ADD COLUMN retain INTEGER;
+            ALTER TABLE ms_job ADD COLUMN prune_at INTEGER;
+            CREATE INDEX ms_job_expiry ON ms_job (expires_at)
+                WHERE state = 'ready' AND expires_at IS NOT NULL;
+            CREATE INDEX ms_job_kept ON ms_job (prune_at) WHERE prune_at IS NOT NULL;
+            CREATE TABLE ms_job_unique (
+                shard_id INTEGER NOT NULL,
+                unique_key BLOB NOT NULL,
+                job_id BLOB NOT NULL,
+                until INTEGER NOT NULL,
+                look_at INTEGER NOT NULL,
+                PRIMARY KEY (shard_id, unique_key)
+            );
+            CREATE INDEX ms_job_unique_look ON ms_job_unique (look_at)",
+        },
     ],
 };

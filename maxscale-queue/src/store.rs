@@ -1,15 +1,19 @@
 //! The one place that speaks SQL about jobs.
 //!
 //! Leases are judged by the database's clock: of all writers of a row, each
-//! sees the same one. Statements marked *node-wide* serve no single key and
+//! sees the same one. A lease is a worker's, in one row of `ms_worker` per node
+//! and life; a job's row says under which it runs. Statements marked *node-wide* serve no single key and
 //! have an index of their own; all others name `shard_id` by equality.
 
+mod claim;
+mod enqueue;
+mod lease;
 mod statement;
+mod sweep;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use maxscale_core::Chain;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_core::id::Id;
@@ -17,22 +21,15 @@ use maxscale_shard::{Database, Row, Shard, ShardError, Tx};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::job::{EnqueueOptions, JobId, JobState, JobStatus};
+use crate::job::{JobId, JobState, JobStatus};
+use crate::options::EnqueueOptions;
 
-use statement::{CLAIM, COMPLETE, FIND, INSERT, RENEW, SETTLE, WAITED};
+use statement::{CANCEL, COMPLETE, FIND, SETTLE, WAITED};
 
-/// A job that does not exist yet.
-#[derive(Debug)]
-pub(crate) struct NewJob {
-    pub(crate) shard: VirtualShard,
-    pub(crate) id: JobId,
-    pub(crate) kind: &'static str,
-    pub(crate) version: u32,
-    pub(crate) queue: &'static str,
-    pub(crate) args: String,
-    pub(crate) max_attempts: u32,
-    pub(crate) options: EnqueueOptions,
-}
+pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
+pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
+pub(crate) use lease::{bury, enter, leave, renew, rescue};
+pub(crate) use sweep::{expire, prune};
 
 /// The right to run a job and to end it, until another claim takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,27 +53,6 @@ pub(crate) struct Facts {
     pub(crate) trace: Option<TraceContext>,
 }
 
-/// A job that a claim gave.
-#[derive(Debug)]
-pub(crate) struct Claimed {
-    pub(crate) kind: String,
-    pub(crate) args: String,
-    pub(crate) facts: Facts,
-    /// It has killed so many workers that it will not run again.
-    pub(crate) poison: bool,
-}
-
-/// What a claimer is after.
-#[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) queue: &'a str,
-    /// JSON array of `{kind, version}`: what it has handlers for.
-    pub(crate) kinds: &'a str,
-    pub(crate) worker: Uuid,
-    pub(crate) lease: Duration,
-    pub(crate) most: usize,
-}
-
 /// How a run ends in its row.
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
@@ -85,21 +61,6 @@ pub(crate) enum Ending {
     Dead { reason: String },
     Snooze { after: Duration },
     HandBack,
-}
-
-pub(crate) async fn insert(tx: &mut Tx, job: NewJob) -> Result<(), ShardError> {
-    let trace = job.options.trace.map(|trace| trace.to_text());
-    let statement = (INSERT.statement())
-        .bind(job.shard)
-        .bind(job.id)
-        .bind(job.kind)
-        .bind(job.version)
-        .bind(job.queue)
-        .bind(job.args)
-        .bind(job.max_attempts)
-        .bind(trace)
-        .bind(micros(job.options.delay));
-    tx.execute(statement).await.map(drop)
 }
 
 /// How long the job of `queue` has waited that is due the longest on a node.
@@ -135,53 +96,22 @@ pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, 
     }))
 }
 
-/// Leases what is due, up to `wanted.most` jobs.
-pub(crate) async fn claim(
-    node: &Database,
-    wanted: &Wanted<'_>,
-) -> Result<Vec<Claimed>, ShardError> {
-    let statement = (CLAIM.statement())
-        .bind(wanted.queue)
-        .bind(wanted.kinds)
-        .bind(i64::try_from(wanted.most).unwrap_or(i64::MAX))
-        .bind(micros(wanted.lease))
-        .bind(wanted.worker);
-    let rows = node.execute_returning(statement).await?;
-    let readable = rows.iter().filter_map(|row| {
-        claimed(row, wanted.worker)
-            // Its lease runs out; the jobs claimed beside it shall not suffer.
-            .inspect_err(|error| tracing::error!(error = %Chain(error), "unreadable job"))
-            .ok()
-    });
-    Ok(readable.collect())
-}
-
-/// Prolongs what the database still knows as these leases; gives those.
-pub(crate) async fn renew(
-    node: &Database,
-    worker: Uuid,
-    leases: &[Lease],
-    lease: Duration,
-) -> Result<HashSet<(JobId, i64)>, ShardError> {
-    let listed: Value = leases.iter().map(listed).collect();
-    let statement = (RENEW.statement())
-        .bind(worker)
-        .bind(listed.to_string())
-        .bind(micros(lease));
-    names(&node.execute_returning(statement).await?)
+/// Ends a job that waits; false if there is none.
+pub(crate) async fn cancel(shard: &Shard, id: JobId) -> Result<bool, ShardError> {
+    let statement = CANCEL.statement().bind(shard.id()).bind(id);
+    Ok(shard.execute(statement).await? == 1)
 }
 
 /// Ends runs; gives those that were still under their lease.
 pub(crate) async fn settle(
     node: &Database,
-    worker: Uuid,
     endings: &[(Lease, Ending)],
 ) -> Result<HashSet<(JobId, i64)>, ShardError> {
     let listed: Value = endings
         .iter()
         .map(|(lease, ending)| ended(lease, ending))
         .collect();
-    let statement = (SETTLE.statement()).bind(worker).bind(listed.to_string());
+    let statement = SETTLE.statement().bind(listed.to_string());
     names(&node.execute_returning(statement).await?)
 }
 
@@ -207,14 +137,21 @@ impl Ending {
     }
 }
 
+/// A job as the statements read it.
+fn listed_job(shard: VirtualShard, job: JobId) -> Value {
+    json!({
+        "shard": shard.get(),
+        // Without dashes both engines read it.
+        "id": job.as_id().as_uuid().simple().to_string(),
+    })
+}
+
 /// A lease as the statements read it.
 fn listed(lease: &Lease) -> Value {
-    json!({
-        "shard": lease.shard.get(),
-        // Without dashes both engines read it.
-        "id": lease.job.as_id().as_uuid().simple().to_string(),
-        "token": lease.token,
-    })
+    let mut row = listed_job(lease.shard, lease.job);
+    row["worker"] = lease.worker.simple().to_string().into();
+    row["token"] = lease.token.into();
+    row
 }
 
 /// A lease and its end as the statement reads them; what is left out is NULL.
@@ -227,17 +164,22 @@ fn ended(lease: &Lease, ending: &Ending) -> Value {
     match ending {
         Ending::Done { result } => row["result"] = result.as_deref().into(),
         Ending::Retry { after, error } => {
-            row["delay"] = micros(*after).into();
+            row["delay"] = wait(*after).into();
             row["error"] = storable(error).into();
         }
         Ending::Dead { reason } => row["error"] = storable(reason).into(),
         Ending::Snooze { after } => {
-            row["delay"] = micros(*after).into();
+            row["delay"] = wait(*after).into();
             row["refund"] = 1.into();
         }
         Ending::HandBack => row["refund"] = 1.into(),
     }
     row
+}
+
+/// No job is put off for ever.
+fn wait(after: Duration) -> i64 {
+    micros(after.min(EnqueueOptions::MAX_DELAY))
 }
 
 const MAX_ERROR_CHARS: usize = 2_000;
@@ -248,30 +190,6 @@ fn storable(text: &str) -> String {
     chars
         .map(|c| if c == '\0' { '\u{fffd}' } else { c })
         .collect()
-}
-
-fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
-    let state: String = row.get("state")?;
-    let trace: Option<String> = row.get("trace_context")?;
-    let lease = Lease {
-        shard: VirtualShard::new(count(row, "shard_id")?),
-        job: job_id(row)?,
-        worker,
-        token: row.get("lease_token")?,
-    };
-    Ok(Claimed {
-        kind: row.get("kind")?,
-        args: row.get("args")?,
-        facts: Facts {
-            lease,
-            version: count(row, "version")?,
-            attempt: count(row, "attempt")?,
-            max_attempts: count(row, "max_attempts")?,
-            crashes: count(row, "crashes")?,
-            trace: trace.as_deref().and_then(TraceContext::from_text),
-        },
-        poison: state == JobState::Dead.as_str(),
-    })
 }
 
 fn names(rows: &[Row]) -> Result<HashSet<(JobId, i64)>, ShardError> {

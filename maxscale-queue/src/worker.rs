@@ -1,9 +1,12 @@
-//! Runs jobs: one claimer per node, a lease per job, a batch per settlement.
+//! Runs jobs: one claimer and one lease per node, a batch per settlement.
 
 mod counts;
+mod frozen;
 mod handler;
+mod lease;
 mod node;
 mod run;
+mod standing;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use maxscale_core::control::Backoff;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::meter::{self, Meter};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -90,12 +93,12 @@ struct Registered {
 
 /// What the tasks of a worker share.
 struct Shared {
-    /// This life of this worker: another start is another worker.
-    incarnation: Uuid,
     handlers: HashMap<&'static str, Registered>,
     /// Each queue with the kinds to claim from it, as JSON.
     queues: Vec<(&'static str, String)>,
     slots: Arc<Semaphore>,
+    /// For the one job at a time that ran when a worker died.
+    suspects: Arc<Semaphore>,
     lease: Duration,
     poll: Poll,
     backoff: Backoff,
@@ -274,24 +277,24 @@ impl WorkerBuilder {
     /// Panics outside a tokio runtime.
     pub fn start(self) -> Result<Worker, QueueError> {
         let mut handlers = HashMap::new();
-        let mut queues: HashMap<&'static str, Vec<Value>> = HashMap::new();
+        let mut queues: HashMap<&'static str, Map<String, Value>> = HashMap::new();
         for (kind, handler) in self.handlers {
             let queue = kind.queue;
             let registered = Registered { queue, handler };
             if handlers.insert(kind.kind, registered).is_some() {
                 return Err(QueueError::RegisteredTwice { kind: kind.kind });
             }
-            let listed = json!({ "kind": kind.kind, "version": kind.version });
-            queues.entry(kind.queue).or_default().push(listed);
+            let kinds = queues.entry(kind.queue).or_default();
+            kinds.insert(kind.kind.to_owned(), kind.version.into());
         }
         let listed = queues
             .into_iter()
             .map(|(queue, kinds)| (queue, Value::from(kinds).to_string()));
         let shared = Arc::new(Shared {
-            incarnation: Uuid::new_v4(),
             handlers,
             queues: listed.collect(),
             slots: Arc::new(Semaphore::new(self.concurrency)),
+            suspects: Arc::new(Semaphore::new(1)),
             lease: self.lease,
             poll: self.poll,
             backoff: self.backoff,

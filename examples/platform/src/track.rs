@@ -132,7 +132,7 @@ impl Tracks {
         let created = shard.write(TxOptions::new(), |tx| {
             Work::new(async move {
                 let options = EnqueueOptions::default();
-                let job = queue.enqueue_in(tx, job, options).await?;
+                let job = queue.enqueue_in(tx, job, options).await?.id();
                 let row = INSERT
                     .statement()
                     .bind(id)

@@ -1,43 +1,46 @@
-use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_shard::Node;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{
-    Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout, timeout_at,
-};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
+use super::frozen::Frozen;
 use super::run::Run;
+use super::standing::{Keep, Standing};
 use super::{Phase, Poll, Shared, race, reached};
 use crate::queue::Queue;
+use crate::slot;
 use crate::store::{self, Claimed, Ending, Lease, Wanted};
 
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 const SLOW: Duration = Duration::from_millis(500);
 const SETTLE_BATCH: usize = 256;
 
+/// How often what has become due is given its place, at most.
+const PROMOTE: Duration = Duration::from_millis(20);
+const PROMOTE_BATCH: u32 = 1_000;
+
 /// Serves one node: claims, renews and settles for all its virtual shards.
 pub(super) struct NodeWorker {
-    shared: Arc<Shared>,
-    queue: Queue,
-    node: usize,
-    held: Arc<Held>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: Queue,
+    pub(super) node: usize,
+    pub(super) standing: Arc<Standing>,
+    /// Held while a claim's jobs are not among the held ones yet.
+    pub(super) claiming: Mutex<()>,
 }
 
-/// The leases that a worker holds on one node.
-#[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashMap<Lease, watch::Sender<Instant>>>);
-
-/// One lease among the held ones, until dropped.
-#[derive(Debug)]
-pub(super) struct Keep {
-    held: Arc<Held>,
-    lease: Lease,
-    until: watch::Receiver<Instant>,
+/// A claimed job with what it takes to run it.
+struct Ready {
+    claimed: Claimed,
+    keep: Keep,
+    slot: Option<OwnedSemaphorePermit>,
+    suspect: Option<OwnedSemaphorePermit>,
 }
 
 /// An ending on its way into its row.
@@ -57,7 +60,8 @@ impl NodeWorker {
             shared,
             queue,
             node,
-            held: Arc::default(),
+            standing: Arc::new(Standing::new(Uuid::nil())),
+            claiming: Mutex::default(),
         }
     }
 
@@ -70,12 +74,17 @@ impl NodeWorker {
                 return;
             }
         }
+        if !self.enter(node, &mut phase).await {
+            return;
+        }
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
         // Side by side in one task: whatever ends the claims ends the others too.
         let claims = pin!(self.claims(node, phase, settle));
         let renewals = pin!(self.renewals(node));
         let settlements = pin!(self.settlements(node, settlements));
-        race(claims, race(renewals, settlements)).await;
+        let sweeps = pin!(self.sweeps(node));
+        race(race(claims, sweeps), race(renewals, settlements)).await;
+        self.leave(node).await;
     }
 
     async fn claims(
@@ -88,6 +97,9 @@ impl NodeWorker {
         let mut doorbell = self.queue.doorbell(self.node);
         let mut poll = self.shared.poll.busy;
         let mut turn = 0;
+        let mut promoted: Option<Instant> = None;
+        let mut frozen = Frozen::default();
+        let mut served = vec![0; self.shared.queues.len()];
         while *phase.borrow() == Phase::Open {
             let draining = async {
                 reached(&mut phase, Phase::Draining).await;
@@ -99,34 +111,37 @@ impl NodeWorker {
             };
             // Seen before the claim looks: a ring during it is not missed.
             doorbell.mark_unchanged();
-            let free = slots.len();
-            // A claim is never dropped midway, or its jobs would wait for their leases.
-            let claimed = self.claim(node, &mut slots, turn).await;
+            if promoted.is_none_or(|at| at.elapsed() >= PROMOTE) {
+                self.promote(node).await;
+                promoted = Some(Instant::now());
+            }
+            // A claim is never dropped midway, or its jobs would wait for a sweep.
+            let ready = self
+                .claim(node, &mut slots, turn, &mut frozen, &mut served)
+                .await;
             turn += 1;
-            let got = claimed.len();
+            let got = ready.len();
             self.shared.counts.claimed.add(got as u64);
-            for (claimed, slot, until) in claimed {
+            for ready in ready {
                 let run = Run {
                     shared: self.shared.clone(),
-                    held: self.held.clone(),
+                    keep: ready.keep,
                     settle: settle.clone(),
                     phase: phase.clone(),
-                    slot,
+                    slot: ready.slot,
+                    _suspect: ready.suspect,
                 };
-                runs.spawn(run.supervise(claimed, until));
+                runs.spawn(run.supervise(ready.claimed));
             }
             while runs.try_join_next().is_some() {}
-            if got == free {
-                poll = self.shared.poll.busy;
-                continue;
-            }
             drop(slots);
             let Poll { busy, idle } = self.shared.poll;
-            poll = if got > 0 {
-                busy
-            } else {
-                poll.mul_f64(1.5).min(idle)
-            };
+            if got > 0 {
+                // Fair shares may leave slots empty while there is more.
+                poll = busy;
+                continue;
+            }
+            poll = poll.mul_f64(1.5).min(idle);
             // Workers that started together do not poll together for ever.
             let jittered = poll.mul_f64(0.8 + 0.2 * (self.shared.random)());
             let draining = reached(&mut phase, Phase::Draining);
@@ -150,26 +165,38 @@ impl NodeWorker {
         free
     }
 
+    async fn promote(&self, node: &Node) {
+        if let Err(error) = store::promote(&node.background(), PROMOTE_BATCH).await {
+            tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot see what is due");
+        }
+    }
+
     /// Claims from each queue in turn as long as there are slots.
     async fn claim(
         &self,
         node: &Node,
         slots: &mut Vec<OwnedSemaphorePermit>,
         turn: usize,
-    ) -> Vec<(Claimed, Option<OwnedSemaphorePermit>, Instant)> {
+        frozen: &mut Frozen,
+        served: &mut [u32],
+    ) -> Vec<Ready> {
         let queues = &self.shared.queues;
         let mut all = Vec::new();
+        let _claiming = self.claiming.lock().await;
         for at in 0..queues.len() {
-            let (queue, kinds) = &queues[(turn + at) % queues.len()];
+            let at = (turn + at) % queues.len();
+            let (queue, kinds) = &queues[at];
+            // One at a time in this process: when it dies of it, others did not run beside it.
+            let mut suspect = self.shared.suspects.clone().try_acquire_owned().ok();
             let wanted = Wanted {
                 queue,
                 kinds,
-                worker: self.shared.incarnation,
-                lease: self.shared.lease,
+                worker: self.standing.life().worker,
                 most: slots.len(),
+                suspect: suspect.is_some(),
+                served: served[at],
+                frozen: frozen.of(&self.queue.router().topology()),
             };
-            // Taken before the database takes its time, so it is the earlier one.
-            let until = self.shared.safe_until(Instant::now());
             let database = node.background();
             let mut claim = pin!(store::claim(&database, &wanted));
             let claimed = match timeout(SLOW, &mut claim).await {
@@ -187,51 +214,19 @@ impl NodeWorker {
                     break;
                 }
             };
-            for job in claimed {
-                if job.poison {
-                    self.shared.counts.dead.add(1);
-                    tracing::error!(kind = job.kind, job_id = %job.facts.lease.job, "dead: its workers died");
-                    continue;
-                }
-                all.push((job, slots.pop(), until));
-            }
+            let innocent = claimed.iter().filter(|job| job.facts.crashes == 0);
+            served[at] = slot::served_last(served[at], innocent.map(|job| job.slot));
+            all.extend(claimed.into_iter().map(|claimed| Ready {
+                keep: self.standing.keep(claimed.facts.lease),
+                slot: slots.pop(),
+                suspect: suspect.take_if(|_| claimed.facts.crashes > 0),
+                claimed,
+            }));
             if slots.is_empty() {
                 break;
             }
         }
         all
-    }
-
-    async fn renewals(&self, node: &Node) {
-        let every = self.shared.lease.mul_f64(0.3);
-        // What is claimed meanwhile is fresh: the first tick has nothing to do.
-        let mut ticks = interval_at(Instant::now() + every, every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            while let Err(error) = self.renew(node).await {
-                tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot renew leases");
-                sleep(PAUSE).await;
-            }
-        }
-    }
-
-    async fn renew(&self, node: &Node) -> Result<(), maxscale_shard::ShardError> {
-        let leases: Vec<Lease> = self.held.all().keys().copied().collect();
-        if leases.is_empty() {
-            return Ok(());
-        }
-        let until = self.shared.safe_until(Instant::now());
-        let (worker, span) = (self.shared.incarnation, self.shared.lease);
-        let renewed = store::renew(&node.background(), worker, &leases, span).await?;
-        // What was not renewed ended meanwhile, is being completed, or is lost:
-        // its time simply runs on.
-        for (lease, deadline) in &*self.held.all() {
-            if renewed.contains(&(lease.job, lease.token)) {
-                deadline.send_replace(until);
-            }
-        }
-        Ok(())
     }
 
     async fn settlements(&self, node: &Node, mut settlements: mpsc::Receiver<Settlement>) {
@@ -249,7 +244,7 @@ impl NodeWorker {
             .collect();
         let give_up = Instant::now() + self.shared.lease;
         let taken = loop {
-            match store::settle(&node.background(), self.shared.incarnation, &endings).await {
+            match store::settle(&node.background(), &endings).await {
                 Ok(taken) => break taken,
                 Err(error) => {
                     tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot settle jobs");
@@ -272,51 +267,7 @@ impl NodeWorker {
 
 impl Shared {
     /// Until when a lease taken at `start` is surely ours, by our own clock.
-    fn safe_until(&self, start: Instant) -> Instant {
+    pub(super) fn safe_until(&self, start: Instant) -> Instant {
         start + self.lease.mul_f64(0.9)
-    }
-}
-
-// === impl Held ===
-
-impl Held {
-    /// Has the lease, safe until then, renewed while the guard lives.
-    pub(super) fn keep(self: &Arc<Self>, lease: Lease, until: Instant) -> Keep {
-        let (extend, until) = watch::channel(until);
-        self.all().insert(lease, extend);
-        Keep {
-            held: self.clone(),
-            lease,
-            until,
-        }
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<Lease, watch::Sender<Instant>>> {
-        // Each change is one insert or remove, so a panic elsewhere tears nothing.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Keep ===
-
-impl Keep {
-    /// Waits until the lease is no longer safe; renewals move that moment.
-    pub(super) async fn passed(&mut self) {
-        loop {
-            let deadline = *self.until.borrow_and_update();
-            if Instant::now() >= deadline {
-                return;
-            }
-            if let Ok(Err(_)) = timeout_at(deadline, self.until.changed()).await {
-                // Nobody renews it any more.
-                sleep_until(deadline).await;
-            }
-        }
-    }
-}
-
-impl Drop for Keep {
-    fn drop(&mut self) {
-        self.held.all().remove(&self.lease);
     }
 }

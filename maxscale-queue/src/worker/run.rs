@@ -7,10 +7,11 @@ use maxscale_core::Chain;
 use maxscale_core::meter::span::{self, JobSpan, Origin, Root};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::node::{Held, Settlement};
+use super::node::Settlement;
+use super::standing::Keep;
 use super::{Phase, Shared, race, reached};
 use crate::job::Outcome;
 use crate::store::{Claimed, Ending, Facts};
@@ -18,11 +19,14 @@ use crate::store::{Claimed, Ending, Facts};
 /// One run of one job, from its claim to its settlement.
 pub(super) struct Run {
     pub(super) shared: Arc<Shared>,
-    pub(super) held: Arc<Held>,
+    /// The job's place among those that the worker has.
+    pub(super) keep: Keep,
     pub(super) settle: mpsc::Sender<Settlement>,
     pub(super) phase: watch::Receiver<Phase>,
     /// Free again only when the settlement is acknowledged.
     pub(super) slot: Option<OwnedSemaphorePermit>,
+    /// Of a job that ran when a worker died.
+    pub(super) _suspect: Option<OwnedSemaphorePermit>,
 }
 
 /// How the handler's task ended.
@@ -39,7 +43,7 @@ const UNWIND: Duration = Duration::from_secs(1);
 
 impl Run {
     /// Runs the handler under the lease, and settles.
-    pub(super) async fn supervise(self, claimed: Claimed, until: Instant) {
+    pub(super) async fn supervise(self, claimed: Claimed) {
         let Claimed {
             kind,
             args,
@@ -54,7 +58,7 @@ impl Run {
         };
         let root = span::job(described, &self.origin(&facts));
         facts.trace = Some(root.context().clone());
-        let inside = self.inside(&kind, &args, facts, until, root.clone());
+        let inside = self.inside(&kind, &args, facts, root.clone());
         root.around(inside).await;
     }
 
@@ -72,8 +76,7 @@ impl Run {
         }
     }
 
-    async fn inside(mut self, kind: &str, args: &str, facts: Facts, until: Instant, root: Root) {
-        let mut keep = self.held.keep(facts.lease, until);
+    async fn inside(mut self, kind: &str, args: &str, facts: Facts, root: Root) {
         if !self.may_start().await {
             return self.settle(facts, Ending::HandBack).await;
         }
@@ -87,15 +90,15 @@ impl Run {
                 let mut task = JoinSet::new();
                 task.spawn(root.around(run));
                 let lost = async {
-                    keep.passed().await;
+                    self.keep.passed().await;
                     None
                 };
                 let stop = race(stopped(&mut task, &mut self.phase), lost).await;
                 let Some(stop) = stop else {
-                    tracing::warn!("left without an end: its lease runs out");
+                    tracing::warn!("left without an end");
                     self.shared.counts.lost.add(1);
-                    // From here on nothing renews it, however long the handler takes to stop.
-                    drop(keep);
+                    // Given back once the handler has stopped, however long that takes, or
+                    // taken by others once the lease has run out.
                     return task.shutdown().await;
                 };
                 self.ending(stop, &facts)
@@ -107,9 +110,7 @@ impl Run {
             self.shared.counts.done.add(1);
             return;
         }
-        // Renewed until its end is stored.
         self.settle(facts, ending).await;
-        drop(keep);
     }
 
     /// Waits for a slot if the claim lost its own; false if the worker drains.

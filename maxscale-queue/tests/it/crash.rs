@@ -12,6 +12,13 @@ use crate::stage::{LIMIT, Note, SHARD, Stage, effect, note, on_both};
 
 const SHORT: Duration = Duration::from_millis(600);
 
+/// Ends the lease under which a job runs.
+const OVER: &str = "UPDATE ms_worker SET lease_until = 0
+    WHERE incarnation = (SELECT worker FROM ms_job WHERE job_id = $1)";
+/// Holds on to it.
+const TOUCHED: &str = "UPDATE ms_worker SET lease_until = lease_until
+    WHERE incarnation = (SELECT worker FROM ms_job WHERE job_id = $1)";
+
 /// A worker whose handlers never end, and which says when one starts.
 fn stuck(stage: &Stage, lease: Duration) -> (Worker, mpsc::UnboundedReceiver<JobRequest<Note>>) {
     let (started, starts) = mpsc::unbounded_channel();
@@ -49,7 +56,7 @@ on_both! {
         let stale = stage.worker().concurrency(1).lease(lease).register(run).start().unwrap();
         first.recv().await.unwrap();
 
-        stage.tamper(id, sql("UPDATE ms_job SET lease_until = 0 WHERE job_id = $1")).await;
+        stage.tamper(id, sql(OVER)).await;
         let (owner, mut second) = stuck(stage, lease);
         let request = second.recv().await.unwrap();
         go.notify_one();
@@ -169,8 +176,7 @@ on_both! {
         starts.recv().await.unwrap();
         // Somebody's long transaction: on the row in PostgreSQL, on the file in SQLite.
         let mut tx = stage.begin(SHARD).await;
-        let touch = sql("UPDATE ms_job SET kind = kind WHERE job_id = $1");
-        tx.execute(touch.bind(id)).await.unwrap();
+        tx.execute(sql(TOUCHED).bind(id)).await.unwrap();
         eventually(LIMIT, async || stopped.load(Ordering::SeqCst)).await;
         assert!(starts.try_recv().is_err());
         tx.rollback().await.unwrap();

@@ -37,7 +37,7 @@ on_both! {
     async fn job_may_ask_for_every_attempt_there_is(stage: &Stage) {
         let mut tx = stage.begin(SHARD).await;
         let options = EnqueueOptions::default();
-        let id = stage.queue.enqueue_in(&mut tx, &Tireless {}, options).await.unwrap();
+        let id = stage.queue.enqueue_in(&mut tx, &Tireless {}, options).await.unwrap().id();
         tx.commit().await.unwrap();
         assert_eq!(stage.status(id).await.state, JobState::Ready);
     }
@@ -45,7 +45,7 @@ on_both! {
     async fn job_of_a_transaction_that_rolled_back_never_exists(stage: &Stage) {
         let mut tx = stage.begin(SHARD).await;
         let options = EnqueueOptions::default();
-        let id = stage.queue.enqueue_in(&mut tx, &note("x"), options).await.unwrap();
+        let id = stage.queue.enqueue_in(&mut tx, &note("x"), options).await.unwrap().id();
         tx.rollback().await.unwrap();
         assert!(stage.queue.status(id).await.unwrap().is_none());
     }

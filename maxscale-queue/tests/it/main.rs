@@ -10,5 +10,8 @@ mod crash;
 mod ends;
 mod enqueue;
 mod layer;
+mod many;
+mod places;
 mod stage;
 mod traced;
+mod unique;

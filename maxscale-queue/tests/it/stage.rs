@@ -32,6 +32,7 @@ const EFFECTS: MigrationSet = MigrationSet {
 pub(crate) struct Stage {
     pub(crate) fleet: Fleet,
     pub(crate) queue: Queue,
+    pub(crate) ids: Arc<IdGenerator>,
     _folder: tempfile::TempDir,
     _databases: Vec<Database>,
 }
@@ -118,9 +119,10 @@ impl Stage {
     ) -> Self {
         let fleet = open(urls).await;
         let router = fleet.router().clone();
-        let ids = IdGenerator::new(Clock::system(), router.keyspace());
+        let ids = Arc::new(IdGenerator::new(Clock::system(), router.keyspace()));
         Self {
-            queue: Queue::new(router, Arc::new(ids)),
+            queue: Queue::new(router, ids.clone()),
+            ids,
             fleet,
             _folder: folder,
             _databases: databases,
@@ -149,9 +151,9 @@ impl Stage {
         options: EnqueueOptions,
     ) -> JobId {
         let mut tx = self.begin(shard).await;
-        let id = self.queue.enqueue_in(&mut tx, job, options).await.unwrap();
+        let enqueued = self.queue.enqueue_in(&mut tx, job, options).await.unwrap();
         tx.commit().await.unwrap();
-        id
+        enqueued.id()
     }
 
     pub(crate) async fn status(&self, id: JobId) -> JobStatus {

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Assignment, BinaryOperator, Expr, FromTable, Insert, JoinConstraint, JoinOperator,
-    OnConflictAction, OnInsert, Query, Select, SetExpr, Statement, TableFactor, TableObject,
-    TableWithJoins, UpdateTableFromKind, Value, Visit, Visitor,
+    OnConflictAction, OnInsert, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableObject, TableWithJoins, UpdateTableFromKind, Value, Visit, Visitor,
 };
 
 use crate::schema::{Schema, last};
@@ -259,6 +259,17 @@ impl Parts {
             _ => &[],
         };
         let name = Expr::Identifier("shard_id".into());
+        // Rows that a function lists out of a parameter have what it says.
+        if let Some(SetExpr::Select(select)) = insert.source.as_ref().map(|source| &*source.body)
+            && Block::of(&select.from, None).tables.is_empty()
+        {
+            for (column, given) in insert.columns.iter().zip(&select.projection) {
+                if let SelectItem::UnnamedExpr(given) = given {
+                    let column = Expr::Identifier(last(column).as_str().into());
+                    block.equal.push((column, given.clone()));
+                }
+            }
+        }
         // All rows of one parameter: that is an equality.
         if let Some(at) = at
             && let Some(first) = rows.first().and_then(|row| row.content.get(at))

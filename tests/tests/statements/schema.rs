@@ -8,8 +8,8 @@ use sqlparser::ast::{
 };
 
 /// Tables of which there is one row, or one set of rows, per database: the
-/// catalog's, who a node is, the ledgers of migrations, and a region's shadow of
-/// a directory.
+/// catalog's, who a node is, the ledgers of migrations, a region's shadow of a
+/// directory, and which workers of the queue are alive.
 const APART: &[&str] = &[
     "ms_fleet_node",
     "ms_keyspace",
@@ -23,6 +23,7 @@ const APART: &[&str] = &[
     "ms_shadow",
     "ms_shadow_progress",
     "ms_shadow_pull",
+    "ms_worker",
 ];
 
 #[derive(Debug, Default)]

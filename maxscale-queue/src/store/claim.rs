@@ -1,0 +1,105 @@
+//! Jobs get their place when their time has come, are claimed from it, and go back
+//! to it when nobody knows of the claim.
+
+mod statement;
+
+use std::sync::Arc;
+
+use maxscale_core::Chain;
+use maxscale_core::fact::{TraceContext, VirtualShard};
+use maxscale_shard::{Database, Row, ShardError, Value};
+use uuid::Uuid;
+
+use super::{Facts, Lease, count, job_id, listed};
+
+use statement::{CLAIM, GIVE_BACK, PROMOTE};
+
+/// A job that a claim gave.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) kind: String,
+    pub(crate) args: String,
+    pub(crate) facts: Facts,
+    pub(crate) slot: u32,
+}
+
+/// What a claimer is after.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) queue: &'a str,
+    /// JSON object of what it has handlers for: the newest version of each kind.
+    pub(crate) kinds: &'a str,
+    pub(crate) worker: Uuid,
+    pub(crate) most: usize,
+    /// Whether one beyond that may have crashed a worker before.
+    pub(crate) suspect: bool,
+    /// The slot that was served last.
+    pub(crate) served: u32,
+    /// The virtual shards that stand still.
+    pub(crate) frozen: Arc<[i32]>,
+}
+
+/// Gives what is due its place in its queue, up to `most` jobs; tells how many.
+pub(crate) async fn promote(node: &Database, most: u32) -> Result<u64, ShardError> {
+    node.execute(PROMOTE.statement().bind(most)).await
+}
+
+/// Takes what is due for `wanted.worker`: nothing if its lease on the node is over.
+pub(crate) async fn claim(
+    node: &Database,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Claimed>, ShardError> {
+    let statement = (CLAIM.statement())
+        .bind(wanted.queue)
+        .bind(wanted.kinds)
+        // What is read ahead is a multiple of it.
+        .bind(i64::try_from(wanted.most).map_or(i64::MAX / 8, |most| most.min(i64::MAX / 8)))
+        .bind(wanted.worker)
+        .bind(i64::from(wanted.suspect))
+        .bind(Value::Ints(wanted.frozen.clone()))
+        .bind(wanted.served);
+    let rows = node.execute_returning(statement).await?;
+    let readable = rows.iter().filter_map(|row| {
+        claimed(row, wanted.worker)
+            // Given back as a stray; the jobs claimed beside it shall not suffer.
+            .inspect_err(|error| tracing::error!(error = %Chain(error), "unreadable job"))
+            .ok()
+    });
+    Ok(readable.collect())
+}
+
+/// Gives back what runs under `worker` by the rows, unless it is one of `held`.
+pub(crate) async fn give_back(
+    node: &Database,
+    worker: Uuid,
+    held: &[Lease],
+) -> Result<u64, ShardError> {
+    let listed: serde_json::Value = held.iter().map(listed).collect();
+    let statement = (GIVE_BACK.statement())
+        .bind(worker)
+        .bind(listed.to_string());
+    node.execute(statement).await
+}
+
+fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
+    let trace: Option<String> = row.get("trace_context")?;
+    let lease = Lease {
+        shard: VirtualShard::new(count(row, "shard_id")?),
+        job: job_id(row)?,
+        worker,
+        token: row.get("lease_token")?,
+    };
+    Ok(Claimed {
+        kind: row.get("kind")?,
+        args: row.get("args")?,
+        slot: count(row, "slot")?,
+        facts: Facts {
+            lease,
+            version: count(row, "version")?,
+            attempt: count(row, "attempt")?,
+            max_attempts: count(row, "max_attempts")?,
+            crashes: count(row, "crashes")?,
+            trace: trace.as_deref().and_then(TraceContext::from_text),
+        },
+    })
+}

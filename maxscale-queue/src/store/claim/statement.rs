@@ -1,0 +1,233 @@
+//! The texts of what takes jobs: promotion, claims, and what a claim lost.
+//!
+//! Each has its clock in it: `statement_timestamp()`, `unixepoch()`. None takes a
+//! row that another transaction holds, and each looks at a row again once it has
+//! it: `lease_token` tells whether somebody had it in between.
+
+use maxscale_shard::Sql;
+
+macro_rules! pg_now {
+    // Stable within its statement, so that it can bound an index scan.
+    () => {
+        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
+    };
+}
+
+macro_rules! sqlite_now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+    };
+}
+
+// A job of an older program has no slot: it is of its virtual shard, as one
+// without a tenant.
+macro_rules! promoted {
+    () => {
+        "UPDATE ms_job SET rank = run_at - CAST(priority AS bigint) * 60000000,
+            slot = coalesce(slot, ms_job.shard_id % 64) "
+    };
+}
+
+macro_rules! timed {
+    ($columns:expr, $now:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM ms_job WHERE state = 'ready' AND rank IS NULL AND run_at <= ",
+            $now,
+            " ORDER BY run_at LIMIT $1"
+        )
+    };
+}
+
+/// Node-wide, by `ms_job_timed`: those whose time has come get their place.
+pub(super) const PROMOTE: Sql = Sql::each(
+    concat!(
+        "WITH due AS MATERIALIZED (",
+        timed!("shard_id, job_id", pg_now!()),
+        " FOR UPDATE SKIP LOCKED) ",
+        promoted!(),
+        "FROM due WHERE ms_job.shard_id = due.shard_id AND ms_job.job_id = due.job_id"
+    ),
+    concat!(
+        promoted!(),
+        "WHERE rowid IN (",
+        timed!("rowid", sqlite_now!()),
+        ")"
+    ),
+);
+
+// The slots of a queue that have something, one index probe each.
+macro_rules! slots {
+    () => {
+        "slots AS (
+            SELECT * FROM (SELECT slot FROM ms_job
+                WHERE queue = $1 AND state = 'ready' AND rank IS NOT NULL AND crashes = 0
+                ORDER BY slot LIMIT 1) AS first
+            UNION ALL
+            SELECT (SELECT j.slot FROM ms_job AS j
+                WHERE j.queue = $1 AND j.slot > slots.slot
+                  AND j.state = 'ready' AND j.rank IS NOT NULL AND j.crashes = 0
+                ORDER BY j.slot LIMIT 1)
+            FROM slots WHERE slots.slot IS NOT NULL),
+        share AS (SELECT 1 + 4 * $3 / (1 + count(slot)) AS most FROM slots)"
+    };
+}
+
+// Which of the rows at the front may be claimed. An older program that puts off
+// a job leaves its rank as it was.
+macro_rules! wanted {
+    ($now:expr, $kinds:expr, $skipped:expr) => {
+        concat!(
+            "queue = $1 AND state = 'ready' AND rank IS NOT NULL AND run_at <= ",
+            $now,
+            " AND (expires_at IS NULL OR expires_at > ",
+            $now,
+            ") AND ",
+            $kinds,
+            " AND ",
+            $skipped
+        )
+    };
+}
+
+macro_rules! pg_wanted {
+    () => {
+        wanted!(
+            pg_now!(),
+            // No subquery, which would be joined to all that waits.
+            "version <= ($2::jsonb ->> kind)::integer",
+            "shard_id <> ALL($6)"
+        )
+    };
+}
+
+macro_rules! sqlite_wanted {
+    () => {
+        wanted!(
+            sqlite_now!(),
+            "EXISTS (SELECT 1 FROM json_each($2) AS k
+                WHERE k.key = ms_job.kind AND k.value >= ms_job.version)",
+            "shard_id NOT IN (SELECT value FROM json_each($6))"
+        )
+    };
+}
+
+macro_rules! alive {
+    ($now:expr) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM ms_worker AS w
+                WHERE w.incarnation = $4 AND w.lease_until > ",
+            $now,
+            ")"
+        )
+    };
+}
+
+macro_rules! take {
+    () => {
+        "UPDATE ms_job SET state = 'running', attempt = attempt + 1,
+            lease_token = lease_token + 1, lease_until = NULL, worker = $4 "
+    };
+}
+
+macro_rules! taken {
+    () => {
+        " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, attempt,
+            crashes, max_attempts, lease_token, trace_context, slot"
+    };
+}
+
+/// Node-wide, by `ms_job_place`: one claim for all virtual shards of a node.
+///
+/// From each slot that has something comes its share, four times what is wanted
+/// in all: others may be at the same rows. The first of each slot go before all
+/// seconds, beginning with the slot after the one that was served last.
+pub(super) const CLAIM: Sql = Sql::each(
+    concat!(
+        "WITH RECURSIVE ",
+        slots!(),
+        ",
+        due AS MATERIALIZED (
+            SELECT front.shard_id, front.job_id, front.lease_token, front.nth,
+                (slots.slot + 63 - $7) % 64 AS turn
+            FROM slots, LATERAL (
+                SELECT shard_id, job_id, lease_token, rank,
+                    row_number() OVER (ORDER BY rank) AS nth
+                FROM (SELECT shard_id, job_id, lease_token, rank FROM ms_job WHERE ",
+        pg_wanted!(),
+        " AND crashes = 0 AND slot = slots.slot
+                    ORDER BY rank LIMIT (SELECT most FROM share)) AS first) AS front
+            ORDER BY front.nth, turn LIMIT 4 * $3),
+        fair AS MATERIALIZED (
+            SELECT j.shard_id, j.job_id FROM due
+            JOIN ms_job AS j ON j.shard_id = due.shard_id AND j.job_id = due.job_id
+            WHERE j.state = 'ready' AND j.lease_token = due.lease_token AND ",
+        alive!(pg_now!()),
+        " ORDER BY due.nth, due.turn LIMIT $3 FOR UPDATE OF j SKIP LOCKED),
+        suspect AS MATERIALIZED (
+            SELECT shard_id, job_id FROM ms_job WHERE ",
+        pg_wanted!(),
+        " AND crashes > 0 AND ",
+        alive!(pg_now!()),
+        " ORDER BY rank LIMIT $5 FOR UPDATE OF ms_job SKIP LOCKED) ",
+        take!(),
+        "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
+         WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id",
+        taken!(),
+    ),
+    concat!(
+        "WITH RECURSIVE ",
+        slots!(),
+        ",
+            due AS (
+                SELECT j.rowid AS place, (slots.slot + 63 - $7) % 64 AS turn,
+                    row_number() OVER (PARTITION BY slots.slot ORDER BY j.rank) AS nth
+                FROM slots CROSS JOIN ms_job AS j WHERE j.rowid IN (
+                    SELECT rowid FROM ms_job WHERE ",
+        sqlite_wanted!(),
+        " AND crashes = 0 AND slot = slots.slot
+                    ORDER BY rank LIMIT (SELECT most FROM share))) ",
+        take!(),
+        "WHERE rowid IN (
+            SELECT place FROM (SELECT place FROM due ORDER BY nth, turn LIMIT $3) AS fair
+            UNION ALL
+            SELECT place FROM (SELECT rowid AS place FROM ms_job WHERE ",
+        sqlite_wanted!(),
+        " AND crashes > 0 ORDER BY rank LIMIT $5) AS suspect)
+         AND ",
+        alive!(sqlite_now!()),
+        taken!(),
+    ),
+);
+
+macro_rules! give_back {
+    () => {
+        "UPDATE ms_job SET state = 'ready', attempt = attempt - 1,
+            lease_token = lease_token + 1, worker = NULL "
+    };
+}
+
+/// Node-wide, by `ms_job_held`: what a worker has by its rows and knows nothing of
+/// goes back, at no cost: the reply to its claim was lost, or to its settlement.
+pub(super) const GIVE_BACK: Sql = Sql::each(
+    concat!(
+        "WITH stray AS MATERIALIZED (
+            SELECT shard_id, job_id FROM ms_job
+            WHERE worker = $1 AND state = 'running' AND NOT EXISTS (
+                SELECT 1 FROM json_to_recordset($2::json) AS l(shard integer, id uuid, token bigint)
+                WHERE l.shard = ms_job.shard_id AND l.id = ms_job.job_id
+                  AND l.token = ms_job.lease_token)
+            FOR UPDATE OF ms_job SKIP LOCKED) ",
+        give_back!(),
+        "FROM stray WHERE ms_job.shard_id = stray.shard_id AND ms_job.job_id = stray.job_id"
+    ),
+    concat!(
+        give_back!(),
+        "WHERE worker = $1 AND state = 'running' AND NOT EXISTS (
+            SELECT 1 FROM json_each($2) AS l
+            WHERE l.value ->> 'shard' = ms_job.shard_id
+              AND unhex(l.value ->> 'id') = ms_job.job_id
+              AND l.value ->> 'token' = ms_job.lease_token)"
+    ),
+);

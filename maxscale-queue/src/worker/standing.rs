@@ -1,0 +1,101 @@
+//! Whether a worker is alive on a node, by its own clock.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use uuid::Uuid;
+
+use crate::store::Lease;
+
+/// A worker's life on one node, and the jobs that it has there.
+///
+/// Its lease is one row, renewed for all jobs together. Once it is lost the worker
+/// begins another life, and what it had is no longer its own.
+#[derive(Debug)]
+pub(super) struct Standing {
+    life: watch::Sender<Life>,
+    held: Mutex<HashSet<Lease>>,
+}
+
+/// A lease, safe until then: it ends in the database somewhat later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) worker: Uuid,
+    pub(super) until: Instant,
+}
+
+/// One job among the held ones, until dropped.
+#[derive(Debug)]
+pub(super) struct Keep {
+    standing: Arc<Standing>,
+    lease: Lease,
+    life: watch::Receiver<Life>,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// A life that has not begun.
+    pub(super) fn new(worker: Uuid) -> Self {
+        let until = Instant::now();
+        Self {
+            life: watch::Sender::new(Life { worker, until }),
+            held: Mutex::default(),
+        }
+    }
+
+    pub(super) fn life(&self) -> Life {
+        *self.life.borrow()
+    }
+
+    /// Begins a life, or prolongs the one there is.
+    pub(super) fn live(&self, life: Life) {
+        self.life.send_replace(life);
+    }
+
+    /// Has the job while the guard lives.
+    pub(super) fn keep(self: &Arc<Self>, lease: Lease) -> Keep {
+        self.all().insert(lease);
+        Keep {
+            standing: self.clone(),
+            lease,
+            life: self.life.subscribe(),
+        }
+    }
+
+    /// The jobs that it has.
+    pub(super) fn held(&self) -> Vec<Lease> {
+        self.all().iter().copied().collect()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashSet<Lease>> {
+        // Each change is one insert or remove, so a panic elsewhere tears nothing.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Keep ===
+
+impl Keep {
+    /// Waits until the job is no longer surely this worker's; renewals move that moment.
+    pub(super) async fn passed(&mut self) {
+        loop {
+            let Life { worker, until } = *self.life.borrow_and_update();
+            if worker != self.lease.worker || Instant::now() >= until {
+                return;
+            }
+            if let Ok(Err(_)) = timeout_at(until, self.life.changed()).await {
+                // Nobody renews it any more.
+                sleep_until(until).await;
+            }
+        }
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.standing.all().remove(&self.lease);
+    }
+}
