@@ -291,12 +291,14 @@ where
         own.chain(held).collect()
     }
 
+    #[inline]
     fn probe<'a>(&self, part: &'a str) -> Probe<'a> {
         self.hub.shared().probe(&self.schema, part)
     }
 
     /// What this process has, and what it is good for. What is good for
     /// nothing is left out.
+    #[inline]
     fn near(&self, probe: &Probe<'_>) -> Option<(Entry, State)> {
         self.hub.shared().near(probe, self.l1_ttl)
     }
@@ -315,6 +317,7 @@ where
     }
 
     /// `None` if the entry is of another type.
+    #[inline]
     fn serve(&self, entry: &Entry) -> Option<Option<Arc<V>>> {
         let value = value_of(entry)?;
         self.hub.shared().counters.l1_hits.add(1);

@@ -60,6 +60,7 @@ pub(super) enum Aim {
 }
 
 /// The value of an entry; `None` if it is of another type.
+#[inline]
 pub(super) fn value_of<V: Send + Sync + 'static>(entry: &Entry) -> Option<Option<Arc<V>>> {
     match &entry.value {
         None => Some(None),

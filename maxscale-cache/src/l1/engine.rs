@@ -162,6 +162,7 @@ impl NearKey {
         }
     }
 
+    #[inline]
     pub(crate) fn is(&self, probe: &Probe<'_>) -> bool {
         self.hash == probe.hash && self.cache == probe.cache && *self.part == *probe.part
     }
@@ -192,6 +193,7 @@ impl Hash for Probe<'_> {
 }
 
 impl Equivalent<NearKey> for Probe<'_> {
+    #[inline]
     fn equivalent(&self, key: &NearKey) -> bool {
         key.is(self)
     }
