@@ -44,6 +44,7 @@ mod chromium;
 mod daemon;
 mod devservices;
 mod env;
+mod lateness;
 mod memcached;
 mod postgres;
 mod process;
@@ -58,6 +59,7 @@ mod watchdog;
 
 pub use certificates::{Certificate, Certificates};
 pub use chromium::Chromium;
+pub use lateness::Lateness;
 pub use memcached::MemcachedServer;
 pub use postgres::{Database, PgBouncer, PostgresServer};
 pub use process::{Process, ProcessBuilder};
