@@ -23,6 +23,7 @@ use maxscale_shard::{Claims, Fleet, Recovering, Recovery, Router};
 use tokio::task::JoinHandle;
 
 use crate::accounts;
+use crate::audit::{ChangedEmails, audit};
 use crate::bounds;
 use crate::checks;
 use crate::databases::{migrate_mode, open_fleet};
@@ -74,7 +75,7 @@ pub struct Platform {
     fleet: Fleet,
     worker: Option<Worker>,
     redis: Servers,
-    sweepers: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
     recovering: Recovering,
     // Held to the end: another process may take the folder only then.
     folder: Option<DataFolder>,
@@ -124,19 +125,20 @@ impl Platform {
             keys,
         };
 
-        let sessions =
-            sessions::sessions(&ground, redis.of_sessions(), settings.session_map.clone())?;
+        let (audit, changed) = audit();
+        let map = settings.session_map.clone();
+        let sessions = sessions::sessions(&ground, redis.of_sessions(), map, audit)?;
         let accounts = accounts::accounts(settings, &ground, sessions, passwords).await?;
         let app = app(settings, &ground, accounts.clone(), &fleet, objects);
         let cookie = CookiePolicy::new(ground.public.tls());
         Ok(Self {
             sessions: SessionLayer::new(accounts.sessions().clone(), cookie),
-            csrf: http::csrf(cookie, &ground.public)?,
+            csrf: http::csrf(cookie, &ground.public)?.audit(accounts.sessions().clone()),
             freshness: freshness(&ground),
             limiting: Limiting::new(rates, ground.limits.clone(), shared, meter)?,
             health: checks::health(&fleet, &redis, &app, &ground),
             recovering: recover(&ground, &accounts),
-            sweepers: sweepers(settings, &ground, &app),
+            background: background(settings, &ground, &app, changed),
             worker: worker(settings, &ground, &app, &fleet, sampler)?,
             accounts: http::account_routes(accounts, cookie, &ground.public)?,
             limits: ground.limits,
@@ -151,7 +153,7 @@ impl Platform {
 
     /// Closes what was opened.
     pub async fn close(self) {
-        self.sweepers.iter().for_each(JoinHandle::abort);
+        self.background.iter().for_each(JoinHandle::abort);
         // What its passes leave half-way is found by the next process's.
         drop(self.recovering);
         self.health.shutdown();
@@ -208,8 +210,13 @@ fn recover(ground: &Ground, accounts: &Accounts) -> Recovering {
         .start()
 }
 
-/// Remove what nobody owns, and what has run out.
-fn sweepers(settings: &Settings, ground: &Ground, app: &App) -> [JoinHandle<()>; 2] {
+/// Remove what nobody owns, what has run out, and profiles with an old address.
+fn background(
+    settings: &Settings,
+    ground: &Ground,
+    app: &App,
+    changed: ChangedEmails,
+) -> [JoinHandle<()>; 3] {
     let expired = Expired {
         router: ground.router.clone(),
         sessions: sessions::rows(ground),
@@ -220,6 +227,7 @@ fn sweepers(settings: &Settings, ground: &Ground, app: &App) -> [JoinHandle<()>;
     [
         tokio::spawn(sweep::run(objects, tracks, clock, longest)),
         tokio::spawn(expired.run()),
+        tokio::spawn(changed.run(app.profiles.clone())),
     ]
 }
 

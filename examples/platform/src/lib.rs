@@ -8,6 +8,7 @@
 mod accounts;
 pub mod assembly;
 pub mod audio;
+mod audit;
 pub mod banner;
 mod bounds;
 pub mod capacity;

@@ -5,14 +5,17 @@ use maxscale_auth::Sessions;
 use maxscale_auth::session::{RedisSessions, SessionMap, SessionRoute, SqlSessions};
 use maxscale_core::redis::Redis;
 
+use crate::audit::Audit;
 use crate::ground::Ground;
 use crate::start::StartError;
 
-/// Sessions with copies in `redis`, of which `map` says whose are where.
+/// Sessions with copies in `redis`, of which `map` says whose are where; `audit` hears of
+/// them, and of accounts.
 pub(crate) fn sessions(
     ground: &Ground,
     redis: Vec<Redis>,
     map: Option<SessionMap>,
+    audit: Audit,
 ) -> Result<Sessions, StartError> {
     let (rows, clock) = (rows(ground), ground.clock.clone());
     let (keys, ids) = (ground.keys.clone(), ground.ids.clone());
@@ -25,7 +28,7 @@ pub(crate) fn sessions(
         }
         Sessions::builder(copies.build()?, keys, ids)
     };
-    Ok(builder.clock(clock).near(&ground.hub).build())
+    Ok(builder.clock(clock).near(&ground.hub).audit(audit).build())
 }
 
 /// The rows that keep sessions for good.

@@ -22,6 +22,11 @@ fn mails(folder: &Path) -> PathBuf {
 
 /// Waits until so many mails were sent; gives the link of the newest.
 async fn link(folder: &Path, number: usize) -> String {
+    link_to(ADA, folder, number).await
+}
+
+/// That of a mail to this address.
+async fn link_to(address: &str, folder: &Path, number: usize) -> String {
     let mails = mails(folder);
     eventually(LIMIT, async || {
         let files = fs::read_dir(&mails).into_iter().flatten();
@@ -33,7 +38,7 @@ async fn link(folder: &Path, number: usize) -> String {
         }
         assert_eq!(files.len(), number, "{files:?}");
         let mail = fs::read_to_string(&files[number - 1]).unwrap();
-        assert!(mail.contains(&format!("To: {ADA}")), "{mail}");
+        assert!(mail.contains(&format!("To: {address}")), "{mail}");
         let link = mail.lines().find(|line| line.starts_with("http"));
         Ok(link
             .unwrap_or_else(|| panic!("no link in {mail}"))
@@ -143,6 +148,44 @@ async fn mail_that_cannot_be_sent_is_tried_again_and_lies_sealed_meanwhile() {
         .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(ada.get("/v1/me").await.text("/user/email"), ADA);
+}
+
+#[tokio::test]
+async fn changed_address_is_shown_at_once_and_told_to_the_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::embedded(folder.path()).await;
+    let ada = service.client();
+    ada.sign_up(ADA).await;
+    link(folder.path(), 1).await;
+    assert_eq!(ada.get("/v1/me").await.text("/user/email"), ADA);
+    let new = "countess@example.com";
+    let body = json!({ "email": new, "password": PASSWORD });
+    let told = ada.post("/v1/email/change", &body).await;
+    assert_eq!(told.status, 202, "{told:?}");
+    let confirm = link_to(new, folder.path(), 2).await;
+    let token = open(&service, &confirm, "email").await;
+    let confirmed = ada
+        .post("/v1/email/verify", &json!({ "token": token }))
+        .await;
+    assert_eq!(confirmed.status, 204, "{confirmed:?}");
+    // Less than a profile lives in a cache.
+    eventually(LIMIT, async || {
+        let shown = ada.get("/v1/me").await;
+        (shown.text("/user/email") == new)
+            .then_some(())
+            .ok_or(shown)
+    })
+    .await;
+    let log = service.process.lines();
+    let audit = log
+        .iter()
+        .filter(|line| line.contains(r#""target":"audit""#));
+    let audit: Vec<_> = audit.collect();
+    for told in ["SignedUp", "SessionBegun", "EmailChanged"] {
+        assert!(audit.iter().any(|line| line.contains(told)), "{log:?}");
+    }
+    let shows = |line: &&&String| line.contains(ADA) || line.contains(new);
+    assert_eq!(audit.iter().find(shows), None);
 }
 
 /// All that is stored of a mail whose first attempt failed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use maxscale_tests::{RedisServer, eventually};
+use maxscale_tests::{ProcessBuilder, Proxy, RedisServer, Way, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::time::sleep;
@@ -25,11 +25,18 @@ struct Pair {
 impl Pair {
     async fn start(folder: &tempfile::TempDir) -> Self {
         let servers = Servers::start().await;
-        let here = Service::start(servers.builder(folder.path())).await;
-        let there = Service::start(servers.builder(folder.path())).await;
-        for service in [&here, &there] {
+        let there = servers.builder(folder.path());
+        let pair = Self::with(folder, servers, there).await;
+        for service in [&pair.here, &pair.there] {
             service.check_is("redis", "up", LIMIT).await;
         }
+        pair
+    }
+
+    /// The process there is built as the caller says.
+    async fn with(folder: &tempfile::TempDir, servers: Servers, there: ProcessBuilder) -> Self {
+        let here = Service::start(servers.builder(folder.path())).await;
+        let there = Service::start(there).await;
         Self {
             servers,
             here,
@@ -99,6 +106,33 @@ async fn session_that_was_ended_elsewhere_changes_nothing_and_is_out_within_a_se
         sleep(REMEMBERED).await;
         assert_eq!(me(&reader).await, 401);
     }
+}
+
+/// What is remembered may be shown for a second, and nothing may be changed by it.
+#[tokio::test]
+async fn who_changes_something_is_looked_up_although_the_news_are_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = Servers::start().await;
+    let news = Proxy::start(servers.redis.url()).await;
+    let there = servers.builder(folder.path());
+    let there = there.env("MAXSCALE__REDIS__CACHE__URL", news.url());
+    let pair = Pair::with(&folder, servers, there).await;
+    pair.here.check_is("redis", "up", LIMIT).await;
+    pair.here.client().sign_up("ada@example.com").await;
+    // On a machine that is busy a second may be over too soon.
+    eventually(LIMIT, async || {
+        pair.there.check_is("redis-cache", "up", LIMIT).await;
+        let thief = stolen(&pair.there).await;
+        let (owner, _) = pair.logged_in().await;
+        assert_eq!(me(&thief).await, 200);
+        news.black_hole(Way::ToClient);
+        log_out_and_keep_the_cookie(&owner).await;
+        let remembered = me(&thief).await;
+        assert_eq!(rename(&thief).await, 401);
+        news.heal().await;
+        (remembered == 200).then_some(()).ok_or(remembered)
+    })
+    .await;
 }
 
 #[tokio::test]
