@@ -5,6 +5,9 @@
 //! and life; a job's row says under which it runs. Statements marked *node-wide* serve no single key and
 //! have an index of their own; all others name `shard_id` by equality.
 
+#[macro_use]
+mod now;
+
 mod claim;
 mod enqueue;
 mod lease;

@@ -4,19 +4,6 @@
 
 use maxscale_shard::Sql;
 
-macro_rules! pg_now {
-    // Stable within its statement, so that it can bound an index scan.
-    () => {
-        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
-    };
-}
-
-macro_rules! sqlite_now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-    };
-}
-
 pub(super) const FIND: Sql = Sql::both(
     "SELECT state, attempt, crashes, last_error, result, created_at, finished_at
      FROM ms_job WHERE shard_id = $1 AND job_id = $2",

@@ -133,10 +133,16 @@ const TABLES: &str = r#"
 
 /// What is wrong with a file of this text, beside one that makes `t` and `u`.
 fn told(text: &str) -> String {
-    let mut sources = Sources::default();
-    sources.add("tables.rs", TABLES);
-    sources.add("file.rs", text);
-    wrong(&sources).join("\n")
+    told_of(&[("file.rs", text)])
+}
+
+/// The same of several files, by their paths.
+fn told_of(files: &[(&str, &str)]) -> String {
+    let files: Vec<_> = [("tables.rs", TABLES)]
+        .into_iter()
+        .chain(files.iter().copied())
+        .collect();
+    wrong(&Sources::of_texts(&files)).join("\n")
 }
 
 #[test]
@@ -220,6 +226,53 @@ fn statement_without_a_shard_is_found_however_it_is_written() {
     ] {
         let told = told(text);
         assert!(told.contains(why), "{text}: {told:?}");
+    }
+}
+
+/// A macro stands for its text where the compiler lets it, and nowhere else.
+#[test]
+fn macros_are_seen_under_the_module_that_has_them() {
+    const SHARED: &str =
+        r#"macro_rules! of { ($what:expr) => { concat!("SELECT ", $what, " FROM t") }; }"#;
+    const USES: &str = r#"const A: Sql = Sql::both(of!("n"));"#;
+    const KEEPS: &str = r#"const A: Sql = Sql::both(concat!(of!("n"), " WHERE shard_id = $1"));"#;
+    let shared = "#[macro_use] mod shared;";
+    for (parent, path, text, why) in [
+        (shared, "a/under.rs", KEEPS, ""),
+        (shared, "a/under/deep.rs", KEEPS, ""),
+        (
+            shared,
+            "a/under.rs",
+            USES,
+            "a/under.rs: A on SQLite: names no shard_id of t",
+        ),
+        (
+            "mod shared;",
+            "a/under.rs",
+            KEEPS,
+            "of! is no macro that this file sees",
+        ),
+        (
+            shared,
+            "beside.rs",
+            KEEPS,
+            "of! is no macro that this file sees",
+        ),
+        (
+            shared,
+            "ab/under.rs",
+            KEEPS,
+            "of! is no macro that this file sees",
+        ),
+        (shared, "a/under.rs", "", "looks like SQL"),
+    ] {
+        let told = told_of(&[("a.rs", parent), ("a/shared.rs", SHARED), (path, text)]);
+        assert_eq!(
+            why.is_empty(),
+            told.is_empty(),
+            "{parent} {path} {text}: {told:?}"
+        );
+        assert!(told.contains(why), "{parent} {path} {text}: {told:?}");
     }
 }
 

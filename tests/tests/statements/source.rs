@@ -1,6 +1,9 @@
 //! Finds the SQL texts in Rust sources: what `sql(…)`, `Sql::both(…)`,
 //! `Sql::each(…)` and `Migration { … }` are given, put together as the compiler
-//! would from literals, constants, `concat!` and macros of the same file.
+//! would from literals, constants, `concat!` and macros: those of the same file, and
+//! those of a `#[macro_use] mod` that it stands under.
+
+mod scope;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +13,8 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use crate::tokens::{arguments, inside, is, literals, without_tests};
+
+use scope::Scope;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -39,6 +44,7 @@ pub(crate) struct Sources {
 #[derive(Default)]
 struct File {
     path: String,
+    tokens: Vec<TokenTree>,
     constants: BTreeMap<String, Vec<TokenTree>>,
     macros: BTreeMap<String, Vec<Rule>>,
     /// Literals that became part of a statement.
@@ -46,6 +52,7 @@ struct File {
 }
 
 /// One arm of a macro.
+#[derive(Clone)]
 struct Rule {
     parameters: Vec<String>,
     body: Vec<TokenTree>,
@@ -111,30 +118,56 @@ impl Sources {
             }
         }
         paths.sort();
-        let mut sources = Self::default();
-        for path in paths {
+        let files = paths.iter().map(|path| {
             let name = path.strip_prefix(&root).unwrap().display().to_string();
-            let text = fs::read_to_string(&path).unwrap();
-            sources.add(&name, &text);
+            File::read(&name, &fs::read_to_string(path).unwrap())
+        });
+        Self::of(files.collect())
+    }
+
+    /// The texts of files, given as path and text.
+    pub(crate) fn of_texts(files: &[(&str, &str)]) -> Self {
+        Self::of(
+            files
+                .iter()
+                .map(|(path, text)| File::read(path, text))
+                .collect(),
+        )
+    }
+
+    fn of(mut files: Vec<File>) -> Self {
+        let scopes: Vec<Scope> = files
+            .iter()
+            .flat_map(|file| Scope::all(file, &files))
+            .collect();
+        for file in &mut files {
+            for scope in &scopes {
+                scope.lend(file);
+            }
+        }
+        let mut sources = Self::default();
+        for file in &files {
+            // Where `sql` itself is, its argument is its caller's.
+            if file.path != "maxscale-shard/src/sql/statement.rs" {
+                file.look(&file.tokens, &Item::default(), &mut sources);
+            }
+        }
+        for file in &files {
+            let lent = scopes.iter().filter(|scope| scope.from == file.path);
+            let users = files.iter().filter(|user| {
+                user.path == file.path || lent.clone().any(|scope| scope.covers(&user.path))
+            });
+            let used: BTreeSet<String> =
+                users.flat_map(|user| user.used.borrow().clone()).collect();
+            sources.tell_strays(file, &used);
         }
         sources
     }
 
-    pub(crate) fn add(&mut self, path: &str, text: &str) {
-        let stream: TokenStream = text.parse().unwrap_or_else(|e| panic!("{path}: {e}"));
-        let tokens = without_tests(stream);
-        let mut file = File {
-            path: path.to_owned(),
-            ..File::default()
-        };
-        file.learn(&tokens);
-        // Where `sql` itself is, its argument is its caller's.
-        if path != "maxscale-shard/src/sql/statement.rs" {
-            file.look(&tokens, &Item::default(), self);
-        }
+    fn tell_strays(&mut self, file: &File, used: &BTreeSet<String>) {
         let mut strays = BTreeSet::new();
-        literals(&tokens, &mut strays);
-        for stray in strays.difference(&file.used.borrow()) {
+        literals(&file.tokens, &mut strays);
+        for stray in strays.difference(used) {
             let Ok(text) = syn::parse_str::<syn::LitStr>(stray) else {
                 continue;
             };
@@ -142,7 +175,8 @@ impl Sources {
             let begins = |start: &&str| text.trim_start().starts_with(*start);
             if VERBS.iter().any(begins) {
                 self.wrong.push(format!(
-                    "{path}: {stray} looks like SQL and is given to none of sql, Sql::both, Sql::each"
+                    "{}: {stray} looks like SQL and is given to none of sql, Sql::both, Sql::each",
+                    file.path
                 ));
             }
         }
@@ -164,6 +198,18 @@ fn rust_files(folder: &Path, paths: &mut Vec<PathBuf>) {
 // === impl File ===
 
 impl File {
+    fn read(path: &str, text: &str) -> Self {
+        let stream: TokenStream = text.parse().unwrap_or_else(|e| panic!("{path}: {e}"));
+        let tokens = without_tests(stream);
+        let mut file = Self {
+            path: path.to_owned(),
+            ..Self::default()
+        };
+        file.learn(&tokens);
+        file.tokens = tokens;
+        file
+    }
+
     /// Notes constants that are texts, and macros.
     fn learn(&mut self, tokens: &[TokenTree]) {
         for (at, token) in tokens.iter().enumerate() {
@@ -329,7 +375,8 @@ impl File {
                 let rules = self.macros.get(&name.to_string());
                 let fits = |rule: &&Rule| rule.parameters.len() == given.len();
                 let rule = rules.and_then(|rules| rules.iter().find(fits));
-                let rule = rule.ok_or_else(|| format!("{name}! is no macro of this file"))?;
+                let rule =
+                    rule.ok_or_else(|| format!("{name}! is no macro that this file sees"))?;
                 let known = rule.parameters.iter().cloned().zip(given).collect();
                 self.text(&rule.body, &known)
             }

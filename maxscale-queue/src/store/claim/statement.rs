@@ -6,19 +6,6 @@
 
 use maxscale_shard::Sql;
 
-macro_rules! pg_now {
-    // Stable within its statement, so that it can bound an index scan.
-    () => {
-        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
-    };
-}
-
-macro_rules! sqlite_now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-    };
-}
-
 // A job of an older program has no slot: it is of its virtual shard, as one
 // without a tenant.
 macro_rules! promoted {

@@ -2,18 +2,6 @@
 
 use maxscale_shard::Sql;
 
-macro_rules! pg_now {
-    () => {
-        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
-    };
-}
-
-macro_rules! sqlite_now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-    };
-}
-
 // A minute per level of priority: what waits long enough comes before what is
 // more urgent. A job that is due at once has its place from the start.
 macro_rules! insert {
