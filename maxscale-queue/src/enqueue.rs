@@ -254,6 +254,7 @@ fn common<J: Job>(options: EnqueueOptions, span: &tracing::Span) -> Result<Commo
         queue: J::QUEUE,
         max_attempts: J::MAX_ATTEMPTS.min(MOST_ATTEMPTS),
         retain: J::RETAIN,
+        retain_dead: J::RETAIN_DEAD,
         trace: (options.trace).or_else(|| span.in_scope(TraceContext::current)),
         run_at: options.run_at,
         delay: options.delay,

@@ -11,6 +11,8 @@ use maxscale_shard::Value;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
+use crate::dead::DeadReason;
+
 /// A kind of work: its value is the arguments, stored as JSON.
 ///
 /// # Examples: what does a job look like?
@@ -36,8 +38,11 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Counts changes of the arguments' form. A worker that knows only an
     /// older version leaves the job to others.
     const VERSION: u32 = 1;
-    /// How long a job that is done can still be looked at. Those that are dead stay.
+    /// How long a job that is done can still be looked at.
     const RETAIN: Duration = Duration::from_hours(7 * 24);
+    /// How long a job that is dead is kept among the [dead
+    /// letters](crate::Queue::dead).
+    const RETAIN_DEAD: Duration = Duration::from_hours(90 * 24);
 }
 
 /// Names a job; carries the virtual shard where it lives.
@@ -86,6 +91,8 @@ pub struct JobStatus {
     pub crashes: u32,
     /// Why the last attempt failed, or why the job is dead.
     pub last_error: Option<String>,
+    /// Which way it died, if it is dead.
+    pub dead: Option<DeadReason>,
     /// What [`Outcome::DoneWith`] kept.
     pub result: Option<serde_json::Value>,
     /// When it was enqueued.

@@ -17,6 +17,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod dead;
 mod enqueue;
 mod error;
 mod job;
@@ -29,6 +30,7 @@ mod store;
 mod unique;
 mod worker;
 
+pub use dead::{DeadFilter, DeadLetter, DeadLetters, DeadReason, Failure};
 pub use error::QueueError;
 pub use job::{Job, JobId, JobState, JobStatus, Outcome};
 pub use options::{EnqueueOptions, Enqueued};

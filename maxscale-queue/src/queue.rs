@@ -6,6 +6,7 @@ use maxscale_core::id::IdGenerator;
 use maxscale_shard::{Key, Node, NodeId, Router};
 use tokio::sync::watch;
 
+use crate::dead::DeadLetters;
 use crate::error::QueueError;
 use crate::job::{JobId, JobStatus};
 use crate::store;
@@ -76,6 +77,11 @@ impl Queue {
     pub async fn cancel(&self, id: JobId) -> Result<bool, QueueError> {
         let shard = self.router().shard(id.as_id())?;
         Ok(store::cancel(&shard, id).await?)
+    }
+
+    /// The jobs that are dead.
+    pub fn dead(&self) -> DeadLetters {
+        DeadLetters::new(self.clone())
     }
 
     /// How long the job of `queue` has waited that is due the longest, on any node

@@ -142,5 +142,73 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             );
             CREATE INDEX ms_job_unique_look ON ms_job_unique (look_at)",
         },
+        Migration {
+            version: 5,
+            name: "dead letters",
+            // Older programs leave what is dead among the others; a sweep fetches it.
+            postgres: "
+            ALTER TABLE ms_job ADD COLUMN dead_reason text, ADD COLUMN errors text,
+                ADD COLUMN retain_dead bigint;
+            CREATE INDEX ms_job_ended_dead ON ms_job (finished_at) WHERE state = 'dead';
+            CREATE TABLE ms_job_dead (
+                shard_id integer NOT NULL,
+                job_id uuid NOT NULL,
+                kind text NOT NULL,
+                version integer NOT NULL,
+                queue text NOT NULL,
+                args text NOT NULL,
+                tenant text,
+                slot integer,
+                priority integer NOT NULL,
+                attempt integer NOT NULL,
+                crashes integer NOT NULL,
+                max_attempts integer NOT NULL,
+                lease_token bigint NOT NULL,
+                trace_context text,
+                retain bigint,
+                created_at bigint NOT NULL,
+                dead_at bigint NOT NULL,
+                reason text NOT NULL,
+                last_error text,
+                errors text NOT NULL,
+                retain_dead bigint,
+                prune_at bigint,
+                PRIMARY KEY (shard_id, job_id)
+            );
+            CREATE INDEX ms_job_dead_at ON ms_job_dead (dead_at, job_id);
+            CREATE INDEX ms_job_dead_old ON ms_job_dead (prune_at) WHERE prune_at IS NOT NULL",
+            sqlite: "
+            ALTER TABLE ms_job ADD COLUMN dead_reason TEXT;
+            ALTER TABLE ms_job ADD COLUMN errors TEXT;
+            ALTER TABLE ms_job ADD COLUMN retain_dead INTEGER;
+            CREATE INDEX ms_job_ended_dead ON ms_job (finished_at) WHERE state = 'dead';
+            CREATE TABLE ms_job_dead (
+                shard_id INTEGER NOT NULL,
+                job_id BLOB NOT NULL,
+                kind TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                queue TEXT NOT NULL,
+                args TEXT NOT NULL,
+                tenant TEXT,
+                slot INTEGER,
+                priority INTEGER NOT NULL,
+                attempt INTEGER NOT NULL,
+                crashes INTEGER NOT NULL,
+                max_attempts INTEGER NOT NULL,
+                lease_token INTEGER NOT NULL,
+                trace_context TEXT,
+                retain INTEGER,
+                created_at INTEGER NOT NULL,
+                dead_at INTEGER NOT NULL,
+                reason TEXT NOT NULL,
+                last_error TEXT,
+                errors TEXT NOT NULL,
+                retain_dead INTEGER,
+                prune_at INTEGER,
+                PRIMARY KEY (shard_id, job_id)
+            );
+            CREATE INDEX ms_job_dead_at ON ms_job_dead (dead_at, job_id);
+            CREATE INDEX ms_job_dead_old ON ms_job_dead (prune_at) WHERE prune_at IS NOT NULL",
+        },
     ],
 };

@@ -9,6 +9,7 @@
 mod now;
 
 mod claim;
+mod dead;
 mod enqueue;
 mod lease;
 mod statement;
@@ -24,12 +25,17 @@ use maxscale_shard::{Database, Row, Shard, ShardError, Tx};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::dead::DeadReason;
 use crate::job::{JobId, JobState, JobStatus};
 use crate::options::EnqueueOptions;
 
 use statement::{CANCEL, COMPLETE, FIND, SETTLE, WAITED};
 
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
+pub(crate) use dead::{
+    bring_back, letter_of, list as list_dead, now, pick as pick_dead, purge as purge_dead,
+    set_apart,
+};
 pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
 pub(crate) use sweep::{expire, prune};
@@ -59,10 +65,23 @@ pub(crate) struct Facts {
 /// How a run ends in its row.
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
-    Done { result: Option<String> },
-    Retry { after: Duration, error: String },
-    Dead { reason: String },
-    Snooze { after: Duration },
+    Done {
+        result: Option<String>,
+    },
+    Retry {
+        after: Duration,
+        error: String,
+    },
+    Dead {
+        reason: String,
+    },
+    /// The arguments are not what the handler takes.
+    Undecodable {
+        reason: String,
+    },
+    Snooze {
+        after: Duration,
+    },
     HandBack,
 }
 
@@ -87,11 +106,13 @@ pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, 
     let state: String = row.get("state")?;
     let result: Option<String> = row.get("result")?;
     let finished: Option<i64> = row.get("finished_at")?;
+    let dead: Option<String> = row.get("reason")?;
     Ok(Some(JobStatus {
         state: JobState::parse(&state).ok_or_else(|| unreadable("state", "no such state"))?,
         attempt: count(&row, "attempt")?,
         crashes: count(&row, "crashes")?,
         last_error: row.get("last_error")?,
+        dead: dead.as_deref().map(dead::reason_of).transpose()?,
         result: (result.map(|text| serde_json::from_str(&text)).transpose())
             .map_err(|source| unreadable("result", source))?,
         created_at: Timestamp::from_micros(row.get("created_at")?),
@@ -134,7 +155,7 @@ impl Ending {
     const fn state(&self) -> JobState {
         match self {
             Self::Done { .. } => JobState::Done,
-            Self::Dead { .. } => JobState::Dead,
+            Self::Dead { .. } | Self::Undecodable { .. } => JobState::Dead,
             Self::Retry { .. } | Self::Snooze { .. } | Self::HandBack => JobState::Ready,
         }
     }
@@ -170,7 +191,14 @@ fn ended(lease: &Lease, ending: &Ending) -> Value {
             row["delay"] = wait(*after).into();
             row["error"] = storable(error).into();
         }
-        Ending::Dead { reason } => row["error"] = storable(reason).into(),
+        Ending::Dead { reason } => {
+            row["error"] = storable(reason).into();
+            row["reason"] = DeadReason::Failed.as_str().into();
+        }
+        Ending::Undecodable { reason } => {
+            row["error"] = storable(reason).into();
+            row["reason"] = DeadReason::Undecodable.as_str().into();
+        }
         Ending::Snooze { after } => {
             row["delay"] = wait(*after).into();
             row["refund"] = 1.into();

@@ -36,6 +36,7 @@ pub(crate) struct Common {
     pub(crate) queue: &'static str,
     pub(crate) max_attempts: u32,
     pub(crate) retain: Duration,
+    pub(crate) retain_dead: Duration,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) run_at: Option<Timestamp>,
     pub(crate) delay: Duration,
@@ -99,6 +100,7 @@ fn insertion(common: &Common, jobs: &[NewJob]) -> Statement {
         .bind(common.tenant.clone())
         .bind(common.expires.map(micros))
         .bind(micros(common.retain))
+        .bind(micros(common.retain_dead))
 }
 
 /// Holds the key for `job`; or tells which job has it, and gives that what is new.

@@ -5,8 +5,12 @@
 use maxscale_shard::Sql;
 
 pub(super) const FIND: Sql = Sql::both(
-    "SELECT state, attempt, crashes, last_error, result, created_at, finished_at
-     FROM ms_job WHERE shard_id = $1 AND job_id = $2",
+    "SELECT state, attempt, crashes, last_error, dead_reason AS reason, result, created_at,
+        finished_at
+     FROM ms_job WHERE shard_id = $1 AND job_id = $2
+     UNION ALL
+     SELECT 'dead', attempt, crashes, last_error, reason, NULL, created_at, dead_at
+     FROM ms_job_dead WHERE shard_id = $1 AND job_id = $2",
 );
 
 macro_rules! waited {
@@ -26,9 +30,34 @@ macro_rules! waited {
 /// Node-wide, by `ms_job_due`: how long the job has waited that is due the longest.
 pub(super) const WAITED: Sql = Sql::each(waited!(pg_now!()), waited!(sqlite_now!()));
 
+// The errors of the last five attempts.
+macro_rules! pg_errors {
+    () => {
+        concat!(
+            "(CASE WHEN jsonb_array_length(coalesce(errors, '[]')::jsonb) >= 5
+                THEN errors::jsonb - 0 ELSE coalesce(errors, '[]')::jsonb END
+             || jsonb_build_array(jsonb_build_object('at', ",
+            pg_now!(),
+            ", 'attempt', attempt, 'error', e.error)))::text"
+        )
+    };
+}
+
+macro_rules! sqlite_errors {
+    () => {
+        concat!(
+            "json_insert(CASE WHEN json_array_length(errors) >= 5
+                THEN json_remove(errors, '$[0]') ELSE coalesce(errors, '[]') END,
+             '$[#]', json_object('at', ",
+            sqlite_now!(),
+            ", 'attempt', attempt, 'error', e.error))"
+        )
+    };
+}
+
 // Without a delay the job keeps its place; with one it gets another in its time.
 macro_rules! settle {
-    ($now:expr, $endings:expr) => {
+    ($now:expr, $errors:expr, $endings:expr) => {
         concat!(
             "UPDATE ms_job SET
                 state = e.state,
@@ -38,6 +67,10 @@ macro_rules! settle {
                 rank = CASE WHEN e.delay IS NULL THEN rank END,
                 attempt = attempt - e.refund,
                 last_error = coalesce(e.error, last_error),
+                errors = CASE WHEN e.error IS NULL THEN errors ELSE ",
+            $errors,
+            " END,
+                dead_reason = e.reason,
                 result = e.result,
                 finished_at = CASE WHEN e.state IN ('done', 'dead') THEN ",
             $now,
@@ -61,16 +94,18 @@ macro_rules! settle {
 pub(super) const SETTLE: Sql = Sql::each(
     settle!(
         pg_now!(),
+        pg_errors!(),
         "json_to_recordset($1::json) AS e(shard integer, id uuid, worker uuid, token bigint,
-            state text, delay bigint, refund integer, error text, result text)"
+            state text, delay bigint, refund integer, error text, reason text, result text)"
     ),
     settle!(
         sqlite_now!(),
+        sqlite_errors!(),
         "(SELECT value ->> 'shard' AS shard, unhex(value ->> 'id') AS id,
             unhex(value ->> 'worker') AS worker,
             value ->> 'token' AS token, value ->> 'state' AS state,
             value ->> 'delay' AS delay, value ->> 'refund' AS refund,
-            value ->> 'error' AS error, value ->> 'result' AS result FROM json_each($1)) AS e"
+            value ->> 'error' AS error, value ->> 'reason' AS reason, value ->> 'result' AS result FROM json_each($1)) AS e"
     ),
 );
 
@@ -93,7 +128,8 @@ pub(super) const COMPLETE: Sql = Sql::each(complete!(pg_now!()), complete!(sqlit
 macro_rules! cancel {
     ($now:expr) => {
         concat!(
-            "UPDATE ms_job SET state = 'dead', last_error = 'cancelled', finished_at = ",
+            "UPDATE ms_job SET state = 'dead', last_error = 'cancelled', dead_reason = 'cancelled',
+                finished_at = ",
             $now,
             " WHERE shard_id = $1 AND job_id = $2 AND state = 'ready'"
         )

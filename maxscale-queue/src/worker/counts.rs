@@ -47,7 +47,7 @@ impl Counts {
         match ending {
             Ending::Done { .. } => &self.done,
             Ending::Retry { .. } => &self.retried,
-            Ending::Dead { .. } => &self.dead,
+            Ending::Dead { .. } | Ending::Undecodable { .. } => &self.dead,
             Ending::Snooze { .. } => &self.snoozed,
             Ending::HandBack => &self.handed_back,
         }

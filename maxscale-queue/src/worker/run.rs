@@ -83,7 +83,7 @@ impl Run {
         let completed = Arc::new(AtomicBool::new(false));
         let handler = &self.shared.handlers[kind].handler;
         let ending = match handler(args, facts.clone(), completed.clone()) {
-            Err(error) => Ending::Dead {
+            Err(error) => Ending::Undecodable {
                 reason: format!("cannot decode the arguments: {error}"),
             },
             Ok(run) => {
@@ -157,7 +157,9 @@ impl Run {
         match &ending {
             Ending::Done { .. } => tracing::debug!("done"),
             Ending::Retry { after, error } => tracing::warn!(error, ?after, "failed; will retry"),
-            Ending::Dead { reason } => tracing::error!(reason, "dead"),
+            Ending::Dead { reason } | Ending::Undecodable { reason } => {
+                tracing::error!(reason, "dead");
+            }
             Ending::Snooze { after } => tracing::debug!(?after, "snoozed"),
             Ending::HandBack => tracing::info!("handed back"),
         }

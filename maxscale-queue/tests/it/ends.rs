@@ -90,8 +90,8 @@ on_both! {
         let status = stage.reaches(id, JobState::Dead).await;
         let error = status.last_error.unwrap();
         assert!(error.contains("missing field `text`"), "{error}");
-        let rows = stage.rows(maxscale_shard::sql("SELECT args FROM ms_job")).await;
-        assert_eq!(rows[0].get::<String>("args").unwrap(), r#"{"number":7}"#);
+        let letter = stage.queue.dead().find(id).await.unwrap().unwrap();
+        assert_eq!(letter.args, r#"{"number":7}"#);
     }
 
     async fn completion_rolls_back_together_with_its_effect(stage: &Stage) {

@@ -7,6 +7,7 @@
 
 mod counts;
 mod crash;
+mod dead;
 mod ends;
 mod enqueue;
 mod layer;

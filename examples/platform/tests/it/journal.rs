@@ -120,6 +120,7 @@ impl Journal {
             let ends = ends.get(&(kind.to_owned(), id));
             assert_eq!(ends, Some(&1), "ends of {kind} {id}");
         };
+        assert!(self.rows("SELECT job_id FROM ms_job_dead").await.is_empty());
         let mut totals = Totals::default();
         let mut jobs = HashMap::new();
         let text = "SELECT job_id, kind, args, state, attempt, crashes FROM ms_job";

@@ -17,7 +17,8 @@ macro_rules! late {
 macro_rules! expire {
     ($now:expr) => {
         concat!(
-            "UPDATE ms_job SET state = 'dead', last_error = 'expired', finished_at = ",
+            "UPDATE ms_job SET state = 'dead', last_error = 'expired', dead_reason = 'expired',
+                finished_at = ",
             $now,
             " "
         )
