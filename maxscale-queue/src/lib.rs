@@ -27,6 +27,9 @@ mod request;
 mod schema;
 mod slot;
 mod store;
+#[cfg(feature = "testkit")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]
+pub mod testkit;
 mod unique;
 mod worker;
 

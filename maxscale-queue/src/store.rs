@@ -12,6 +12,8 @@ mod claim;
 mod dead;
 mod enqueue;
 mod lease;
+#[cfg(feature = "testkit")]
+mod seen;
 mod statement;
 mod sweep;
 
@@ -32,12 +34,16 @@ use crate::options::EnqueueOptions;
 use statement::{CANCEL, COMPLETE, FIND, SETTLE, WAITED};
 
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
+#[cfg(feature = "testkit")]
+pub(crate) use claim::{Form, claim_by};
 pub(crate) use dead::{
     bring_back, letter_of, list as list_dead, now, pick as pick_dead, purge as purge_dead,
     set_apart,
 };
 pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
+#[cfg(feature = "testkit")]
+pub(crate) use seen::{Seen, seen, wipe};
 pub(crate) use sweep::{expire, prune};
 
 /// The right to run a job and to end it, until another claim takes it.

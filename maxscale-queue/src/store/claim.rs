@@ -1,13 +1,14 @@
 //! Jobs get their place when their time has come, are claimed from it, and go back
 //! to it when nobody knows of the claim.
 
+mod by_shard;
 mod statement;
 
 use std::sync::Arc;
 
 use maxscale_core::Chain;
 use maxscale_core::fact::{TraceContext, VirtualShard};
-use maxscale_shard::{Database, Row, ShardError, Value};
+use maxscale_shard::{Database, Product, Row, ShardError, Statement, Value};
 use uuid::Uuid;
 
 use super::{Facts, Lease, count, job_id, listed};
@@ -44,23 +45,61 @@ pub(crate) async fn promote(node: &Database, most: u32) -> Result<u64, ShardErro
     node.execute(PROMOTE.statement().bind(most)).await
 }
 
+/// How many statements a claim is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// One for all virtual shards of the node.
+    NodeWide,
+    /// One for each: some engines lock no rows across shards.
+    ByShard,
+}
+
 /// Takes what is due for `wanted.worker`: nothing if its lease on the node is over.
 pub(crate) async fn claim(
     node: &Database,
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Claimed>, ShardError> {
-    let statement = (CLAIM.statement())
+    let form = match node.capabilities().await?.product {
+        Product::Citus => Form::ByShard,
+        _ => Form::NodeWide,
+    };
+    claim_by(form, node, wanted).await
+}
+
+pub(crate) async fn claim_by(
+    form: Form,
+    node: &Database,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Claimed>, ShardError> {
+    match form {
+        Form::NodeWide => {
+            let statement = asked(CLAIM.statement(), wanted, wanted.most, wanted.suspect)
+                .bind(Value::Ints(wanted.frozen.clone()))
+                .bind(wanted.served);
+            take(node, statement, wanted.worker).await
+        }
+        Form::ByShard => by_shard::claim(node, wanted).await,
+    }
+}
+
+fn asked(statement: Statement, wanted: &Wanted<'_>, most: usize, suspect: bool) -> Statement {
+    statement
         .bind(wanted.queue)
         .bind(wanted.kinds)
         // What is read ahead is a multiple of it.
-        .bind(i64::try_from(wanted.most).map_or(i64::MAX / 8, |most| most.min(i64::MAX / 8)))
+        .bind(i64::try_from(most).map_or(i64::MAX / 8, |most| most.min(i64::MAX / 8)))
         .bind(wanted.worker)
-        .bind(i64::from(wanted.suspect))
-        .bind(Value::Ints(wanted.frozen.clone()))
-        .bind(wanted.served);
+        .bind(i64::from(suspect))
+}
+
+async fn take(
+    node: &Database,
+    statement: Statement,
+    worker: Uuid,
+) -> Result<Vec<Claimed>, ShardError> {
     let rows = node.execute_returning(statement).await?;
     let readable = rows.iter().filter_map(|row| {
-        claimed(row, wanted.worker)
+        claimed(row, worker)
             // Given back as a stray; the jobs claimed beside it shall not suffer.
             .inspect_err(|error| tracing::error!(error = %Chain(error), "unreadable job"))
             .ok()

@@ -14,5 +14,6 @@ mod layer;
 mod many;
 mod places;
 mod stage;
+mod suite;
 mod traced;
 mod unique;

@@ -247,6 +247,12 @@ fn macros_are_seen_under_the_module_that_has_them() {
             "a/under.rs: A on SQLite: names no shard_id of t",
         ),
         (
+            "#[path] mod shared;",
+            "a/under.rs",
+            KEEPS,
+            "of! is no macro that this file sees",
+        ),
+        (
             "mod shared;",
             "a/under.rs",
             KEEPS,

@@ -79,23 +79,23 @@ macro_rules! wanted {
 }
 
 macro_rules! pg_wanted {
-    () => {
+    ($skipped:expr) => {
         wanted!(
             pg_now!(),
             // No subquery, which would be joined to all that waits.
             "version <= ($2::jsonb ->> kind)::integer",
-            "shard_id <> ALL($6)"
+            $skipped
         )
     };
 }
 
 macro_rules! sqlite_wanted {
-    () => {
+    ($skipped:expr) => {
         wanted!(
             sqlite_now!(),
             "EXISTS (SELECT 1 FROM json_each($2) AS k
                 WHERE k.key = ms_job.kind AND k.value >= ms_job.version)",
-            "shard_id NOT IN (SELECT value FROM json_each($6))"
+            $skipped
         )
     };
 }
@@ -142,7 +142,7 @@ pub(super) const CLAIM: Sql = Sql::each(
                 SELECT shard_id, job_id, lease_token, rank,
                     row_number() OVER (ORDER BY rank) AS nth
                 FROM (SELECT shard_id, job_id, lease_token, rank FROM ms_job WHERE ",
-        pg_wanted!(),
+        pg_wanted!("shard_id <> ALL($6)"),
         " AND crashes = 0 AND slot = slots.slot
                     ORDER BY rank LIMIT (SELECT most FROM share)) AS first) AS front
             ORDER BY front.nth, turn LIMIT 4 * $3),
@@ -154,7 +154,7 @@ pub(super) const CLAIM: Sql = Sql::each(
         " ORDER BY due.nth, due.turn LIMIT $3 FOR UPDATE OF j SKIP LOCKED),
         suspect AS MATERIALIZED (
             SELECT shard_id, job_id FROM ms_job WHERE ",
-        pg_wanted!(),
+        pg_wanted!("shard_id <> ALL($6)"),
         " AND crashes > 0 AND ",
         alive!(pg_now!()),
         " ORDER BY rank LIMIT $5 FOR UPDATE OF ms_job SKIP LOCKED) ",
@@ -172,7 +172,7 @@ pub(super) const CLAIM: Sql = Sql::each(
                     row_number() OVER (PARTITION BY slots.slot ORDER BY j.rank) AS nth
                 FROM slots CROSS JOIN ms_job AS j WHERE j.rowid IN (
                     SELECT rowid FROM ms_job WHERE ",
-        sqlite_wanted!(),
+        sqlite_wanted!("shard_id NOT IN (SELECT value FROM json_each($6))"),
         " AND crashes = 0 AND slot = slots.slot
                     ORDER BY rank LIMIT (SELECT most FROM share))) ",
         take!(),
@@ -180,10 +180,90 @@ pub(super) const CLAIM: Sql = Sql::each(
             SELECT place FROM (SELECT place FROM due ORDER BY nth, turn LIMIT $3) AS fair
             UNION ALL
             SELECT place FROM (SELECT rowid AS place FROM ms_job WHERE ",
-        sqlite_wanted!(),
+        sqlite_wanted!("shard_id NOT IN (SELECT value FROM json_each($6))"),
         " AND crashes > 0 ORDER BY rank LIMIT $5) AS suspect)
          AND ",
         alive!(sqlite_now!()),
+        taken!(),
+    ),
+);
+
+/// Node-wide, by `ms_job_place`: the virtual shards of a queue that have something.
+pub(super) const WAITING: Sql = Sql::both(
+    "SELECT DISTINCT shard_id FROM ms_job
+     WHERE queue = $1 AND state = 'ready' AND rank IS NOT NULL",
+);
+
+macro_rules! first_of_shard {
+    ($column:expr, $wanted:expr, $crashes:expr, $alive:expr, $most:expr) => {
+        concat!(
+            "SELECT ",
+            $column,
+            " FROM ms_job WHERE ",
+            $wanted,
+            " AND crashes ",
+            $crashes,
+            " AND ",
+            $alive,
+            " ORDER BY rank LIMIT ",
+            $most
+        )
+    };
+}
+
+macro_rules! pg_first_of_shard {
+    ($crashes:expr, $most:expr) => {
+        concat!(
+            first_of_shard!(
+                "job_id",
+                pg_wanted!("shard_id = $6"),
+                $crashes,
+                alive!(pg_now!()),
+                $most
+            ),
+            " FOR UPDATE OF ms_job SKIP LOCKED"
+        )
+    };
+}
+
+macro_rules! sqlite_first_of_shard {
+    ($crashes:expr, $most:expr) => {
+        concat!(
+            "SELECT job_id FROM (",
+            first_of_shard!(
+                "job_id",
+                sqlite_wanted!("shard_id = $6"),
+                $crashes,
+                alive!(sqlite_now!()),
+                $most
+            ),
+            ") AS first"
+        )
+    };
+}
+
+/// A claim for one virtual shard, which locks as it reads: what it has locked is what
+/// it has looked at.
+pub(super) const CLAIM_ON: Sql = Sql::each(
+    concat!(
+        "WITH fair AS MATERIALIZED (",
+        pg_first_of_shard!("= 0", "$3"),
+        "),
+        suspect AS MATERIALIZED (",
+        pg_first_of_shard!("> 0", "$5"),
+        ") ",
+        take!(),
+        "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
+         WHERE ms_job.shard_id = $6 AND ms_job.job_id = mine.job_id",
+        taken!(),
+    ),
+    concat!(
+        take!(),
+        "WHERE shard_id = $6 AND job_id IN (",
+        sqlite_first_of_shard!("= 0", "$3"),
+        " UNION ALL ",
+        sqlite_first_of_shard!("> 0", "$5"),
+        ")",
         taken!(),
     ),
 );
