@@ -39,6 +39,7 @@ pub struct DeadFilter {
     pub(crate) queue: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) reason: Option<DeadReason>,
+    pub(crate) tag: Option<String>,
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
 }
@@ -81,6 +82,8 @@ pub struct DeadLetter {
     pub crashes: u32,
     /// Why it is dead.
     pub reason: DeadReason,
+    /// Its tags.
+    pub tags: Vec<String>,
     /// What was told last.
     pub last_error: Option<String>,
     /// The last attempts that failed, at most five, the oldest first.
@@ -243,6 +246,12 @@ impl DeadFilter {
     /// Those of one reason. Default: of all but [`DeadReason::Cancelled`].
     pub const fn reason(mut self, reason: DeadReason) -> Self {
         self.reason = Some(reason);
+        self
+    }
+
+    /// Those with a tag. Default: with and without.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
         self
     }
 

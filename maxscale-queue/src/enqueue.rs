@@ -261,6 +261,7 @@ fn common<J: Job>(options: EnqueueOptions, span: &tracing::Span) -> Result<Commo
         expires: options.expires,
         priority: options.priority,
         tenant: options.tenant,
+        tags: options.tags,
         unique: options.unique,
     })
 }

@@ -37,6 +37,18 @@ pub enum QueueError {
         size: usize,
     },
 
+    /// A queue's name is longer than [`Queue::MAX_NAME`](crate::Queue::MAX_NAME).
+    #[error("a queue's name of {size} bytes is too long")]
+    LongName {
+        /// Its size in bytes.
+        size: usize,
+    },
+
+    /// There are more tags than [`EnqueueOptions::MAX_TAGS`](crate::EnqueueOptions::MAX_TAGS),
+    /// or one is empty or longer than [`EnqueueOptions::MAX_TAG`](crate::EnqueueOptions::MAX_TAG).
+    #[error("too many tags, or one that is empty or too long")]
+    Tags,
+
     /// A text has a NUL in it, which PostgreSQL does not store.
     #[error("the {place} has a NUL in it")]
     Nul {
@@ -93,7 +105,11 @@ impl Classify for QueueError {
     fn class(&self) -> Class {
         match self {
             Self::TooLarge { .. } => Class::TooLarge,
-            Self::LongTenant { .. } | Self::Nul { .. } | Self::TooFar => Class::Invalid,
+            Self::LongTenant { .. }
+            | Self::LongName { .. }
+            | Self::Tags
+            | Self::Nul { .. }
+            | Self::TooFar => Class::Invalid,
             Self::Partly { source, .. } => source.class(),
             Self::StaleLease { .. } => Class::Conflict,
             Self::Shard(error) => error.class(),

@@ -22,6 +22,7 @@ mod enqueue;
 mod error;
 mod job;
 mod options;
+mod pause;
 mod queue;
 mod request;
 mod schema;

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use maxscale_core::clock::Timestamp;
@@ -16,6 +17,7 @@ pub struct EnqueueOptions {
     pub(crate) expires: Option<Duration>,
     pub(crate) priority: i16,
     pub(crate) tenant: Option<String>,
+    pub(crate) tags: BTreeSet<String>,
     pub(crate) unique: Option<Unique>,
     pub(crate) trace: Option<TraceContext>,
 }
@@ -37,6 +39,10 @@ pub enum Enqueued {
 impl EnqueueOptions {
     /// The longest name of a tenant, in bytes.
     pub const MAX_TENANT: usize = 256;
+    /// The most tags of a job.
+    pub const MAX_TAGS: usize = 8;
+    /// The longest tag, in bytes.
+    pub const MAX_TAG: usize = 128;
     /// The longest that a job may be put off, at enqueue and between runs: ten years.
     pub const MAX_DELAY: Duration = Duration::from_hours(10 * 365 * 24);
 
@@ -75,6 +81,15 @@ impl EnqueueOptions {
         self
     }
 
+    /// Adds a tag, of 1 to [`MAX_TAG`](Self::MAX_TAG) bytes and at most
+    /// [`MAX_TAGS`](Self::MAX_TAGS) of them, by which jobs are
+    /// [cancelled](crate::Queue::cancel_tagged) and [dead
+    /// letters](crate::DeadFilter::tag) found. Default: none.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.insert(tag.into());
+        self
+    }
+
     /// Enqueues it only if there is none like it on its virtual shard. Default: always.
     pub fn unique(mut self, unique: Unique) -> Self {
         self.unique = Some(unique);
@@ -95,6 +110,13 @@ impl EnqueueOptions {
         }
         if tenant.contains('\0') {
             return Err(QueueError::Nul { place: "tenant" });
+        }
+        let wrong = |tag: &String| tag.is_empty() || tag.len() > Self::MAX_TAG;
+        if self.tags.len() > Self::MAX_TAGS || self.tags.iter().any(wrong) {
+            return Err(QueueError::Tags);
+        }
+        if self.tags.iter().any(|tag| tag.contains('\0')) {
+            return Err(QueueError::Nul { place: "tag" });
         }
         let spans = [Some(self.delay), self.expires];
         if spans

@@ -30,6 +30,9 @@ struct Served {
     doorbell: watch::Sender<()>,
 }
 
+/// How many jobs a statement ends at most.
+const CHUNK: u32 = 1_000;
+
 // === impl Queue ===
 
 impl Queue {
@@ -77,6 +80,27 @@ impl Queue {
     pub async fn cancel(&self, id: JobId) -> Result<bool, QueueError> {
         let shard = self.router().shard(id.as_id())?;
         Ok(store::cancel(&shard, id).await?)
+    }
+
+    /// Ends all jobs that wait now and have the tag, on all nodes, as dead; gives their
+    /// number. Those that run go on.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError::Shard`] when a node cannot be asked; jobs of others may
+    /// have been ended.
+    pub async fn cancel_tagged(&self, tag: &str) -> Result<u64, QueueError> {
+        let mut cancelled = 0;
+        for Served { node, .. } in &self.0.nodes {
+            loop {
+                let ended = store::cancel_tagged(&node.background(), tag, CHUNK).await?;
+                cancelled += ended;
+                if ended < u64::from(CHUNK) {
+                    break;
+                }
+            }
+        }
+        Ok(cancelled)
     }
 
     /// The jobs that are dead.

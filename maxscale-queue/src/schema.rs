@@ -144,12 +144,15 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
         },
         Migration {
             version: 5,
-            name: "dead letters",
+            name: "dead letters, tags, queues that stand still",
             // Older programs leave what is dead among the others; a sweep fetches it.
             postgres: "
             ALTER TABLE ms_job ADD COLUMN dead_reason text, ADD COLUMN errors text,
-                ADD COLUMN retain_dead bigint;
+                ADD COLUMN retain_dead bigint, ADD COLUMN tags text;
             CREATE INDEX ms_job_ended_dead ON ms_job (finished_at) WHERE state = 'dead';
+            CREATE INDEX ms_job_tagged ON ms_job (created_at)
+                WHERE state = 'ready' AND tags IS NOT NULL;
+            CREATE TABLE ms_queue_pause (queue text PRIMARY KEY, paused_at bigint NOT NULL);
             CREATE TABLE ms_job_dead (
                 shard_id integer NOT NULL,
                 job_id uuid NOT NULL,
@@ -171,6 +174,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 reason text NOT NULL,
                 last_error text,
                 errors text NOT NULL,
+                tags text,
                 retain_dead bigint,
                 prune_at bigint,
                 PRIMARY KEY (shard_id, job_id)
@@ -181,7 +185,14 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             ALTER TABLE ms_job ADD COLUMN dead_reason TEXT;
             ALTER TABLE ms_job ADD COLUMN errors TEXT;
             ALTER TABLE ms_job ADD COLUMN retain_dead INTEGER;
+            ALTER TABLE ms_job ADD COLUMN tags TEXT;
             CREATE INDEX ms_job_ended_dead ON ms_job (finished_at) WHERE state = 'dead';
+            CREATE INDEX ms_job_tagged ON ms_job (created_at)
+                WHERE state = 'ready' AND tags IS NOT NULL;
+            CREATE TABLE ms_queue_pause (
+                queue TEXT PRIMARY KEY NOT NULL,
+                paused_at INTEGER NOT NULL
+            );
             CREATE TABLE ms_job_dead (
                 shard_id INTEGER NOT NULL,
                 job_id BLOB NOT NULL,
@@ -203,6 +214,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 reason TEXT NOT NULL,
                 last_error TEXT,
                 errors TEXT NOT NULL,
+                tags TEXT,
                 retain_dead INTEGER,
                 prune_at INTEGER,
                 PRIMARY KEY (shard_id, job_id)

@@ -7,11 +7,14 @@
 
 #[macro_use]
 mod now;
+#[macro_use]
+mod tagged;
 
 mod claim;
 mod dead;
 mod enqueue;
 mod lease;
+mod pause;
 #[cfg(feature = "testkit")]
 mod seen;
 mod statement;
@@ -31,7 +34,7 @@ use crate::dead::DeadReason;
 use crate::job::{JobId, JobState, JobStatus};
 use crate::options::EnqueueOptions;
 
-use statement::{CANCEL, COMPLETE, FIND, SETTLE, WAITED};
+use statement::{CANCEL, CANCEL_TAGGED, COMPLETE, FIND, SETTLE, WAITED};
 
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
 #[cfg(feature = "testkit")]
@@ -42,6 +45,7 @@ pub(crate) use dead::{
 };
 pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
+pub(crate) use pause::{pause, paused, resume};
 #[cfg(feature = "testkit")]
 pub(crate) use seen::{Seen, seen, wipe};
 pub(crate) use sweep::{expire, prune};
@@ -130,6 +134,16 @@ pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, 
 pub(crate) async fn cancel(shard: &Shard, id: JobId) -> Result<bool, ShardError> {
     let statement = CANCEL.statement().bind(shard.id()).bind(id);
     Ok(shard.execute(statement).await? == 1)
+}
+
+/// Ends jobs that wait and have a tag, up to `most`; tells how many.
+pub(crate) async fn cancel_tagged(
+    node: &Database,
+    tag: &str,
+    most: u32,
+) -> Result<u64, ShardError> {
+    let statement = CANCEL_TAGGED.statement().bind(tag).bind(most);
+    node.execute(statement).await
 }
 
 /// Ends runs; gives those that were still under their lease.

@@ -16,6 +16,7 @@ mod alone;
 mod ends;
 mod races;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,7 @@ impl Suite {
             expires: None,
             priority: 0,
             tenant: None,
+            tags: BTreeSet::new(),
             unique: None,
         }
     }

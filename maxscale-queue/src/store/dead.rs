@@ -119,6 +119,7 @@ fn wanted(statement: Statement, filter: &DeadFilter, until: Option<Timestamp>) -
         .bind(filter.queue.clone())
         .bind(filter.kind.clone())
         .bind(filter.reason.map(DeadReason::as_str))
+        .bind(filter.tag.clone())
 }
 
 fn names(rows: &[Row]) -> Result<Vec<Name>, ShardError> {
@@ -143,6 +144,7 @@ fn letter(row: &Row) -> Result<DeadLetter, ShardError> {
         attempt: count(row, "attempt")?,
         crashes: count(row, "crashes")?,
         reason: reason_of(&reason)?,
+        tags: tags(row.get("tags")?)?,
         last_error: row.get("last_error")?,
         failures: failures(&errors)?,
         created_at: Timestamp::from_micros(row.get("created_at")?),
@@ -152,6 +154,12 @@ fn letter(row: &Row) -> Result<DeadLetter, ShardError> {
 
 pub(super) fn reason_of(text: &str) -> Result<DeadReason, ShardError> {
     DeadReason::parse(text).ok_or_else(|| unreadable("reason", "no such reason"))
+}
+
+fn tags(text: Option<String>) -> Result<Vec<String>, ShardError> {
+    let tags = text.map(|text| serde_json::from_str(&text)).transpose();
+    let tags = tags.map_err(|source| unreadable("tags", source))?;
+    Ok(tags.unwrap_or_default())
 }
 
 fn failures(text: &str) -> Result<Vec<Failure>, ShardError> {

@@ -2,13 +2,14 @@
 
 mod statement;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_core::id::Id;
 use maxscale_shard::{Database, Shard, ShardError, Statement, Tx};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{listed_job, micros};
 use crate::job::JobId;
@@ -43,6 +44,7 @@ pub(crate) struct Common {
     pub(crate) expires: Option<Duration>,
     pub(crate) priority: i16,
     pub(crate) tenant: Option<String>,
+    pub(crate) tags: BTreeSet<String>,
     pub(crate) unique: Option<Unique>,
 }
 
@@ -87,6 +89,8 @@ fn insertion(common: &Common, jobs: &[NewJob]) -> Statement {
             row
         })
         .collect();
+    // None in the usual case, so that the index of tags has nothing of it.
+    let tags = (!common.tags.is_empty()).then(|| json!(common.tags).to_string());
     (INSERT.statement())
         .bind(listed.to_string())
         .bind(common.kind)
@@ -101,6 +105,7 @@ fn insertion(common: &Common, jobs: &[NewJob]) -> Statement {
         .bind(common.expires.map(micros))
         .bind(micros(common.retain))
         .bind(micros(common.retain_dead))
+        .bind(tags)
 }
 
 /// Holds the key for `job`; or tells which job has it, and gives that what is new.

@@ -126,14 +126,59 @@ macro_rules! complete {
 pub(super) const COMPLETE: Sql = Sql::each(complete!(pg_now!()), complete!(sqlite_now!()));
 
 macro_rules! cancel {
-    ($now:expr) => {
+    ($now:expr, $which:expr) => {
         concat!(
             "UPDATE ms_job SET state = 'dead', last_error = 'cancelled', dead_reason = 'cancelled',
                 finished_at = ",
             $now,
-            " WHERE shard_id = $1 AND job_id = $2 AND state = 'ready'"
+            $which
         )
     };
 }
 
-pub(super) const CANCEL: Sql = Sql::each(cancel!(pg_now!()), cancel!(sqlite_now!()));
+macro_rules! this_one {
+    () => {
+        " WHERE shard_id = $1 AND job_id = $2 AND state = 'ready'"
+    };
+}
+
+pub(super) const CANCEL: Sql = Sql::each(
+    cancel!(pg_now!(), this_one!()),
+    cancel!(sqlite_now!(), this_one!()),
+);
+
+macro_rules! tagged {
+    ($columns:expr, $now:expr, $tagged:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM ms_job WHERE state = 'ready' AND tags IS NOT NULL AND created_at <= ",
+            $now,
+            " AND ",
+            $tagged,
+            " ORDER BY created_at LIMIT $2"
+        )
+    };
+}
+
+/// Node-wide, by `ms_job_tagged`: what waits and has a tag.
+pub(super) const CANCEL_TAGGED: Sql = Sql::each(
+    cancel!(
+        pg_now!(),
+        concat!(
+            " FROM (",
+            tagged!("shard_id, job_id", pg_now!(), pg_tagged!("$1")),
+            " FOR UPDATE SKIP LOCKED) AS mine
+             WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id
+               AND ms_job.state = 'ready'"
+        )
+    ),
+    cancel!(
+        sqlite_now!(),
+        concat!(
+            " WHERE rowid IN (",
+            tagged!("rowid", sqlite_now!(), sqlite_tagged!("$1")),
+            ")"
+        )
+    ),
+);

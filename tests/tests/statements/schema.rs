@@ -9,7 +9,7 @@ use sqlparser::ast::{
 
 /// Tables of which there is one row, or one set of rows, per database: the
 /// catalog's, who a node is, the ledgers of migrations, a region's shadow of a
-/// directory, and which workers of the queue are alive.
+/// directory, which workers of the queue are alive and what is paused.
 const APART: &[&str] = &[
     "ms_fleet_node",
     "ms_keyspace",
@@ -17,6 +17,7 @@ const APART: &[&str] = &[
     "ms_memory",
     "ms_migration",
     "ms_node",
+    "ms_queue_pause",
     "ms_rollout",
     "ms_rollout_step",
     "ms_schema",

@@ -100,13 +100,15 @@ macro_rules! sqlite_wanted {
     };
 }
 
-macro_rules! alive {
+// The worker lives, and its queue does not stand still.
+macro_rules! may {
     ($now:expr) => {
         concat!(
             "EXISTS (SELECT 1 FROM ms_worker AS w
                 WHERE w.incarnation = $4 AND w.lease_until > ",
             $now,
-            ")"
+            ")
+             AND NOT EXISTS (SELECT 1 FROM ms_queue_pause AS p WHERE p.queue = $1)"
         )
     };
 }
@@ -150,13 +152,13 @@ pub(super) const CLAIM: Sql = Sql::each(
             SELECT j.shard_id, j.job_id FROM due
             JOIN ms_job AS j ON j.shard_id = due.shard_id AND j.job_id = due.job_id
             WHERE j.state = 'ready' AND j.lease_token = due.lease_token AND ",
-        alive!(pg_now!()),
+        may!(pg_now!()),
         " ORDER BY due.nth, due.turn LIMIT $3 FOR UPDATE OF j SKIP LOCKED),
         suspect AS MATERIALIZED (
             SELECT shard_id, job_id FROM ms_job WHERE ",
         pg_wanted!("shard_id <> ALL($6)"),
         " AND crashes > 0 AND ",
-        alive!(pg_now!()),
+        may!(pg_now!()),
         " ORDER BY rank LIMIT $5 FOR UPDATE OF ms_job SKIP LOCKED) ",
         take!(),
         "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
@@ -183,7 +185,7 @@ pub(super) const CLAIM: Sql = Sql::each(
         sqlite_wanted!("shard_id NOT IN (SELECT value FROM json_each($6))"),
         " AND crashes > 0 ORDER BY rank LIMIT $5) AS suspect)
          AND ",
-        alive!(sqlite_now!()),
+        may!(sqlite_now!()),
         taken!(),
     ),
 );
@@ -195,7 +197,7 @@ pub(super) const WAITING: Sql = Sql::both(
 );
 
 macro_rules! first_of_shard {
-    ($column:expr, $wanted:expr, $crashes:expr, $alive:expr, $most:expr) => {
+    ($column:expr, $wanted:expr, $crashes:expr, $may:expr, $most:expr) => {
         concat!(
             "SELECT ",
             $column,
@@ -204,7 +206,7 @@ macro_rules! first_of_shard {
             " AND crashes ",
             $crashes,
             " AND ",
-            $alive,
+            $may,
             " ORDER BY rank LIMIT ",
             $most
         )
@@ -218,7 +220,7 @@ macro_rules! pg_first_of_shard {
                 "job_id",
                 pg_wanted!("shard_id = $6"),
                 $crashes,
-                alive!(pg_now!()),
+                may!(pg_now!()),
                 $most
             ),
             " FOR UPDATE OF ms_job SKIP LOCKED"
@@ -234,7 +236,7 @@ macro_rules! sqlite_first_of_shard {
                 "job_id",
                 sqlite_wanted!("shard_id = $6"),
                 $crashes,
-                alive!(sqlite_now!()),
+                may!(sqlite_now!()),
                 $most
             ),
             ") AS first"

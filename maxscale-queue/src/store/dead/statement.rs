@@ -35,14 +35,15 @@ macro_rules! set_apart {
         concat!(
             "INSERT INTO ms_job_dead (shard_id, job_id, kind, version, queue, args, tenant, slot,
                 priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
-                created_at, dead_at, reason, last_error, errors, retain_dead, prune_at)
+                created_at, dead_at, reason, last_error, errors, tags, retain_dead,
+                prune_at)
              SELECT j.shard_id, j.job_id, j.kind, j.version, j.queue, j.args, j.tenant, j.slot,
                 j.priority, j.attempt, j.crashes, j.max_attempts, j.lease_token, j.trace_context,
                 j.retain, j.created_at, j.finished_at,
                 coalesce(j.dead_reason, CASE j.last_error WHEN 'expired' THEN 'expired'
                     WHEN 'cancelled' THEN 'cancelled' WHEN 'worker died 3 times' THEN 'poison'
                     ELSE 'failed' END),
-                j.last_error, coalesce(j.errors, '[]'), j.retain_dead,
+                j.last_error, coalesce(j.errors, '[]'), j.tags, j.retain_dead,
                 j.finished_at + j.retain_dead
              FROM ",
             $listed,
@@ -91,33 +92,50 @@ pub(super) const TAKE_OUT: Sql = Sql::each(
 
 // What is asked for by no reason is not what somebody cancelled.
 macro_rules! wanted {
-    () => {
-        "dead_at >= $1 AND dead_at <= $2 AND (CAST($3 AS text) IS NULL OR queue = $3)
+    ($tagged:expr) => {
+        concat!(
+            "dead_at >= $1 AND dead_at <= $2 AND (CAST($3 AS text) IS NULL OR queue = $3)
          AND (CAST($4 AS text) IS NULL OR kind = $4)
-         AND CASE WHEN CAST($5 AS text) IS NULL THEN reason <> 'cancelled' ELSE reason = $5 END"
+         AND CASE WHEN CAST($5 AS text) IS NULL THEN reason <> 'cancelled' ELSE reason = $5 END
+         AND (CAST($6 AS text) IS NULL OR ",
+            $tagged,
+            ")"
+        )
+    };
+}
+
+macro_rules! pick {
+    ($tagged:expr) => {
+        concat!(
+            "SELECT shard_id, job_id FROM ms_job_dead WHERE ",
+            wanted!($tagged),
+            " ORDER BY dead_at, job_id LIMIT $7"
+        )
     };
 }
 
 /// Node-wide, by `ms_job_dead_at`: those that a filter names, the oldest first.
-pub(super) const PICK: Sql = Sql::both(concat!(
-    "SELECT shard_id, job_id FROM ms_job_dead WHERE ",
-    wanted!(),
-    " ORDER BY dead_at, job_id LIMIT $6"
-));
+pub(super) const PICK: Sql = Sql::each(pick!(pg_tagged!("$6")), pick!(sqlite_tagged!("$6")));
 
 macro_rules! letter {
     () => {
         "SELECT shard_id, job_id, kind, version, queue, args, tenant, attempt, crashes, reason,
-            last_error, errors, created_at, dead_at FROM ms_job_dead WHERE "
+            last_error, errors, tags, created_at, dead_at FROM ms_job_dead WHERE "
+    };
+}
+
+macro_rules! list {
+    ($tagged:expr) => {
+        concat!(
+            letter!(),
+            wanted!($tagged),
+            " AND (dead_at, job_id) > ($8, $9) ORDER BY dead_at, job_id LIMIT $7"
+        )
     };
 }
 
 /// Node-wide, by `ms_job_dead_at`: a page of them.
-pub(super) const LIST: Sql = Sql::both(concat!(
-    letter!(),
-    wanted!(),
-    " AND (dead_at, job_id) > ($7, $8) ORDER BY dead_at, job_id LIMIT $6"
-));
+pub(super) const LIST: Sql = Sql::each(list!(pg_tagged!("$6")), list!(sqlite_tagged!("$6")));
 
 pub(super) const FIND: Sql = Sql::both(concat!(letter!(), "shard_id = $1 AND job_id = $2"));
 
@@ -127,10 +145,10 @@ macro_rules! bring_back {
         concat!(
             "INSERT INTO ms_job (shard_id, job_id, kind, version, queue, args, tenant, slot,
                 priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
-                retain_dead, created_at, last_error, errors, state, run_at)
+                retain_dead, created_at, last_error, errors, tags, state, run_at)
              SELECT d.shard_id, d.job_id, d.kind, d.version, d.queue, d.args, d.tenant, d.slot,
                 d.priority, 0, 0, d.max_attempts, d.lease_token + 1, d.trace_context, d.retain,
-                d.retain_dead, d.created_at, d.last_error, d.errors, 'ready', ",
+                d.retain_dead, d.created_at, d.last_error, d.errors, d.tags, 'ready', ",
             $now,
             " + l.after
              FROM ",
