@@ -74,6 +74,8 @@ pub struct DeadLetter {
     pub queue: String,
     /// The arguments as they were stored, byte for byte. `Debug` does not show them.
     pub args: String,
+    /// Whose key the arguments are sealed under, if they are.
+    pub sealed_by: Option<String>,
     /// Whose job it is, if it was said.
     pub tenant: Option<String>,
     /// Attempts begun.

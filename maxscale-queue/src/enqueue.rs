@@ -10,8 +10,9 @@ use tracing::Instrument as _;
 
 use crate::error::QueueError;
 use crate::job::{Job, JobId};
-use crate::options::{EnqueueOptions, Enqueued};
+use crate::options::{EnqueueOptions, Enqueued, check_name};
 use crate::queue::Queue;
+use crate::seal::Seals;
 use crate::slot;
 use crate::store::{self, Common, NewJob};
 
@@ -58,7 +59,7 @@ impl Queue {
     ) -> Result<Enqueued, QueueError> {
         let shard = tx.shard().ok_or(QueueError::NoShard)?;
         let span = span::enqueue(J::QUEUE, J::KIND);
-        let common = common::<J>(options, &span)?;
+        let common = common::<J>(options, self.seals(), &span)?;
         let new = self.new_job(shard, job, &common)?;
         let enqueued = store::enqueue(tx, &common, &new).instrument(span).await?;
         if let Some(node) = self.serving(shard) {
@@ -117,7 +118,7 @@ impl Queue {
         options: EnqueueOptions,
     ) -> Result<Vec<Enqueued>, QueueError> {
         let span = span::enqueue(J::QUEUE, J::KIND);
-        let common = common::<J>(options, &span)?;
+        let common = common::<J>(options, self.seals(), &span)?;
         let mut batches: HashMap<NodeId, Batch> = HashMap::new();
         for (at, (key, job)) in jobs.into_iter().enumerate() {
             let shard = self.router().shard(key)?;
@@ -161,7 +162,7 @@ impl Queue {
             return Ok(enqueued);
         }
         let span = span::enqueue(J::QUEUE, J::KIND);
-        let common = common::<J>(options, &span)?;
+        let common = common::<J>(options, self.seals(), &span)?;
         let new = self.new_job(shard.id(), job, &common)?;
         store::insert(shard, &common, &new).instrument(span).await?;
         if let Some(at) = self.place(shard.node().id()) {
@@ -231,22 +232,28 @@ impl Queue {
             Some(tenant) => slot::of_tenant(tenant),
             None => slot::of_shard(shard),
         };
+        let id = JobId::from(self.ids().draw(shard));
+        // A job that takes the place of another has its arguments sealed for that one.
+        let replaces = common.unique.as_ref().is_some_and(|unique| unique.replace);
         Ok(NewJob {
             shard,
-            id: JobId::from(self.ids().draw(shard)),
-            args,
+            id,
+            args: common.stored(id, &args)?,
+            plain: replaces.then_some(args),
             slot,
             key,
         })
     }
 }
 
-fn common<J: Job>(options: EnqueueOptions, span: &tracing::Span) -> Result<Common, QueueError> {
+fn common<J: Job>(
+    options: EnqueueOptions,
+    seals: &Seals,
+    span: &tracing::Span,
+) -> Result<Common, QueueError> {
     options.check()?;
     for (place, name) in [("kind", J::KIND), ("queue", J::QUEUE)] {
-        if name.contains('\0') {
-            return Err(QueueError::Nul { place });
-        }
+        check_name(place, name)?;
     }
     Ok(Common {
         kind: J::KIND,
@@ -263,5 +270,6 @@ fn common<J: Job>(options: EnqueueOptions, span: &tracing::Span) -> Result<Commo
         tenant: options.tenant,
         tags: options.tags,
         unique: options.unique,
+        seal: seals.find(options.seal.as_deref())?,
     })
 }

@@ -1,3 +1,4 @@
+use maxscale_core::BoxError;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::refusal::{Class, Classify};
 use maxscale_shard::ShardError;
@@ -37,9 +38,11 @@ pub enum QueueError {
         size: usize,
     },
 
-    /// A queue's name is longer than [`Queue::MAX_NAME`](crate::Queue::MAX_NAME).
-    #[error("a queue's name of {size} bytes is too long")]
+    /// A name is longer than [`Queue::MAX_NAME`](crate::Queue::MAX_NAME).
+    #[error("a {place} of {size} bytes is too long")]
     LongName {
+        /// Which name: of a queue, of a kind, of keys.
+        place: &'static str,
         /// Its size in bytes.
         size: usize,
     },
@@ -70,6 +73,18 @@ pub enum QueueError {
         /// Why not the others.
         #[source]
         source: Box<Self>,
+    },
+
+    /// Arguments are to be sealed, and there are no keys for it, or no longer.
+    #[error("there is no key to seal arguments with")]
+    NoKey,
+
+    /// Arguments could not be sealed.
+    #[error("cannot seal arguments")]
+    Keys {
+        /// Why not.
+        #[source]
+        source: BoxError,
     },
 
     /// The arguments do not serialize.

@@ -26,6 +26,7 @@ mod pause;
 mod queue;
 mod request;
 mod schema;
+mod seal;
 mod slot;
 mod store;
 #[cfg(feature = "testkit")]
@@ -41,5 +42,7 @@ pub use options::{EnqueueOptions, Enqueued};
 pub use queue::Queue;
 pub use request::JobRequest;
 pub use schema::MIGRATIONS;
+#[cfg(feature = "seal")]
+pub use seal::ArgsKeys;
 pub use unique::Unique;
 pub use worker::{Handler, Layered, Worker, WorkerBuilder};

@@ -6,6 +6,7 @@ use maxscale_core::fact::TraceContext;
 
 use crate::error::QueueError;
 use crate::job::JobId;
+use crate::queue::Queue;
 use crate::unique::Unique;
 
 /// How a job is enqueued.
@@ -18,6 +19,7 @@ pub struct EnqueueOptions {
     pub(crate) priority: i16,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeSet<String>,
+    pub(crate) seal: Option<String>,
     pub(crate) unique: Option<Unique>,
     pub(crate) trace: Option<TraceContext>,
 }
@@ -90,6 +92,18 @@ impl EnqueueOptions {
         self
     }
 
+    /// Seals the arguments in the job's row under the keys of `reference`, as a user's
+    /// id, which is stored beside them in at most
+    /// [`Queue::MAX_NAME`](crate::Queue::MAX_NAME) bytes. They are bound to queue,
+    /// kind and job. The hash of a [unique](Self::unique) job is not sealed. Default:
+    /// they are stored as they are.
+    #[cfg(feature = "seal")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
+    pub fn seal(mut self, reference: impl Into<String>) -> Self {
+        self.seal = Some(reference.into());
+        self
+    }
+
     /// Enqueues it only if there is none like it on its virtual shard. Default: always.
     pub fn unique(mut self, unique: Unique) -> Self {
         self.unique = Some(unique);
@@ -111,6 +125,9 @@ impl EnqueueOptions {
         if tenant.contains('\0') {
             return Err(QueueError::Nul { place: "tenant" });
         }
+        if let Some(reference) = &self.seal {
+            check_name("key reference", reference)?;
+        }
         let wrong = |tag: &String| tag.is_empty() || tag.len() > Self::MAX_TAG;
         if self.tags.len() > Self::MAX_TAGS || self.tags.iter().any(wrong) {
             return Err(QueueError::Tags);
@@ -128,6 +145,18 @@ impl EnqueueOptions {
         }
         Ok(())
     }
+}
+
+/// Refuses what is too long for a name, and what cannot be stored.
+pub(crate) fn check_name(place: &'static str, name: &str) -> Result<(), QueueError> {
+    if name.len() > Queue::MAX_NAME {
+        let size = name.len();
+        return Err(QueueError::LongName { place, size });
+    }
+    if name.contains('\0') {
+        return Err(QueueError::Nul { place });
+    }
+    Ok(())
 }
 
 // === impl Enqueued ===

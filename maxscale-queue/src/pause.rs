@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::error::QueueError;
+use crate::options::check_name;
 use crate::queue::Queue;
 use crate::store;
 
 impl Queue {
-    /// The longest name of a queue that can be paused, in bytes.
+    /// The longest name of a queue, a kind or of keys, in bytes.
     pub const MAX_NAME: usize = 256;
 
     /// Has no job of `queue` start from now on, on any node, in any process; what runs
@@ -18,7 +19,7 @@ impl Queue {
     /// Returns [`QueueError::LongName`] or [`QueueError::Nul`] for what is no name, and
     /// [`QueueError::Shard`] when a node cannot be asked: others stand still by then.
     pub async fn pause(&self, queue: &str) -> Result<(), QueueError> {
-        check(queue)?;
+        check_name("queue", queue)?;
         for at in 0..self.nodes() {
             store::pause(&self.node(at).background(), queue).await?;
         }
@@ -31,7 +32,7 @@ impl Queue {
     ///
     /// As [`pause`](Self::pause): others go on by then.
     pub async fn resume(&self, queue: &str) -> Result<(), QueueError> {
-        check(queue)?;
+        check_name("queue", queue)?;
         for at in 0..self.nodes() {
             store::resume(&self.node(at).background(), queue).await?;
             self.ring(at);
@@ -51,14 +52,4 @@ impl Queue {
         }
         Ok(paused)
     }
-}
-
-fn check(queue: &str) -> Result<(), QueueError> {
-    if queue.len() > Queue::MAX_NAME {
-        return Err(QueueError::LongName { size: queue.len() });
-    }
-    if queue.contains('\0') {
-        return Err(QueueError::Nul { place: "queue" });
-    }
-    Ok(())
 }

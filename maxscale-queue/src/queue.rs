@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::dead::DeadLetters;
 use crate::error::QueueError;
 use crate::job::{JobId, JobStatus};
+use crate::seal::Seals;
 use crate::store;
 
 /// Enqueues jobs and tells how they fare. Cheap to clone.
@@ -20,6 +21,7 @@ struct Inner {
     router: Router,
     ids: Arc<IdGenerator>,
     nodes: Vec<Served>,
+    seals: Seals,
 }
 
 /// A node of the router's, as it was when the queue was made.
@@ -38,12 +40,31 @@ const CHUNK: u32 = 1_000;
 impl Queue {
     /// A queue over the router's nodes, which must have run [`MIGRATIONS`](crate::MIGRATIONS).
     pub fn new(router: Router, ids: Arc<IdGenerator>) -> Self {
+        Self::with_seals(router, ids, Seals::default())
+    }
+
+    /// One that can seal arguments, and whose workers open them.
+    ///
+    /// Workers of programs that do not know of sealing take such jobs for undecodable:
+    /// seal once none of them is left.
+    #[cfg(feature = "seal")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
+    pub fn with_keys(router: Router, ids: Arc<IdGenerator>, keys: impl crate::ArgsKeys) -> Self {
+        Self::with_seals(router, ids, Seals::new(keys))
+    }
+
+    fn with_seals(router: Router, ids: Arc<IdGenerator>, seals: Seals) -> Self {
         let served = |node: &Node| Served {
             node: node.clone(),
             doorbell: watch::Sender::new(()),
         };
         let nodes = router.nodes().iter().map(served).collect();
-        Self(Arc::new(Inner { router, ids, nodes }))
+        Self(Arc::new(Inner {
+            router,
+            ids,
+            nodes,
+            seals,
+        }))
     }
 
     /// What is known about a job; `None` if there is no such job on the shard in its id.
@@ -123,6 +144,10 @@ impl Queue {
             }
         }
         Ok(longest)
+    }
+
+    pub(crate) fn seals(&self) -> &Seals {
+        &self.0.seals
     }
 
     pub(crate) fn router(&self) -> &Router {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +11,6 @@ use crate::job::JobId;
 use crate::store::{self, Facts};
 
 /// One run of a job: its arguments, and what is known about the run.
-#[derive(Debug)]
 pub struct JobRequest<J> {
     job: J,
     facts: Facts,
@@ -109,6 +109,15 @@ impl<J> JobRequest<J> {
         let completed = self.completed.clone();
         tx.after_commit(move || completed.store(true, Ordering::Release));
         Ok(())
+    }
+}
+
+/// Without the arguments, which may be personal.
+impl<J> fmt::Debug for JobRequest<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobRequest")
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
     }
 }
 

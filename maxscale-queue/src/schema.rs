@@ -144,11 +144,12 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
         },
         Migration {
             version: 5,
-            name: "dead letters, tags, queues that stand still",
+            name: "dead letters, tags, queues that stand still, sealed arguments",
             // Older programs leave what is dead among the others; a sweep fetches it.
             postgres: "
             ALTER TABLE ms_job ADD COLUMN dead_reason text, ADD COLUMN errors text,
-                ADD COLUMN retain_dead bigint, ADD COLUMN tags text;
+                ADD COLUMN retain_dead bigint, ADD COLUMN tags text,
+                ADD COLUMN sealed_by text;
             CREATE INDEX ms_job_ended_dead ON ms_job (finished_at) WHERE state = 'dead';
             CREATE INDEX ms_job_tagged ON ms_job (created_at)
                 WHERE state = 'ready' AND tags IS NOT NULL;
@@ -160,6 +161,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 version integer NOT NULL,
                 queue text NOT NULL,
                 args text NOT NULL,
+                sealed_by text,
                 tenant text,
                 slot integer,
                 priority integer NOT NULL,
@@ -186,6 +188,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             ALTER TABLE ms_job ADD COLUMN errors TEXT;
             ALTER TABLE ms_job ADD COLUMN retain_dead INTEGER;
             ALTER TABLE ms_job ADD COLUMN tags TEXT;
+            ALTER TABLE ms_job ADD COLUMN sealed_by TEXT;
             CREATE INDEX ms_job_ended_dead ON ms_job (finished_at) WHERE state = 'dead';
             CREATE INDEX ms_job_tagged ON ms_job (created_at)
                 WHERE state = 'ready' AND tags IS NOT NULL;
@@ -200,6 +203,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 version INTEGER NOT NULL,
                 queue TEXT NOT NULL,
                 args TEXT NOT NULL,
+                sealed_by TEXT,
                 tenant TEXT,
                 slot INTEGER,
                 priority INTEGER NOT NULL,

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::job::JobId;
 use crate::queue::Queue;
+use crate::seal::StoredArgs;
 use crate::store::{self, Claimed, Common, Ending, Form, Lease, NewJob, Seen, Wanted};
 
 /// Longer than the suite runs.
@@ -99,6 +100,7 @@ impl Suite {
             tenant: None,
             tags: BTreeSet::new(),
             unique: None,
+            seal: None,
         }
     }
 
@@ -107,10 +109,15 @@ impl Suite {
     }
 
     async fn put_with(&self, common: &Common) -> JobId {
+        let id: JobId = self.queue.ids().draw(self.shard.id()).into();
         let job = NewJob {
             shard: self.shard.id(),
-            id: self.queue.ids().draw(self.shard.id()).into(),
-            args: "{}".to_owned(),
+            id,
+            args: StoredArgs {
+                text: "{}".to_owned(),
+                sealed_by: None,
+            },
+            plain: None,
             slot: 7,
             key: None,
         };

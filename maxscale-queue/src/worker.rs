@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::error::QueueError;
 use crate::job::Job;
 use crate::queue::Queue;
+use crate::seal::Seals;
 
 pub use handler::{Handler, Layered};
 
@@ -105,6 +106,7 @@ struct Shared {
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     counts: Counts,
     sampler: Sampler,
+    seals: Seals,
 }
 
 // === impl Worker ===
@@ -301,6 +303,7 @@ impl WorkerBuilder {
             random: self.random,
             counts: Counts::register(&self.meter),
             sampler: self.sampler,
+            seals: self.queue.seals().clone(),
         });
         let phase = watch::Sender::new(Phase::Open);
         let mut nodes = JoinSet::new();

@@ -11,6 +11,8 @@ use maxscale_core::fact::{TraceContext, VirtualShard};
 use maxscale_shard::{Database, Product, Row, ShardError, Statement, Value};
 use uuid::Uuid;
 
+use crate::seal::StoredArgs;
+
 use super::{Facts, Lease, count, job_id, listed};
 
 use statement::{CLAIM, GIVE_BACK, PROMOTE};
@@ -19,7 +21,7 @@ use statement::{CLAIM, GIVE_BACK, PROMOTE};
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) kind: String,
-    pub(crate) args: String,
+    pub(crate) args: StoredArgs,
     pub(crate) facts: Facts,
     pub(crate) slot: u32,
 }
@@ -130,7 +132,10 @@ fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
     };
     Ok(Claimed {
         kind: row.get("kind")?,
-        args: row.get("args")?,
+        args: StoredArgs {
+            text: row.get("args")?,
+            sealed_by: row.get("sealed_by")?,
+        },
         slot: count(row, "slot")?,
         facts: Facts {
             lease,

@@ -140,6 +140,7 @@ fn letter(row: &Row) -> Result<DeadLetter, ShardError> {
         version: count(row, "version")?,
         queue: row.get("queue")?,
         args: row.get("args")?,
+        sealed_by: row.get("sealed_by")?,
         tenant: row.get("tenant")?,
         attempt: count(row, "attempt")?,
         crashes: count(row, "crashes")?,

@@ -12,8 +12,10 @@ use maxscale_shard::{Database, Shard, ShardError, Statement, Tx};
 use serde_json::{Value, json};
 
 use super::{listed_job, micros};
+use crate::error::QueueError;
 use crate::job::JobId;
 use crate::options::Enqueued;
+use crate::seal::{Place, Seal, StoredArgs};
 use crate::unique::{Holder, Unique};
 
 use statement::{HOLD, HOLDER, INSERT, REPLACE, TAKE_OVER};
@@ -23,7 +25,9 @@ use statement::{HOLD, HOLDER, INSERT, REPLACE, TAKE_OVER};
 pub(crate) struct NewJob {
     pub(crate) shard: VirtualShard,
     pub(crate) id: JobId,
-    pub(crate) args: String,
+    pub(crate) args: StoredArgs,
+    /// The arguments unsealed, if the job may take the place of another.
+    pub(crate) plain: Option<String>,
     pub(crate) slot: u32,
     /// The hash of what no other job may have, if it is unique.
     pub(crate) key: Option<Vec<u8>>,
@@ -46,6 +50,23 @@ pub(crate) struct Common {
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeSet<String>,
     pub(crate) unique: Option<Unique>,
+    pub(crate) seal: Option<Seal>,
+}
+
+// === impl Common ===
+
+impl Common {
+    /// Arguments as they are stored for a job.
+    pub(crate) fn stored(&self, job: JobId, plain: &str) -> Result<StoredArgs, QueueError> {
+        let (queue, kind) = (self.queue, self.kind);
+        match &self.seal {
+            Some(seal) => seal.seal(plain, Place { queue, kind, job }),
+            None => Ok(StoredArgs {
+                text: plain.to_owned(),
+                sealed_by: None,
+            }),
+        }
+    }
 }
 
 /// Stores one job, unless it is unique and there is one.
@@ -53,7 +74,7 @@ pub(crate) async fn enqueue(
     tx: &mut Tx,
     common: &Common,
     job: &NewJob,
-) -> Result<Enqueued, ShardError> {
+) -> Result<Enqueued, QueueError> {
     if let (Some(unique), Some(key)) = (&common.unique, &job.key)
         && let Some(there) = hold(tx, common, job, unique, key).await?
     {
@@ -84,7 +105,8 @@ fn insertion(common: &Common, jobs: &[NewJob]) -> Statement {
         .iter()
         .map(|job| {
             let mut row = listed_job(job.shard, job.id);
-            row["args"] = job.args.as_str().into();
+            row["args"] = job.args.text.as_str().into();
+            row["sealed"] = job.args.sealed_by.as_deref().into();
             row["slot"] = job.slot.into();
             row
         })
@@ -115,7 +137,7 @@ async fn hold(
     job: &NewJob,
     unique: &Unique,
     key: &[u8],
-) -> Result<Option<Enqueued>, ShardError> {
+) -> Result<Option<Enqueued>, QueueError> {
     let held = |statement: Statement| statement.bind(job.shard).bind(key);
     let within = micros(unique.within);
     let hold = held(HOLD.statement()).bind(job.id).bind(within);
@@ -135,20 +157,25 @@ async fn hold(
         tx.execute(take_over).await?;
         return Ok(None);
     }
-    if unique.replace && tx.execute(replacement(common, job, first)).await? == 1 {
-        return Ok(Some(Enqueued::Replaced(first)));
+    if let Some(plain) = &job.plain {
+        let args = common.stored(first, plain)?;
+        let replacement = replacement(common, job, first, args);
+        if tx.execute(replacement).await? == 1 {
+            return Ok(Some(Enqueued::Replaced(first)));
+        }
     }
     Ok(Some(Enqueued::Duplicate(first)))
 }
 
-fn replacement(common: &Common, job: &NewJob, first: JobId) -> Statement {
+fn replacement(common: &Common, job: &NewJob, first: JobId, args: StoredArgs) -> Statement {
     (REPLACE.statement())
         .bind(job.shard)
         .bind(first)
-        .bind(job.args.as_str())
+        .bind(args.text)
         .bind(common.version)
         .bind(i64::from(common.priority))
         .bind(common.run_at.map(Timestamp::as_micros))
         .bind(micros(common.delay))
         .bind(common.expires.map(micros))
+        .bind(args.sealed_by)
 }

@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::node::Settlement;
 use super::standing::Keep;
-use super::{Phase, Shared, race, reached};
+use super::{Phase, Registered, Shared, race, reached};
 use crate::job::Outcome;
+use crate::seal::{Place, StoredArgs, Unopened};
 use crate::store::{Claimed, Ending, Facts};
 
 /// One run of one job, from its claim to its settlement.
@@ -38,6 +39,8 @@ enum Stop {
 
 /// How long an aborted handler may take to reach an await.
 const UNWIND: Duration = Duration::from_secs(1);
+/// How long a job is put off whose key cannot be had.
+const KEYS_AGAIN: Duration = Duration::from_secs(5);
 
 // === impl Run ===
 
@@ -58,7 +61,7 @@ impl Run {
         };
         let root = span::job(described, &self.origin(&facts));
         facts.trace = Some(root.context().clone());
-        let inside = self.inside(&kind, &args, facts, root.clone());
+        let inside = self.inside(&kind, args, facts, root.clone());
         root.around(inside).await;
     }
 
@@ -76,13 +79,23 @@ impl Run {
         }
     }
 
-    async fn inside(mut self, kind: &str, args: &str, facts: Facts, root: Root) {
+    async fn inside(mut self, kind: &str, args: StoredArgs, facts: Facts, root: Root) {
         if !self.may_start().await {
             return self.settle(facts, Ending::HandBack).await;
         }
         let completed = Arc::new(AtomicBool::new(false));
-        let handler = &self.shared.handlers[kind].handler;
-        let ending = match handler(args, facts.clone(), completed.clone()) {
+        let Registered { queue, handler } = &self.shared.handlers[kind];
+        let sealed = args.sealed_by.is_some();
+        let job = facts.lease.job;
+        let args = match self.shared.seals.open(args, Place { queue, kind, job }) {
+            Ok(args) => args,
+            Err(unopened) => return self.settle(facts, unopened.into()).await,
+        };
+        let ending = match handler(&args, facts.clone(), completed.clone()) {
+            // The error's text has pieces of the arguments in it.
+            Err(error) if sealed => Ending::Undecodable {
+                reason: format!("cannot decode the arguments: column {}", error.column()),
+            },
             Err(error) => Ending::Undecodable {
                 reason: format!("cannot decode the arguments: {error}"),
             },
@@ -184,6 +197,21 @@ impl Run {
                 tracing::warn!("this end could not be stored; the job will run again");
                 counts.lost.add(1);
             }
+        }
+    }
+}
+
+/// A key that cannot be had is no fault of the job's.
+impl From<Unopened> for Ending {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Later(why) => {
+                tracing::warn!(why, "cannot open the arguments now");
+                Self::Snooze { after: KEYS_AGAIN }
+            }
+            Unopened::Never(why) => Self::Undecodable {
+                reason: format!("cannot open the arguments: {why}"),
+            },
         }
     }
 }

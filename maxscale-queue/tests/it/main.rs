@@ -14,6 +14,7 @@ mod layer;
 mod many;
 mod paused;
 mod places;
+mod sealed;
 mod stage;
 mod suite;
 mod tagged;

@@ -65,7 +65,7 @@ on_both! {
     async fn what_is_no_name_is_not_paused(stage: &Stage) {
         let long = "x".repeat(1_000_000);
         let refused = stage.queue.pause(&long).await.unwrap_err();
-        assert!(matches!(refused, QueueError::LongName { size: 1_000_000 }), "{refused}");
+        assert!(matches!(refused, QueueError::LongName { place: "queue", size: 1_000_000 }), "{refused}");
         let refused = stage.queue.resume("\0").await.unwrap_err();
         assert!(matches!(refused, QueueError::Nul { place: "queue" }), "{refused}");
     }

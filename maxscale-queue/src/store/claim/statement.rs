@@ -122,7 +122,7 @@ macro_rules! take {
 
 macro_rules! taken {
     () => {
-        " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, attempt,
+        " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, sealed_by, attempt,
             crashes, max_attempts, lease_token, trace_context, slot"
     };
 }

@@ -33,11 +33,11 @@ pub(super) const LEFT: Sql = Sql::both(
 macro_rules! set_apart {
     ($listed:expr, $lock:expr) => {
         concat!(
-            "INSERT INTO ms_job_dead (shard_id, job_id, kind, version, queue, args, tenant, slot,
-                priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
+            "INSERT INTO ms_job_dead (shard_id, job_id, kind, version, queue, args, sealed_by, tenant,
+                slot, priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
                 created_at, dead_at, reason, last_error, errors, tags, retain_dead,
                 prune_at)
-             SELECT j.shard_id, j.job_id, j.kind, j.version, j.queue, j.args, j.tenant, j.slot,
+             SELECT j.shard_id, j.job_id, j.kind, j.version, j.queue, j.args, j.sealed_by, j.tenant, j.slot,
                 j.priority, j.attempt, j.crashes, j.max_attempts, j.lease_token, j.trace_context,
                 j.retain, j.created_at, j.finished_at,
                 coalesce(j.dead_reason, CASE j.last_error WHEN 'expired' THEN 'expired'
@@ -119,7 +119,7 @@ pub(super) const PICK: Sql = Sql::each(pick!(pg_tagged!("$6")), pick!(sqlite_tag
 
 macro_rules! letter {
     () => {
-        "SELECT shard_id, job_id, kind, version, queue, args, tenant, attempt, crashes, reason,
+        "SELECT shard_id, job_id, kind, version, queue, args, sealed_by, tenant, attempt, crashes, reason,
             last_error, errors, tags, created_at, dead_at FROM ms_job_dead WHERE "
     };
 }
@@ -143,10 +143,10 @@ pub(super) const FIND: Sql = Sql::both(concat!(letter!(), "shard_id = $1 AND job
 macro_rules! bring_back {
     ($now:expr, $listed:expr, $lock:expr) => {
         concat!(
-            "INSERT INTO ms_job (shard_id, job_id, kind, version, queue, args, tenant, slot,
-                priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
+            "INSERT INTO ms_job (shard_id, job_id, kind, version, queue, args, sealed_by, tenant,
+                slot, priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
                 retain_dead, created_at, last_error, errors, tags, state, run_at)
-             SELECT d.shard_id, d.job_id, d.kind, d.version, d.queue, d.args, d.tenant, d.slot,
+             SELECT d.shard_id, d.job_id, d.kind, d.version, d.queue, d.args, d.sealed_by, d.tenant, d.slot,
                 d.priority, 0, 0, d.max_attempts, d.lease_token + 1, d.trace_context, d.retain,
                 d.retain_dead, d.created_at, d.last_error, d.errors, d.tags, 'ready', ",
             $now,

@@ -7,10 +7,10 @@ use maxscale_shard::Sql;
 macro_rules! insert {
     ($now:expr, $listed:expr) => {
         concat!(
-            "INSERT INTO ms_job (shard_id, job_id, args, slot, kind, version, queue, max_attempts,
+            "INSERT INTO ms_job (shard_id, job_id, args, sealed_by, slot, kind, version, queue, max_attempts,
                 trace_context, run_at, priority, rank, tenant, expires_at, retain, retain_dead, tags,
                 state, attempt, crashes, lease_token, created_at)
-             SELECT l.shard, l.id, l.args, l.slot, $2, $3, $4, $5, $6,
+             SELECT l.shard, l.id, l.args, l.sealed, l.slot, $2, $3, $4, $5, $6,
                 coalesce($7, ",
             $now,
             ") + $8, $9,
@@ -35,12 +35,13 @@ macro_rules! insert {
 pub(super) const INSERT: Sql = Sql::each(
     insert!(
         pg_now!(),
-        "json_to_recordset($1::json) AS l(shard integer, id uuid, args text, slot integer)"
+        "json_to_recordset($1::json) AS l(shard integer, id uuid, args text, sealed text, slot integer)"
     ),
     insert!(
         sqlite_now!(),
         "(SELECT value ->> 'shard' AS shard, unhex(value ->> 'id') AS id,
-            value ->> 'args' AS args, value ->> 'slot' AS slot FROM json_each($1)) AS l"
+            value ->> 'args' AS args, value ->> 'sealed' AS sealed,
+            value ->> 'slot' AS slot FROM json_each($1)) AS l"
     ),
 );
 
@@ -97,7 +98,7 @@ pub(super) const TAKE_OVER: Sql = Sql::each(take_over!(pg_now!()), take_over!(sq
 macro_rules! replace {
     ($now:expr) => {
         concat!(
-            "UPDATE ms_job SET args = $3, version = $4, priority = $5, rank = NULL,
+            "UPDATE ms_job SET args = $3, sealed_by = $9, version = $4, priority = $5, rank = NULL,
                 expires_at = coalesce($6, ",
             $now,
             ") + $7 + $8,
