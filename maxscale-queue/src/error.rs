@@ -59,7 +59,8 @@ pub enum QueueError {
         place: &'static str,
     },
 
-    /// A time is more than [`EnqueueOptions::MAX_DELAY`](crate::EnqueueOptions::MAX_DELAY) away.
+    /// A span is longer than [`EnqueueOptions::MAX_DELAY`](crate::EnqueueOptions::MAX_DELAY),
+    /// or a moment before 1970 or past all calendars.
     #[error("a job is put off for too long")]
     TooFar,
 

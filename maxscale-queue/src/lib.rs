@@ -17,6 +17,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod bell;
 mod dead;
 mod enqueue;
 mod error;

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use maxscale_core::clock::Timestamp;
@@ -47,6 +48,9 @@ impl EnqueueOptions {
     pub const MAX_TAG: usize = 128;
     /// The longest that a job may be put off, at enqueue and between runs: ten years.
     pub const MAX_DELAY: Duration = Duration::from_hours(10 * 365 * 24);
+
+    /// Moments that stay numbers whatever is added to them.
+    const MOMENTS: RangeInclusive<i64> = 0..=i64::MAX / 4;
 
     /// The first attempt starts no earlier than this after the enqueue, or after
     /// [`run_at`](Self::run_at). Default: at once.
@@ -124,6 +128,10 @@ impl EnqueueOptions {
         }
         if tenant.contains('\0') {
             return Err(QueueError::Nul { place: "tenant" });
+        }
+        let far = (self.run_at).is_some_and(|time| !Self::MOMENTS.contains(&time.as_micros()));
+        if far {
+            return Err(QueueError::TooFar);
         }
         if let Some(reference) = &self.seal {
             check_name("key reference", reference)?;

@@ -6,6 +6,7 @@ use maxscale_core::id::IdGenerator;
 use maxscale_shard::{Key, Node, NodeId, Router};
 use tokio::sync::watch;
 
+use crate::bell::Bell;
 use crate::dead::DeadLetters;
 use crate::error::QueueError;
 use crate::job::{JobId, JobStatus};
@@ -28,8 +29,7 @@ struct Inner {
 #[derive(Debug)]
 struct Served {
     node: Node,
-    // A hint to workers of this process; others poll.
-    doorbell: watch::Sender<()>,
+    bell: Bell,
 }
 
 /// How many jobs a statement ends at most.
@@ -56,7 +56,7 @@ impl Queue {
     fn with_seals(router: Router, ids: Arc<IdGenerator>, seals: Seals) -> Self {
         let served = |node: &Node| Served {
             node: node.clone(),
-            doorbell: watch::Sender::new(()),
+            bell: Bell::new(),
         };
         let nodes = router.nodes().iter().map(served).collect();
         Self(Arc::new(Inner {
@@ -164,12 +164,18 @@ impl Queue {
     }
 
     pub(crate) fn doorbell(&self, at: usize) -> watch::Receiver<()> {
-        self.0.nodes[at].doorbell.subscribe()
+        self.0.nodes[at].bell.heard()
+    }
+
+    /// Has all workers look at a node.
+    pub(crate) fn ring(&self, at: usize) {
+        let Served { node, bell } = &self.0.nodes[at];
+        bell.ring(node);
     }
 
     /// Has this process's workers look at a node.
-    pub(crate) fn ring(&self, at: usize) {
-        self.0.nodes[at].doorbell.send_replace(());
+    pub(crate) fn ring_near(&self, at: usize) {
+        self.0.nodes[at].bell.ring_near();
     }
 
     pub(crate) fn ids(&self) -> &IdGenerator {

@@ -8,6 +8,8 @@ mod keys;
 
 use std::fmt;
 
+use maxscale_core::BoxError;
+
 use crate::job::JobId;
 
 #[cfg(feature = "seal")]
@@ -34,9 +36,9 @@ pub(crate) struct Place<'a> {
 #[derive(Debug)]
 pub(crate) enum Unopened {
     /// The key cannot be had now.
-    Later(String),
+    Later(BoxError),
     /// It is gone, or they are not what was sealed.
-    Never(String),
+    Never(BoxError),
 }
 
 impl fmt::Debug for StoredArgs {

@@ -10,6 +10,7 @@ mod now;
 #[macro_use]
 mod tagged;
 
+mod announce;
 mod claim;
 mod dead;
 mod enqueue;
@@ -36,6 +37,7 @@ use crate::options::EnqueueOptions;
 
 use statement::{CANCEL, CANCEL_TAGGED, COMPLETE, FIND, SETTLE, WAITED};
 
+pub(crate) use announce::{CHANNEL, announce, announces};
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
 #[cfg(feature = "testkit")]
 pub(crate) use claim::{Form, claim_by};

@@ -3,6 +3,7 @@
 mod counts;
 mod frozen;
 mod handler;
+mod hear;
 mod lease;
 mod node;
 mod run;
@@ -229,8 +230,9 @@ impl WorkerBuilder {
     /// Sets how soon a node is asked for jobs again: after it had some, and
     /// when it has had none for a while. The wait grows from one to the other.
     ///
-    /// At least 1 ms. What this process enqueues is seen at once in any case; these are for
-    /// retries, delays, other processes and the jobs of dead workers.
+    /// At least 1 ms. What is enqueued is seen at once in any case, by this process and, on
+    /// PostgreSQL, by others; these are for retries, delays, jobs of dead workers, and
+    /// other processes where nothing is announced.
     /// Default: [`WorkerBuilder::DEFAULT_BUSY_POLL`], [`WorkerBuilder::DEFAULT_IDLE_POLL`].
     pub fn poll(mut self, busy: Duration, idle: Duration) -> Self {
         let busy = busy.max(SHORTEST_POLL);

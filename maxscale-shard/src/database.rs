@@ -23,6 +23,7 @@ use crate::sql::{Conn, Engine, Row, Statement, Tx, TxOptions, conn::RawConn};
 use crate::telemetry::Counts;
 use pulse::Pulse;
 
+pub use announce::Announcements;
 pub use health::{Failure, Health, KnownDown};
 pub(crate) use opener::Opener;
 pub use options::DatabaseOptions;

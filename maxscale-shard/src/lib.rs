@@ -37,7 +37,7 @@ pub mod two_phase;
 mod vindex;
 
 pub use claim::{Claim, ClaimError, Claims, Reconciled};
-pub use database::{Database, DatabaseOptions, Failure, Health, KnownDown};
+pub use database::{Announcements, Database, DatabaseOptions, Failure, Health, KnownDown};
 pub use engine::capabilities::{Capabilities, Product};
 pub use error::ShardError;
 pub use fleet::{Fleet, FleetConfig};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use maxscale_core::BoxError;
 use maxscale_core::keys::{KeyRing, Keys, OpenError};
-use maxscale_core::{BoxError, Chain};
 
 use crate::error::QueueError;
 
@@ -76,19 +76,19 @@ impl Seals {
         let Some(reference) = args.sealed_by else {
             return Ok(args.text);
         };
-        let later = |why: &str| Unopened::Later(why.to_owned());
-        let never = |why: &str| Unopened::Never(why.to_owned());
+        let later = |why: &str| Unopened::Later(why.into());
+        let never = |why: &str| Unopened::Never(why.into());
         let keys = self.0.as_ref().ok_or_else(|| later("there are no keys"))?;
         let ring = keys.ring(&reference);
-        let ring = ring.map_err(|error| Unopened::Later(Chain(&*error).to_string()))?;
+        let ring = ring.map_err(Unopened::Later)?;
         let ring = ring.ok_or_else(|| never("their key is gone"))?;
         let sealed = STANDARD_NO_PAD.decode(&args.text);
         let sealed = sealed.map_err(|_| never("not a sealed value"))?;
         let plain = ring.open(PURPOSE, &bound(&reference, place), &sealed);
         let plain = plain.map_err(|error| match error {
             // Another process may seal under a version that comes here later.
-            OpenError::Unknown(_) => Unopened::Later(error.to_string()),
-            error => Unopened::Never(error.to_string()),
+            OpenError::Unknown(_) => Unopened::Later(error.into()),
+            error => Unopened::Never(error.into()),
         })?;
         String::from_utf8(plain).map_err(|_| never("no text"))
     }

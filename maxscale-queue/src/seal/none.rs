@@ -20,7 +20,7 @@ impl Seals {
     pub(crate) fn open(&self, args: StoredArgs, _place: Place<'_>) -> Result<String, Unopened> {
         match args.sealed_by {
             None => Ok(args.text),
-            Some(_) => Err(Unopened::Later("this program opens nothing".to_owned())),
+            Some(_) => Err(Unopened::Later("this program opens nothing".into())),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use maxscale_core::clock::Timestamp;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::job::{JobId, JobState};
@@ -93,6 +94,11 @@ impl Suite {
         self.die(dead).await;
         assert!(self.claim(dead, MANY).await.is_empty(), "a dead one");
         assert!(!ok(store::renew(&self.node, dead, Duration::ZERO).await));
+        let late = self.worker().await;
+        ok(store::renew(&self.node, late, Duration::ZERO).await);
+        // By any clock it is over, and nobody has buried it.
+        sleep(Duration::from_millis(10)).await;
+        assert!(self.claim(late, MANY).await.is_empty(), "a late one");
         let gone = self.worker().await;
         ok(store::leave(&self.node, gone).await);
         assert!(self.claim(gone, MANY).await.is_empty(), "one that left");

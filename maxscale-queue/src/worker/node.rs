@@ -83,7 +83,8 @@ impl NodeWorker {
         let renewals = pin!(self.renewals(node));
         let settlements = pin!(self.settlements(node, settlements));
         let sweeps = pin!(self.sweeps(node));
-        race(race(claims, sweeps), race(renewals, settlements)).await;
+        let others = pin!(race(self.hears(node), sweeps));
+        race(race(claims, others), race(renewals, settlements)).await;
         self.leave(node).await;
     }
 

@@ -206,11 +206,11 @@ impl From<Unopened> for Ending {
     fn from(unopened: Unopened) -> Self {
         match unopened {
             Unopened::Later(why) => {
-                tracing::warn!(why, "cannot open the arguments now");
+                tracing::warn!(error = %Chain(&*why), "cannot open the arguments now");
                 Self::Snooze { after: KEYS_AGAIN }
             }
             Unopened::Never(why) => Self::Undecodable {
-                reason: format!("cannot open the arguments: {why}"),
+                reason: format!("cannot open the arguments: {}", Chain(&*why)),
             },
         }
     }

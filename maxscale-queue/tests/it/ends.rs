@@ -2,10 +2,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use maxscale_queue::{Job, JobRequest, JobState, Outcome};
+use maxscale_queue::{Job, JobRequest, JobState, Outcome, QueueError};
+use maxscale_shard::sql;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc};
 
-use crate::stage::{Note, Stage, insert_effect, note, on_both};
+use crate::stage::{LIMIT, Note, Stage, effect, insert_effect, note, on_both};
 
 /// The same kind as a note, with arguments that no note has.
 #[derive(Serialize, Deserialize)]
@@ -92,6 +94,36 @@ on_both! {
         assert!(error.contains("missing field `text`"), "{error}");
         let letter = stage.queue.dead().find(id).await.unwrap().unwrap();
         assert_eq!(letter.args, r#"{"number":7}"#);
+    }
+
+    /// It left its worker and its token in the row.
+    async fn end_of_what_an_older_program_ended_is_rejected(stage: &Stage) {
+        let id = stage.enqueue(&note("x")).await;
+        let (go, router) = (Arc::new(Notify::new()), stage.fleet.router().clone());
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let (completed, mut completions) = mpsc::unbounded_channel();
+        let wait = go.clone();
+        let run = move |request: JobRequest<Note>| {
+            started.send(()).unwrap();
+            let (wait, router, completed) = (wait.clone(), router.clone(), completed.clone());
+            async move {
+                wait.notified().await;
+                completed.send(effect(&router, &request).await).unwrap();
+                Outcome::Dead("too late".into())
+            }
+        };
+        let worker = stage.worker().register(run).start().unwrap();
+        starts.recv().await.unwrap();
+        let ended = sql("UPDATE ms_job SET state = 'done', finished_at = 1, result = '7'
+            WHERE job_id = $1");
+        stage.tamper(id, ended).await;
+        go.notify_one();
+        let refused = completions.recv().await.unwrap();
+        assert!(matches!(refused, Err(QueueError::StaleLease { .. })), "{refused:?}");
+        worker.shutdown(LIMIT).await;
+        let status = stage.status(id).await;
+        assert_eq!((status.state, status.result), (JobState::Done, Some(7.into())));
+        assert_eq!(stage.effects().await, 0);
     }
 
     async fn completion_rolls_back_together_with_its_effect(stage: &Stage) {

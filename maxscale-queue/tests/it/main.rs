@@ -5,6 +5,8 @@
     reason = "helpers of tests, which clippy does not see as such"
 )]
 
+mod bad;
+mod bell;
 mod counts;
 mod crash;
 mod dead;

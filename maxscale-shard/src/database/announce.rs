@@ -5,9 +5,13 @@ use std::sync::Arc;
 use super::{Database, Pool};
 use crate::error::ShardError;
 
-/// What a database announces on one channel.
+/// What a database announces on one channel, on a connection of its own outside any
+/// budget. A hint: what is announced while nobody listens is lost.
 #[derive(Debug)]
-pub(crate) enum Announcements {
+pub struct Announcements(Source);
+
+#[derive(Debug)]
+enum Source {
     #[cfg(feature = "postgres")]
     Postgres(Box<crate::engine::postgres::Announcements>, Arc<str>),
     /// Keeps matches exhaustive without any engine.
@@ -32,7 +36,7 @@ impl Database {
             Pool::Postgres(pool) => {
                 let on = pool.announcements(channel).await;
                 let on = on.map_err(|e| crate::engine::driver::error(&self.name, e))?;
-                Ok(on.map(|on| Announcements::Postgres(Box::new(on), self.name.clone())))
+                Ok(on.map(|on| Announcements(Source::Postgres(Box::new(on), self.name.clone()))))
             }
             #[cfg(feature = "sqlite")]
             Pool::Sqlite(_) => Ok(None),
@@ -49,14 +53,18 @@ impl Database {
 impl Announcements {
     /// Waits for the next one. After an error nothing comes any more, and
     /// something may have been missed.
-    pub(crate) async fn next(&mut self) -> Result<(), ShardError> {
-        match self {
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when the connection is gone.
+    pub async fn next(&mut self) -> Result<(), ShardError> {
+        match &mut self.0 {
             #[cfg(feature = "postgres")]
-            Self::Postgres(on, database) => {
+            Source::Postgres(on, database) => {
                 let next = on.next().await;
                 next.map_err(|e| crate::engine::driver::error(database, e))
             }
-            Self::Never(never) => crate::engine::never(never),
+            Source::Never(never) => crate::engine::never(never),
         }
     }
 }

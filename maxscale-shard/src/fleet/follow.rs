@@ -163,9 +163,7 @@ impl Follower {
 async fn listen(catalog: Node, hint: Arc<Notify>) {
     loop {
         // Asked for each time: another server may be the primary by now.
-        let way = catalog.primary();
-        let way = way.direct().unwrap_or_else(|| way.database());
-        match way.announcements(catalog::CHANNEL).await {
+        match catalog.primary().announcements(catalog::CHANNEL).await {
             Ok(Some(mut announcements)) => {
                 // Whatever was announced before is not.
                 hint.notify_one();

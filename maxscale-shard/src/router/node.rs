@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use maxscale_core::fact::RegionId;
 
-use crate::database::{Database, Opener};
+use crate::database::{Announcements, Database, Opener};
 use crate::engine::capabilities::Capabilities;
 use crate::error::ShardError;
 use crate::fleet::{EndpointSpec, NodeSpec};
@@ -254,6 +254,18 @@ impl Endpoint {
     pub async fn capabilities(&self) -> Result<Capabilities, ShardError> {
         let way = self.direct.as_ref().unwrap_or(&self.database);
         way.capabilities().await
+    }
+
+    /// What the server announces on `channel` (`NOTIFY`) from now on. None where nothing
+    /// is: a file has no channels, and a pooler in transaction mode hands none through
+    /// unless there is a way past it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShardError`] when no connection can be had for it.
+    pub async fn announcements(&self, channel: &str) -> Result<Option<Announcements>, ShardError> {
+        let way = self.direct.as_ref().unwrap_or(&self.database);
+        way.announcements(channel).await
     }
 
     /// Where it stands, if somebody said so.
