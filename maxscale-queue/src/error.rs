@@ -84,6 +84,10 @@ pub enum QueueError {
         kind: &'static str,
     },
 
+    /// There is no thread to renew leases on.
+    #[error("cannot start the thread that keeps leases")]
+    Thread(#[source] std::io::Error),
+
     /// The database could not be asked.
     #[error(transparent)]
     Shard(#[from] ShardError),

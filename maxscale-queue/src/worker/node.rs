@@ -74,16 +74,18 @@ impl NodeWorker {
                 return;
             }
         }
-        if !self.enter(node, &mut phase).await {
+        let Some(beating) = self.enter(node, &mut phase).await else {
             return;
-        }
+        };
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
         // Side by side in one task: whatever ends the claims ends the others too.
         let claims = pin!(self.claims(node, phase, settle));
-        let renewals = pin!(self.renewals(node));
+        let signs = pin!(self.signs());
         let settlements = pin!(self.settlements(node, settlements));
         let sweeps = pin!(self.sweeps(node));
-        race(race(claims, sweeps), race(renewals, settlements)).await;
+        race(race(claims, sweeps), race(signs, settlements)).await;
+        // Else it would begin another life after this one.
+        beating.stop().await;
         self.leave(node).await;
     }
 
@@ -105,7 +107,11 @@ impl NodeWorker {
                 reached(&mut phase, Phase::Draining).await;
                 None
             };
-            let free = async { Some(self.free_slots().await) };
+            let free = async {
+                // What is claimed near the end of a lease would be stopped at once.
+                self.standing.safe().await;
+                Some(self.free_slots().await)
+            };
             let Some(mut slots) = race(draining, free).await else {
                 break;
             };
@@ -260,14 +266,5 @@ impl NodeWorker {
             // Nobody listens any more after an abort; the row has it.
             let _ = told.send(taken.contains(&(lease.job, lease.token)));
         }
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// Until when a lease taken at `start` is surely ours, by our own clock.
-    pub(super) fn safe_until(&self, start: Instant) -> Instant {
-        start + self.lease.mul_f64(0.9)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -17,6 +18,8 @@ use crate::store::Lease;
 pub(super) struct Standing {
     life: watch::Sender<Life>,
     held: Mutex<HashSet<Lease>>,
+    /// When the runtime that the jobs run on last said that it runs.
+    signed: watch::Sender<Instant>,
 }
 
 /// A lease, safe until then: it ends in the database somewhat later.
@@ -43,6 +46,7 @@ impl Standing {
         Self {
             life: watch::Sender::new(Life { worker, until }),
             held: Mutex::default(),
+            signed: watch::Sender::new(until),
         }
     }
 
@@ -53,6 +57,23 @@ impl Standing {
     /// Begins a life, or prolongs the one there is.
     pub(super) fn live(&self, life: Life) {
         self.life.send_replace(life);
+    }
+
+    /// Waits for a life that is surely its own.
+    pub(super) async fn safe(&self) {
+        let mut life = self.life.subscribe();
+        // This holds the sender.
+        let _ = life.wait_for(|life| Instant::now() < life.until).await;
+    }
+
+    /// Says that the runtime runs.
+    pub(super) fn sign(&self) {
+        self.signed.send_replace(Instant::now());
+    }
+
+    /// For how long the runtime has said nothing.
+    pub(super) fn silent(&self) -> Duration {
+        self.signed.borrow().elapsed()
     }
 
     /// Has the job while the guard lives.

@@ -5,6 +5,7 @@
     reason = "helpers of tests, which clippy does not see as such"
 )]
 
+mod blocked;
 mod counts;
 mod crash;
 mod ends;
