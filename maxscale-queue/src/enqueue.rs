@@ -48,8 +48,8 @@ impl Queue {
     ///
     /// Returns [`QueueError::NoShard`] for a transaction without a virtual shard,
     /// as one of the catalog is, [`QueueError::TooLarge`] for arguments over
-    /// [`Queue::MAX_ARGS`], and [`QueueError::LongTenant`], [`QueueError::Nul`] or
-    /// [`QueueError::TooFar`] for options that cannot be stored.
+    /// [`Queue::MAX_ARGS`], and [`QueueError::LongTenant`], [`QueueError::Nul`],
+    /// [`QueueError::TooFar`] or [`QueueError::NoTime`] for options that cannot be stored.
     pub async fn enqueue_in<J: Job>(
         &self,
         tx: &mut Tx,
@@ -243,6 +243,9 @@ impl Queue {
 
 fn common<J: Job>(options: EnqueueOptions, span: &tracing::Span) -> Result<Common, QueueError> {
     options.check()?;
+    if J::TIMEOUT.is_zero() {
+        return Err(QueueError::NoTime);
+    }
     for (place, name) in [("kind", J::KIND), ("queue", J::QUEUE)] {
         if name.contains('\0') {
             return Err(QueueError::Nul { place });
@@ -258,6 +261,7 @@ fn common<J: Job>(options: EnqueueOptions, span: &tracing::Span) -> Result<Commo
         run_at: options.run_at,
         delay: options.delay,
         expires: options.expires,
+        timeout: options.timeout,
         priority: options.priority,
         tenant: options.tenant,
         unique: options.unique,

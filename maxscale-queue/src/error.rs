@@ -21,8 +21,8 @@ pub enum QueueError {
         expected: VirtualShard,
     },
 
-    /// The arguments are larger than a row should be.
-    #[error("arguments of {size} bytes are over the limit of {limit}")]
+    /// Arguments, progress or the results of steps are larger than a row should be.
+    #[error("{size} bytes of JSON are over the limit of {limit}")]
     TooLarge {
         /// Their size as JSON.
         size: usize,
@@ -48,6 +48,10 @@ pub enum QueueError {
     #[error("a job is put off for too long")]
     TooFar,
 
+    /// A job's runs have no time: its timeout is zero.
+    #[error("a job with a timeout of zero cannot run")]
+    NoTime,
+
     /// Some of many jobs were enqueued.
     #[error("{} jobs were enqueued, and some were not", stored.len())]
     Partly {
@@ -65,6 +69,16 @@ pub enum QueueError {
     Encode {
         /// The job's kind.
         kind: &'static str,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// The result of a step is not what it was when it was kept, or does not serialize.
+    #[error("the result of step {name} is not of this type")]
+    Step {
+        /// The step.
+        name: String,
         /// Why not.
         #[source]
         source: serde_json::Error,
@@ -97,7 +111,9 @@ impl Classify for QueueError {
     fn class(&self) -> Class {
         match self {
             Self::TooLarge { .. } => Class::TooLarge,
-            Self::LongTenant { .. } | Self::Nul { .. } | Self::TooFar => Class::Invalid,
+            Self::LongTenant { .. } | Self::Nul { .. } | Self::TooFar | Self::NoTime => {
+                Class::Invalid
+            }
             Self::Partly { source, .. } => source.class(),
             Self::StaleLease { .. } => Class::Conflict,
             Self::Shard(error) => error.class(),

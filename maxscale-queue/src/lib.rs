@@ -17,19 +17,26 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cancellation;
 mod enqueue;
 mod error;
+mod explain;
+mod failure;
 mod job;
 mod options;
 mod queue;
 mod request;
 mod schema;
 mod slot;
+mod step;
 mod store;
 mod unique;
 mod worker;
 
+pub use cancellation::Cancellation;
 pub use error::QueueError;
+pub use explain::{Event, Explanation};
+pub use failure::Failure;
 pub use job::{Job, JobId, JobState, JobStatus, Outcome};
 pub use options::{EnqueueOptions, Enqueued};
 pub use queue::Queue;

@@ -14,6 +14,7 @@ pub struct EnqueueOptions {
     pub(crate) delay: Duration,
     pub(crate) run_at: Option<Timestamp>,
     pub(crate) expires: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) priority: i16,
     pub(crate) tenant: Option<String>,
     pub(crate) unique: Option<Unique>,
@@ -60,6 +61,13 @@ impl EnqueueOptions {
         self
     }
 
+    /// A run that takes longer than this is stopped and counts as failed. Default:
+    /// [`Job::TIMEOUT`](crate::Job::TIMEOUT).
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Of a tenant's jobs those of a higher priority come first: each level counts as
     /// much as a minute of waiting, so that none waits for ever. Default: 0.
     pub const fn priority(mut self, priority: i16) -> Self {
@@ -103,6 +111,9 @@ impl EnqueueOptions {
             .any(|span| span > Self::MAX_DELAY)
         {
             return Err(QueueError::TooFar);
+        }
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(QueueError::NoTime);
         }
         Ok(())
     }

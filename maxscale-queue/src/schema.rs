@@ -142,5 +142,24 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             );
             CREATE INDEX ms_job_unique_look ON ms_job_unique (look_at)",
         },
+        Migration {
+            version: 6,
+            name: "runs of jobs",
+            postgres: "
+            ALTER TABLE ms_job ADD COLUMN timeout bigint, ADD COLUMN cancel_at bigint,
+                ADD COLUMN checkpoint text, ADD COLUMN steps text, ADD COLUMN progress text,
+                ADD COLUMN history text;
+            CREATE INDEX ms_job_cancelled ON ms_job (cancel_at)
+                WHERE state = 'ready' AND cancel_at IS NOT NULL",
+            sqlite: "
+            ALTER TABLE ms_job ADD COLUMN timeout INTEGER;
+            ALTER TABLE ms_job ADD COLUMN cancel_at INTEGER;
+            ALTER TABLE ms_job ADD COLUMN checkpoint TEXT;
+            ALTER TABLE ms_job ADD COLUMN steps TEXT;
+            ALTER TABLE ms_job ADD COLUMN progress TEXT;
+            ALTER TABLE ms_job ADD COLUMN history TEXT;
+            CREATE INDEX ms_job_cancelled ON ms_job (cancel_at)
+                WHERE state = 'ready' AND cancel_at IS NOT NULL",
+        },
     ],
 };

@@ -5,9 +5,27 @@
 //! and life; a job's row says under which it runs. Statements marked *node-wide* serve no single key and
 //! have an index of their own; all others name `shard_id` by equality.
 
+macro_rules! pg_now {
+    // Stable within its statement, so that it can bound an index scan.
+    () => {
+        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
+    };
+}
+
+macro_rules! sqlite_now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+    };
+}
+
+#[macro_use]
+mod history;
+
+mod cancel;
 mod claim;
 mod enqueue;
 mod lease;
+mod run;
 mod statement;
 mod sweep;
 
@@ -21,14 +39,17 @@ use maxscale_shard::{Database, Row, Shard, ShardError, Tx};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::explain::Explanation;
 use crate::job::{JobId, JobState, JobStatus};
 use crate::options::EnqueueOptions;
 
-use statement::{CANCEL, COMPLETE, FIND, SETTLE, WAITED};
+use statement::{COMPLETE, EXPLAIN, FIND, SETTLE, WAITED};
 
+pub(crate) use cancel::{asked, cancel, stop};
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
 pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
+pub(crate) use run::{keep, progress, steps};
 pub(crate) use sweep::{expire, prune};
 
 /// The right to run a job and to end it, until another claim takes it.
@@ -49,6 +70,10 @@ pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) max_attempts: u32,
     pub(crate) crashes: u32,
+    /// How long a run may take, if the enqueue said.
+    pub(crate) timeout: Option<Duration>,
+    /// What an earlier run left for this one, as JSON.
+    pub(crate) checkpoint: Option<String>,
     /// Of the enqueue in what was claimed, of the run in what a handler sees.
     pub(crate) trace: Option<TraceContext>,
 }
@@ -60,7 +85,17 @@ pub(crate) enum Ending {
     Retry { after: Duration, error: String },
     Dead { reason: String },
     Snooze { after: Duration },
+    Continue { checkpoint: String },
+    Cancelled { reason: String },
     HandBack,
+}
+
+/// An end of a run on its way into its row.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) lease: Lease,
+    pub(crate) ending: Ending,
+    pub(crate) ran: Duration,
 }
 
 /// How long the job of `queue` has waited that is due the longest on a node.
@@ -78,39 +113,61 @@ pub(crate) async fn waited(
 
 pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, ShardError> {
     let statement = FIND.statement().bind(shard.id()).bind(id);
+    let row = shard.fetch_optional(statement).await?;
+    row.as_ref().map(status).transpose()
+}
+
+/// All that its row says of a job.
+pub(crate) async fn explain(shard: &Shard, id: JobId) -> Result<Option<Explanation>, ShardError> {
+    let statement = EXPLAIN.statement().bind(shard.id()).bind(id);
     let Some(row) = shard.fetch_optional(statement).await? else {
         return Ok(None);
     };
-    let state: String = row.get("state")?;
-    let result: Option<String> = row.get("result")?;
-    let finished: Option<i64> = row.get("finished_at")?;
-    Ok(Some(JobStatus {
-        state: JobState::parse(&state).ok_or_else(|| unreadable("state", "no such state"))?,
-        attempt: count(&row, "attempt")?,
-        crashes: count(&row, "crashes")?,
-        last_error: row.get("last_error")?,
-        result: (result.map(|text| serde_json::from_str(&text)).transpose())
-            .map_err(|source| unreadable("result", source))?,
-        created_at: Timestamp::from_micros(row.get("created_at")?),
-        finished_at: finished.map(Timestamp::from_micros),
+    let history: Option<String> = row.get("history")?;
+    let cancelled: Option<i64> = row.get("cancel_at")?;
+    Ok(Some(Explanation {
+        status: status(&row)?,
+        kind: row.get("kind")?,
+        version: count(&row, "version")?,
+        queue: row.get("queue")?,
+        tenant: row.get("tenant")?,
+        priority: row.get("priority")?,
+        run_at: Timestamp::from_micros(row.get("run_at")?),
+        max_attempts: count(&row, "max_attempts")?,
+        cancelled_at: cancelled.map(Timestamp::from_micros),
+        history: history::read(history.as_deref().unwrap_or_default()),
     }))
 }
 
-/// Ends a job that waits; false if there is none.
-pub(crate) async fn cancel(shard: &Shard, id: JobId) -> Result<bool, ShardError> {
-    let statement = CANCEL.statement().bind(shard.id()).bind(id);
-    Ok(shard.execute(statement).await? == 1)
+fn status(row: &Row) -> Result<JobStatus, ShardError> {
+    let state: String = row.get("state")?;
+    let state = JobState::parse(&state).ok_or_else(|| unreadable("state", "no such state"))?;
+    let finished: Option<i64> = row.get("finished_at")?;
+    Ok(JobStatus {
+        state,
+        attempt: count(row, "attempt")?,
+        crashes: count(row, "crashes")?,
+        cancelled: state == JobState::Dead && row.get::<Option<i64>>("cancel_at")?.is_some(),
+        last_error: row.get("last_error")?,
+        progress: value(row, "progress")?,
+        result: value(row, "result")?,
+        created_at: Timestamp::from_micros(row.get("created_at")?),
+        finished_at: finished.map(Timestamp::from_micros),
+    })
+}
+
+fn value(row: &Row, column: &str) -> Result<Option<Value>, ShardError> {
+    let text: Option<String> = row.get(column)?;
+    let value = text.map(|text| serde_json::from_str(&text)).transpose();
+    value.map_err(|source| unreadable(column, source))
 }
 
 /// Ends runs; gives those that were still under their lease.
 pub(crate) async fn settle(
     node: &Database,
-    endings: &[(Lease, Ending)],
+    ended: &[Ended],
 ) -> Result<HashSet<(JobId, i64)>, ShardError> {
-    let listed: Value = endings
-        .iter()
-        .map(|(lease, ending)| ended(lease, ending))
-        .collect();
+    let listed: Value = ended.iter().map(listed_end).collect();
     let statement = SETTLE.statement().bind(listed.to_string());
     names(&node.execute_returning(statement).await?)
 }
@@ -131,8 +188,31 @@ impl Ending {
     const fn state(&self) -> JobState {
         match self {
             Self::Done { .. } => JobState::Done,
-            Self::Dead { .. } => JobState::Dead,
-            Self::Retry { .. } | Self::Snooze { .. } | Self::HandBack => JobState::Ready,
+            Self::Dead { .. } | Self::Cancelled { .. } => JobState::Dead,
+            Self::Retry { .. } | Self::Snooze { .. } | Self::Continue { .. } | Self::HandBack => {
+                JobState::Ready
+            }
+        }
+    }
+
+    /// How it is called where ends are noted or counted.
+    pub(crate) const fn how(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Retry { .. } => "retried",
+            Self::Dead { .. } => "dead",
+            Self::Snooze { .. } => "snoozed",
+            Self::Continue { .. } => "continued",
+            Self::Cancelled { .. } => "cancelled",
+            Self::HandBack => "handed_back",
+        }
+    }
+
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Retry { error, .. } => Some(error),
+            Self::Dead { reason } | Self::Cancelled { reason } => Some(reason),
+            _ => None,
         }
     }
 }
@@ -156,23 +236,32 @@ fn listed(lease: &Lease) -> Value {
 
 /// A lease and its end as the statement reads them; what is left out is NULL.
 /// Without a delay the job keeps its place in its queue.
-fn ended(lease: &Lease, ending: &Ending) -> Value {
+fn listed_end(ended: &Ended) -> Value {
+    let Ended { lease, ending, ran } = ended;
     let mut row = listed(lease);
     row["state"] = ending.state().as_str().into();
+    row["error"] = (ending.error())
+        .map(|error| storable(error, MAX_ERROR_CHARS))
+        .into();
+    row["event"] = history::event(ending, lease.token, *ran).into();
     // What the attempt that ends here is given back.
     row["refund"] = 0.into();
     match ending {
         Ending::Done { result } => row["result"] = result.as_deref().into(),
-        Ending::Retry { after, error } => {
-            row["delay"] = wait(*after).into();
-            row["error"] = storable(error).into();
-        }
-        Ending::Dead { reason } => row["error"] = storable(reason).into(),
+        Ending::Retry { after, .. } => row["delay"] = wait(*after).into(),
         Ending::Snooze { after } => {
             row["delay"] = wait(*after).into();
             row["refund"] = 1.into();
         }
+        Ending::Continue { checkpoint } => {
+            // Behind what waits already.
+            row["delay"] = 0.into();
+            row["refund"] = 1.into();
+            row["checkpoint"] = checkpoint.as_str().into();
+        }
+        Ending::Cancelled { .. } => row["cancelled"] = 1.into(),
         Ending::HandBack => row["refund"] = 1.into(),
+        Ending::Dead { .. } => {}
     }
     row
 }
@@ -185,8 +274,8 @@ fn wait(after: Duration) -> i64 {
 const MAX_ERROR_CHARS: usize = 2_000;
 
 /// PostgreSQL stores no NUL, and nobody reads a megabyte of error.
-fn storable(text: &str) -> String {
-    let chars = text.chars().take(MAX_ERROR_CHARS);
+fn storable(text: &str, most: usize) -> String {
+    let chars = text.chars().take(most);
     chars
         .map(|c| if c == '\0' { '\u{fffd}' } else { c })
         .collect()

@@ -1,6 +1,7 @@
 //! Runs jobs: one claimer and one lease per node, a batch per settlement.
 
 mod counts;
+mod ending;
 mod frozen;
 mod handler;
 mod keeper;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use maxscale_core::control::Backoff;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::meter::{self, Meter};
+use maxscale_core::refusal::Class;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -34,6 +36,7 @@ use crate::queue::Queue;
 pub use handler::{Handler, Layered};
 
 use counts::Counts;
+use ending::Waits;
 use handler::Erased;
 use node::NodeWorker;
 use pacemaker::Pacemaker;
@@ -57,7 +60,7 @@ pub struct WorkerBuilder {
     concurrency: usize,
     lease: Duration,
     poll: Poll,
-    backoff: Backoff,
+    waits: Waits,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     meter: Meter,
     sampler: Sampler,
@@ -86,11 +89,13 @@ struct Kind {
     kind: &'static str,
     version: u32,
     queue: &'static str,
+    timeout: Duration,
 }
 
 /// Who runs jobs of a kind, and from which queue they come.
 struct Registered {
     queue: &'static str,
+    timeout: Duration,
     handler: Erased,
 }
 
@@ -106,7 +111,7 @@ struct Shared {
     /// Ends with the last node's worker.
     pacemaker: Pacemaker,
     poll: Poll,
-    backoff: Backoff,
+    waits: Waits,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     counts: Counts,
     sampler: Sampler,
@@ -126,7 +131,10 @@ impl Worker {
                 busy: WorkerBuilder::DEFAULT_BUSY_POLL,
                 idle: WorkerBuilder::DEFAULT_IDLE_POLL,
             },
-            backoff: WorkerBuilder::DEFAULT_BACKOFF,
+            waits: Waits {
+                plain: WorkerBuilder::DEFAULT_BACKOFF,
+                by_class: HashMap::new(),
+            },
             random: Box::new(draw),
             meter: meter::nowhere(),
             sampler: Sampler::NONE,
@@ -206,6 +214,7 @@ impl WorkerBuilder {
             kind: J::KIND,
             version: J::VERSION,
             queue: J::QUEUE,
+            timeout: J::TIMEOUT,
         };
         self.handlers.push((kind, handler::erase(handler)));
         self
@@ -250,7 +259,14 @@ impl WorkerBuilder {
 
     /// Sets the waits between attempts. Default: [`WorkerBuilder::DEFAULT_BACKOFF`].
     pub const fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff;
+        self.waits.plain = backoff;
+        self
+    }
+
+    /// Sets the waits after [failures](crate::Failure) of one class. What takes too long
+    /// is of the class `Timeout`, a panic is `Internal`. Default: as all others.
+    pub fn backoff_for(mut self, class: Class, backoff: Backoff) -> Self {
+        self.waits.by_class.insert(class, backoff);
         self
     }
 
@@ -281,7 +297,8 @@ impl WorkerBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`QueueError::RegisteredTwice`] for two handlers of one kind, and
+    /// Returns [`QueueError::RegisteredTwice`] for two handlers of one kind,
+    /// [`QueueError::NoTime`] for a [`Job::TIMEOUT`] of zero, and
     /// [`QueueError::Thread`] where the system gives no thread.
     ///
     /// # Panics
@@ -291,8 +308,14 @@ impl WorkerBuilder {
         let mut handlers = HashMap::new();
         let mut queues: HashMap<&'static str, Map<String, Value>> = HashMap::new();
         for (kind, handler) in self.handlers {
-            let queue = kind.queue;
-            let registered = Registered { queue, handler };
+            if kind.timeout.is_zero() {
+                return Err(QueueError::NoTime);
+            }
+            let registered = Registered {
+                queue: kind.queue,
+                timeout: kind.timeout,
+                handler,
+            };
             if handlers.insert(kind.kind, registered).is_some() {
                 return Err(QueueError::RegisteredTwice { kind: kind.kind });
             }
@@ -310,7 +333,7 @@ impl WorkerBuilder {
             lease: self.lease,
             pacemaker: Pacemaker::start().map_err(QueueError::Thread)?,
             poll: self.poll,
-            backoff: self.backoff,
+            waits: self.waits,
             random: self.random,
             counts: Counts::register(&self.meter),
             sampler: self.sampler,

@@ -4,6 +4,7 @@
 mod statement;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_core::fact::{TraceContext, VirtualShard};
@@ -83,6 +84,7 @@ pub(crate) async fn give_back(
 
 fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
     let trace: Option<String> = row.get("trace_context")?;
+    let timeout: Option<i64> = row.get("timeout")?;
     let lease = Lease {
         shard: VirtualShard::new(count(row, "shard_id")?),
         job: job_id(row)?,
@@ -99,6 +101,8 @@ fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
             attempt: count(row, "attempt")?,
             max_attempts: count(row, "max_attempts")?,
             crashes: count(row, "crashes")?,
+            timeout: timeout.map(|micros| Duration::from_micros(micros.unsigned_abs())),
+            checkpoint: row.get("checkpoint")?,
             trace: trace.as_deref().and_then(TraceContext::from_text),
         },
     })

@@ -40,6 +40,7 @@ pub(crate) struct Common {
     pub(crate) run_at: Option<Timestamp>,
     pub(crate) delay: Duration,
     pub(crate) expires: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) priority: i16,
     pub(crate) tenant: Option<String>,
     pub(crate) unique: Option<Unique>,
@@ -99,6 +100,7 @@ fn insertion(common: &Common, jobs: &[NewJob]) -> Statement {
         .bind(common.tenant.clone())
         .bind(common.expires.map(micros))
         .bind(micros(common.retain))
+        .bind(common.timeout.map(micros))
 }
 
 /// Holds the key for `job`; or tells which job has it, and gives that what is new.

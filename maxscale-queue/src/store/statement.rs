@@ -1,26 +1,24 @@
-//! The texts of what becomes of one job: looked at, ended, cancelled.
-//!
-//! Each has its clock in it: `statement_timestamp()`, `unixepoch()`.
+//! The texts of what becomes of one job: looked at, ended.
 
 use maxscale_shard::Sql;
 
-macro_rules! pg_now {
-    // Stable within its statement, so that it can bound an index scan.
+macro_rules! found {
     () => {
-        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
+        "state, attempt, crashes, cancel_at, last_error, progress, result, created_at, finished_at"
     };
 }
 
-macro_rules! sqlite_now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-    };
-}
+pub(super) const FIND: Sql = Sql::both(concat!(
+    "SELECT ",
+    found!(),
+    " FROM ms_job WHERE shard_id = $1 AND job_id = $2"
+));
 
-pub(super) const FIND: Sql = Sql::both(
-    "SELECT state, attempt, crashes, last_error, result, created_at, finished_at
-     FROM ms_job WHERE shard_id = $1 AND job_id = $2",
-);
+pub(super) const EXPLAIN: Sql = Sql::both(concat!(
+    "SELECT kind, version, queue, tenant, priority, run_at, max_attempts, history, ",
+    found!(),
+    " FROM ms_job WHERE shard_id = $1 AND job_id = $2"
+));
 
 macro_rules! waited {
     ($now:expr) => {
@@ -41,7 +39,7 @@ pub(super) const WAITED: Sql = Sql::each(waited!(pg_now!()), waited!(sqlite_now!
 
 // Without a delay the job keeps its place; with one it gets another in its time.
 macro_rules! settle {
-    ($now:expr, $endings:expr) => {
+    ($now:expr, $history:expr, $endings:expr) => {
         concat!(
             "UPDATE ms_job SET
                 state = e.state,
@@ -52,6 +50,13 @@ macro_rules! settle {
                 attempt = attempt - e.refund,
                 last_error = coalesce(e.error, last_error),
                 result = e.result,
+                checkpoint = coalesce(e.checkpoint, ms_job.checkpoint),
+                cancel_at = CASE WHEN e.cancelled = 1 THEN coalesce(cancel_at, ",
+            $now,
+            ") ELSE cancel_at END,
+                ",
+            $history,
+            ",
                 finished_at = CASE WHEN e.state IN ('done', 'dead') THEN ",
             $now,
             " END,
@@ -74,16 +79,21 @@ macro_rules! settle {
 pub(super) const SETTLE: Sql = Sql::each(
     settle!(
         pg_now!(),
+        pg_history!("e.event"),
         "json_to_recordset($1::json) AS e(shard integer, id uuid, worker uuid, token bigint,
-            state text, delay bigint, refund integer, error text, result text)"
+            state text, delay bigint, refund integer, error text, result text,
+            checkpoint text, cancelled integer, event text)"
     ),
     settle!(
         sqlite_now!(),
+        sqlite_history!("e.event"),
         "(SELECT value ->> 'shard' AS shard, unhex(value ->> 'id') AS id,
             unhex(value ->> 'worker') AS worker,
             value ->> 'token' AS token, value ->> 'state' AS state,
             value ->> 'delay' AS delay, value ->> 'refund' AS refund,
-            value ->> 'error' AS error, value ->> 'result' AS result FROM json_each($1)) AS e"
+            value ->> 'error' AS error, value ->> 'result' AS result,
+            value ->> 'checkpoint' AS checkpoint, value ->> 'cancelled' AS cancelled,
+            value ->> 'event' AS event FROM json_each($1)) AS e"
     ),
 );
 
@@ -102,15 +112,3 @@ macro_rules! complete {
 }
 
 pub(super) const COMPLETE: Sql = Sql::each(complete!(pg_now!()), complete!(sqlite_now!()));
-
-macro_rules! cancel {
-    ($now:expr) => {
-        concat!(
-            "UPDATE ms_job SET state = 'dead', last_error = 'cancelled', finished_at = ",
-            $now,
-            " WHERE shard_id = $1 AND job_id = $2 AND state = 'ready'"
-        )
-    };
-}
-
-pub(super) const CANCEL: Sql = Sql::each(cancel!(pg_now!()), cancel!(sqlite_now!()));

@@ -22,6 +22,8 @@ pub(super) struct Counts {
     retried: HotCounter,
     pub(super) dead: HotCounter,
     snoozed: HotCounter,
+    continued: HotCounter,
+    cancelled: HotCounter,
     handed_back: HotCounter,
     /// Ended after their lease, or without an answer from their row.
     pub(super) lost: HotCounter,
@@ -38,6 +40,8 @@ impl Counts {
             retried: ended("retried"),
             dead: ended("dead"),
             snoozed: ended("snoozed"),
+            continued: ended("continued"),
+            cancelled: ended("cancelled"),
             handed_back: ended("handed_back"),
             lost: ended("lost"),
         }
@@ -49,6 +53,8 @@ impl Counts {
             Ending::Retry { .. } => &self.retried,
             Ending::Dead { .. } => &self.dead,
             Ending::Snooze { .. } => &self.snoozed,
+            Ending::Continue { .. } => &self.continued,
+            Ending::Cancelled { .. } => &self.cancelled,
             Ending::HandBack => &self.handed_back,
         }
     }

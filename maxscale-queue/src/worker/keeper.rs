@@ -67,7 +67,7 @@ impl Keeper {
         silent > self.lease.saturating_mul(SILENCE)
     }
 
-    /// Begins a life or prolongs it. Safe to drop: what may have been written is
+    /// Begins a life or prolongs it, and looks which jobs shall stop. Safe to drop: what may have been written is
     /// a lease for longer than is counted on, or for nobody.
     async fn beat(&mut self) -> Result<(), BoxError> {
         // Whoever did not answer is not asked again on the same connection.
@@ -91,6 +91,9 @@ impl Keeper {
             store::enter(&mut own.conn, worker, self.lease).await?;
         }
         self.standing.live(Life { worker, until });
+        for lease in store::asked(&mut own.conn, worker).await? {
+            self.standing.ask(&lease);
+        }
         Ok(own)
     }
 

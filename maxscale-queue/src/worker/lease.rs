@@ -78,6 +78,7 @@ impl NodeWorker {
     async fn sweep(&self, node: &Node) -> Result<(), ShardError> {
         let database = node.background();
         store::expire(&database, SWEEP_BATCH).await?;
+        store::stop(&database, SWEEP_BATCH).await?;
         store::prune(&database, SWEEP_BATCH).await?;
         store::bury(&database).await?;
         let rescued = store::rescue(&database, SWEEP_BATCH).await?;

@@ -15,7 +15,7 @@ use super::standing::{Keep, Standing};
 use super::{Phase, Poll, Shared, race, reached};
 use crate::queue::Queue;
 use crate::slot;
-use crate::store::{self, Claimed, Ending, Lease, Wanted};
+use crate::store::{self, Claimed, Ended, Wanted};
 
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 const SLOW: Duration = Duration::from_millis(500);
@@ -46,8 +46,7 @@ struct Ready {
 /// An ending on its way into its row.
 #[derive(Debug)]
 pub(super) struct Settlement {
-    pub(super) lease: Lease,
-    pub(super) ending: Ending,
+    pub(super) ended: Ended,
     /// Told whether the row took it; dropped if the row could not be reached.
     pub(super) told: oneshot::Sender<bool>,
 }
@@ -131,6 +130,7 @@ impl NodeWorker {
             for ready in ready {
                 let run = Run {
                     shared: self.shared.clone(),
+                    node: node.background(),
                     keep: ready.keep,
                     settle: settle.clone(),
                     phase: phase.clone(),
@@ -245,12 +245,12 @@ impl NodeWorker {
     }
 
     async fn settle(&self, node: &Node, batch: &mut Vec<Settlement>) {
-        let endings: Vec<_> = (batch.iter())
-            .map(|settlement| (settlement.lease, settlement.ending.clone()))
+        let ended: Vec<_> = (batch.iter())
+            .map(|settlement| settlement.ended.clone())
             .collect();
         let give_up = Instant::now() + self.shared.lease;
         let taken = loop {
-            match store::settle(&node.background(), &endings).await {
+            match store::settle(&node.background(), &ended).await {
                 Ok(taken) => break taken,
                 Err(error) => {
                     tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot settle jobs");
@@ -262,7 +262,8 @@ impl NodeWorker {
                 }
             }
         };
-        for Settlement { lease, told, .. } in batch.drain(..) {
+        for Settlement { ended, told } in batch.drain(..) {
+            let lease = ended.lease;
             // Nobody listens any more after an abort; the row has it.
             let _ = told.send(taken.contains(&(lease.job, lease.token)));
         }

@@ -6,19 +6,6 @@
 
 use maxscale_shard::Sql;
 
-macro_rules! pg_now {
-    // Stable within its statement, so that it can bound an index scan.
-    () => {
-        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
-    };
-}
-
-macro_rules! sqlite_now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-    };
-}
-
 // A job of an older program has no slot: it is of its virtual shard, as one
 // without a tenant.
 macro_rules! promoted {
@@ -83,7 +70,7 @@ macro_rules! wanted {
             $now,
             " AND (expires_at IS NULL OR expires_at > ",
             $now,
-            ") AND ",
+            ") AND cancel_at IS NULL AND ",
             $kinds,
             " AND ",
             $skipped
@@ -134,7 +121,7 @@ macro_rules! take {
 macro_rules! taken {
     () => {
         " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, attempt,
-            crashes, max_attempts, lease_token, trace_context, slot"
+            crashes, max_attempts, lease_token, trace_context, slot, timeout, checkpoint"
     };
 }
 
@@ -202,9 +189,19 @@ pub(super) const CLAIM: Sql = Sql::each(
 );
 
 macro_rules! give_back {
+    ($history:expr) => {
+        concat!(
+            "UPDATE ms_job SET state = 'ready', attempt = attempt - 1,
+            lease_token = lease_token + 1, worker = NULL, ",
+            $history,
+            " "
+        )
+    };
+}
+
+macro_rules! stray {
     () => {
-        "UPDATE ms_job SET state = 'ready', attempt = attempt - 1,
-            lease_token = lease_token + 1, worker = NULL "
+        "'{\"how\":\"stray\"}'"
     };
 }
 
@@ -219,11 +216,11 @@ pub(super) const GIVE_BACK: Sql = Sql::each(
                 WHERE l.shard = ms_job.shard_id AND l.id = ms_job.job_id
                   AND l.token = ms_job.lease_token)
             FOR UPDATE OF ms_job SKIP LOCKED) ",
-        give_back!(),
+        give_back!(pg_history!(stray!())),
         "FROM stray WHERE ms_job.shard_id = stray.shard_id AND ms_job.job_id = stray.job_id"
     ),
     concat!(
-        give_back!(),
+        give_back!(sqlite_history!(stray!())),
         "WHERE worker = $1 AND state = 'running' AND NOT EXISTS (
             SELECT 1 FROM json_each($2) AS l
             WHERE l.value ->> 'shard' = ms_job.shard_id

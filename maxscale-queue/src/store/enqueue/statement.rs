@@ -2,25 +2,13 @@
 
 use maxscale_shard::Sql;
 
-macro_rules! pg_now {
-    () => {
-        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
-    };
-}
-
-macro_rules! sqlite_now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-    };
-}
-
 // A minute per level of priority: what waits long enough comes before what is
 // more urgent. A job that is due at once has its place from the start.
 macro_rules! insert {
     ($now:expr, $listed:expr) => {
         concat!(
             "INSERT INTO ms_job (shard_id, job_id, args, slot, kind, version, queue, max_attempts,
-                trace_context, run_at, priority, rank, tenant, expires_at, retain,
+                trace_context, run_at, priority, rank, tenant, expires_at, retain, timeout,
                 state, attempt, crashes, lease_token, created_at)
              SELECT l.shard, l.id, l.args, l.slot, $2, $3, $4, $5, $6,
                 coalesce($7, ",
@@ -35,7 +23,7 @@ macro_rules! insert {
             ") + $8 - $9 * 60000000 END,
                 $10, coalesce($7, ",
             $now,
-            ") + $8 + $11, $12, 'ready', 0, 0, 0, ",
+            ") + $8 + $11, $12, $13, 'ready', 0, 0, 0, ",
             $now,
             " FROM ",
             $listed

@@ -2,18 +2,6 @@
 
 use maxscale_shard::Sql;
 
-macro_rules! pg_now {
-    () => {
-        "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
-    };
-}
-
-macro_rules! sqlite_now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-    };
-}
-
 macro_rules! late {
     ($columns:expr, $now:expr) => {
         concat!(
