@@ -23,6 +23,7 @@ mod history;
 
 mod cancel;
 mod claim;
+mod depth;
 mod enqueue;
 mod lease;
 mod run;
@@ -47,6 +48,7 @@ use statement::{COMPLETE, EXPLAIN, FIND, SETTLE, WAITED};
 
 pub(crate) use cancel::{asked, cancel, stop};
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
+pub(crate) use depth::{Depth, depth};
 pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
 pub(crate) use run::{keep, progress, steps};

@@ -1,6 +1,7 @@
 //! Runs jobs: one claimer and one lease per node, a batch per settlement.
 
 mod counts;
+mod depth;
 mod ending;
 mod frozen;
 mod handler;
@@ -62,7 +63,7 @@ pub struct WorkerBuilder {
     poll: Poll,
     waits: Waits,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
-    meter: Meter,
+    meter: Option<Meter>,
     sampler: Sampler,
 }
 
@@ -94,6 +95,7 @@ struct Kind {
 
 /// Who runs jobs of a kind, and from which queue they come.
 struct Registered {
+    kind: &'static str,
     queue: &'static str,
     timeout: Duration,
     handler: Erased,
@@ -114,6 +116,8 @@ struct Shared {
     waits: Waits,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     counts: Counts,
+    /// Told how much waits, if somebody asks.
+    meter: Option<Meter>,
     sampler: Sampler,
 }
 
@@ -136,7 +140,7 @@ impl Worker {
                 by_class: HashMap::new(),
             },
             random: Box::new(draw),
-            meter: meter::nowhere(),
+            meter: None,
             sampler: Sampler::NONE,
         }
     }
@@ -276,11 +280,14 @@ impl WorkerBuilder {
         self
     }
 
-    /// Counts `maxscale.queue.claimed`, and `maxscale.queue.ended` by outcome. Default: nowhere.
+    /// Counts `maxscale.queue.claimed`, and `maxscale.queue.ended` by outcome; measures
+    /// `maxscale.queue.claim.duration` of claims that gave jobs, `maxscale.queue.wait` from
+    /// when a job is due to its claim, and `maxscale.queue.run.duration` by kind; and
+    /// tells `maxscale.queue.depth` and `maxscale.queue.age` by queue and node. Default: nowhere.
     ///
     /// Of several workers that share a meter only the last one's counts are seen.
     pub fn meter(mut self, meter: Meter) -> Self {
-        self.meter = meter;
+        self.meter = Some(meter);
         self
     }
 
@@ -312,6 +319,7 @@ impl WorkerBuilder {
                 return Err(QueueError::NoTime);
             }
             let registered = Registered {
+                kind: kind.kind,
                 queue: kind.queue,
                 timeout: kind.timeout,
                 handler,
@@ -335,7 +343,8 @@ impl WorkerBuilder {
             poll: self.poll,
             waits: self.waits,
             random: self.random,
-            counts: Counts::register(&self.meter),
+            counts: Counts::register(self.meter.as_ref().unwrap_or(&meter::nowhere())),
+            meter: self.meter,
             sampler: self.sampler,
         });
         let phase = watch::Sender::new(Phase::Open);

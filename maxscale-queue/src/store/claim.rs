@@ -22,6 +22,8 @@ pub(crate) struct Claimed {
     pub(crate) args: String,
     pub(crate) facts: Facts,
     pub(crate) slot: u32,
+    /// Since it was due.
+    pub(crate) waited: Duration,
 }
 
 /// What a claimer is after.
@@ -85,6 +87,7 @@ pub(crate) async fn give_back(
 fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
     let trace: Option<String> = row.get("trace_context")?;
     let timeout: Option<i64> = row.get("timeout")?;
+    let waited: i64 = row.get("waited")?;
     let lease = Lease {
         shard: VirtualShard::new(count(row, "shard_id")?),
         job: job_id(row)?,
@@ -95,6 +98,7 @@ fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
         kind: row.get("kind")?,
         args: row.get("args")?,
         slot: count(row, "slot")?,
+        waited: Duration::from_micros(waited.max(0).unsigned_abs()),
         facts: Facts {
             lease,
             version: count(row, "version")?,

@@ -79,10 +79,10 @@ impl NodeWorker {
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
         // Side by side in one task: whatever ends the claims ends the others too.
         let claims = pin!(self.claims(node, phase, settle));
-        let signs = pin!(self.signs());
+        let told = pin!(race(self.signs(), self.depths(node)));
         let settlements = pin!(self.settlements(node, settlements));
         let sweeps = pin!(self.sweeps(node));
-        race(race(claims, sweeps), race(signs, settlements)).await;
+        race(race(claims, sweeps), race(told, settlements)).await;
         // Else it would begin another life after this one.
         beating.stop().await;
         self.leave(node).await;
@@ -204,6 +204,7 @@ impl NodeWorker {
                 frozen: frozen.of(&self.queue.router().topology()),
             };
             let database = node.background();
+            let asked = Instant::now();
             let mut claim = pin!(store::claim(&database, &wanted));
             let claimed = match timeout(SLOW, &mut claim).await {
                 Ok(claimed) => claimed,
@@ -220,6 +221,12 @@ impl NodeWorker {
                     break;
                 }
             };
+            if !claimed.is_empty() {
+                self.shared.counts.claim.record(asked.elapsed());
+            }
+            for job in &claimed {
+                self.shared.counts.wait.record(job.waited);
+            }
             let innocent = claimed.iter().filter(|job| job.facts.crashes == 0);
             served[at] = slot::served_last(served[at], innocent.map(|job| job.slot));
             all.extend(claimed.into_iter().map(|claimed| Ready {

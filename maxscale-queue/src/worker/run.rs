@@ -128,6 +128,7 @@ impl Run {
                 self.ending(stop, &facts)
             }
         };
+        self.shared.counts.ran(registered.kind, began.elapsed());
         if completed.load(Ordering::Acquire) {
             // Its row says done; whatever the handler did afterwards changes nothing.
             tracing::debug!("done");

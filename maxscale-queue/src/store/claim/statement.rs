@@ -119,9 +119,13 @@ macro_rules! take {
 }
 
 macro_rules! taken {
-    () => {
-        " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, attempt,
-            crashes, max_attempts, lease_token, trace_context, slot, timeout, checkpoint"
+    ($now:expr) => {
+        concat!(
+            " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, attempt,
+            crashes, max_attempts, lease_token, trace_context, slot, timeout, checkpoint, ",
+            $now,
+            " - run_at AS waited"
+        )
     };
 }
 
@@ -161,7 +165,7 @@ pub(super) const CLAIM: Sql = Sql::each(
         take!(),
         "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
          WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id",
-        taken!(),
+        taken!(pg_now!()),
     ),
     concat!(
         "WITH RECURSIVE ",
@@ -184,7 +188,7 @@ pub(super) const CLAIM: Sql = Sql::each(
         " AND crashes > 0 ORDER BY rank LIMIT $5) AS suspect)
          AND ",
         alive!(sqlite_now!()),
-        taken!(),
+        taken!(sqlite_now!()),
     ),
 );
 
