@@ -7,6 +7,7 @@ use maxscale_core::clock::Timestamp;
 use maxscale_shard::Node;
 
 use crate::error::QueueError;
+use crate::explain::Event;
 use crate::job::JobId;
 use crate::queue::Queue;
 use crate::store;
@@ -88,24 +89,12 @@ pub struct DeadLetter {
     pub tags: Vec<String>,
     /// What was told last.
     pub last_error: Option<String>,
-    /// The last attempts that failed, at most five, the oldest first.
-    pub failures: Vec<Failure>,
+    /// How its last runs ended, the oldest first.
+    pub history: Vec<Event>,
     /// When it was enqueued.
     pub created_at: Timestamp,
     /// When it died.
     pub dead_at: Timestamp,
-}
-
-/// An attempt that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Failure {
-    /// When it ended, by the database's clock.
-    pub at: Timestamp,
-    /// Which attempt it was, from 1.
-    pub attempt: u32,
-    /// The error with its causes, as it was stored.
-    pub error: String,
 }
 
 /// How many letters a statement takes at most.

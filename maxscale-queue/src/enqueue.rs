@@ -49,8 +49,8 @@ impl Queue {
     ///
     /// Returns [`QueueError::NoShard`] for a transaction without a virtual shard,
     /// as one of the catalog is, [`QueueError::TooLarge`] for arguments over
-    /// [`Queue::MAX_ARGS`], and [`QueueError::LongTenant`], [`QueueError::Nul`] or
-    /// [`QueueError::TooFar`] for options that cannot be stored.
+    /// [`Queue::MAX_ARGS`], and [`QueueError::LongTenant`], [`QueueError::Nul`],
+    /// [`QueueError::TooFar`] or [`QueueError::NoTime`] for options that cannot be stored.
     pub async fn enqueue_in<J: Job>(
         &self,
         tx: &mut Tx,
@@ -252,6 +252,9 @@ fn common<J: Job>(
     span: &tracing::Span,
 ) -> Result<Common, QueueError> {
     options.check()?;
+    if J::TIMEOUT.is_zero() {
+        return Err(QueueError::NoTime);
+    }
     for (place, name) in [("kind", J::KIND), ("queue", J::QUEUE)] {
         check_name(place, name)?;
     }
@@ -266,6 +269,7 @@ fn common<J: Job>(
         run_at: options.run_at,
         delay: options.delay,
         expires: options.expires,
+        timeout: options.timeout,
         priority: options.priority,
         tenant: options.tenant,
         tags: options.tags,

@@ -22,8 +22,8 @@ pub enum QueueError {
         expected: VirtualShard,
     },
 
-    /// The arguments are larger than a row should be.
-    #[error("arguments of {size} bytes are over the limit of {limit}")]
+    /// Arguments, progress or the results of steps are larger than a row should be.
+    #[error("{size} bytes of JSON are over the limit of {limit}")]
     TooLarge {
         /// Their size as JSON.
         size: usize,
@@ -64,6 +64,10 @@ pub enum QueueError {
     #[error("a job is put off for too long")]
     TooFar,
 
+    /// A job's runs have no time: its timeout is zero.
+    #[error("a job with a timeout of zero cannot run")]
+    NoTime,
+
     /// Some of many jobs were enqueued.
     #[error("{} jobs were enqueued, and some were not", stored.len())]
     Partly {
@@ -98,6 +102,16 @@ pub enum QueueError {
         source: serde_json::Error,
     },
 
+    /// The result of a step is not what it was when it was kept, or does not serialize.
+    #[error("the result of step {name} is not of this type")]
+    Step {
+        /// The step.
+        name: String,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+
     /// The lease ran out and the job is no longer this worker's.
     #[error("the lease of job {job} was lost")]
     StaleLease {
@@ -112,6 +126,10 @@ pub enum QueueError {
         kind: &'static str,
     },
 
+    /// There is no thread to renew leases on.
+    #[error("cannot start the thread that keeps leases")]
+    Thread(#[source] std::io::Error),
+
     /// The database could not be asked.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -125,7 +143,8 @@ impl Classify for QueueError {
             | Self::LongName { .. }
             | Self::Tags
             | Self::Nul { .. }
-            | Self::TooFar => Class::Invalid,
+            | Self::TooFar
+            | Self::NoTime => Class::Invalid,
             Self::Partly { source, .. } => source.class(),
             Self::StaleLease { .. } => Class::Conflict,
             Self::Shard(error) => error.class(),

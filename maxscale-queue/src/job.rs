@@ -2,7 +2,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use maxscale_core::BoxError;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::{Id, IdError};
@@ -12,6 +11,7 @@ use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 
 use crate::dead::DeadReason;
+use crate::failure::Failure;
 
 /// A kind of work: its value is the arguments, stored as JSON.
 ///
@@ -38,6 +38,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Counts changes of the arguments' form. A worker that knows only an
     /// older version leaves the job to others.
     const VERSION: u32 = 1;
+    /// How long a run may take: it is stopped then and counts as failed. `Duration::MAX`
+    /// is no limit; zero is refused at enqueue.
+    const TIMEOUT: Duration = Duration::from_hours(1);
     /// How long a job that is done can still be looked at.
     const RETAIN: Duration = Duration::from_hours(7 * 24);
     /// How long a job that is dead is kept among the [dead
@@ -55,12 +58,19 @@ pub struct JobId(Id);
 pub enum Outcome {
     /// The work is done.
     Done,
-    /// The work is done, and this is worth keeping with the job.
+    /// The work is done, and this is worth keeping with the job, for as long as
+    /// [`Job::RETAIN`]. Over [`Queue::MAX_ARGS`](crate::Queue::MAX_ARGS) it is left out.
     DoneWith(serde_json::Value),
     /// This attempt failed; try again later, or dead after the last attempt.
-    Retry(BoxError),
+    Retry(Failure),
     /// No attempt can succeed. The reason is kept.
     Dead(String),
+    /// The work is not wanted any more. The reason is kept.
+    Cancel(String),
+    /// A part of the work is done: run again, behind what waits already, with this as
+    /// the [checkpoint](crate::JobRequest::checkpoint). Costs no attempt, however often.
+    /// Over [`Queue::MAX_ARGS`](crate::Queue::MAX_ARGS) it is a failed attempt.
+    Continue(serde_json::Value),
     /// Not now; run again after this time. Costs no attempt, however often.
     Snooze(Duration),
 }
@@ -93,6 +103,8 @@ pub struct JobStatus {
     pub last_error: Option<String>,
     /// Which way it died, if it is dead.
     pub dead: Option<DeadReason>,
+    /// What [`JobRequest::progress`](crate::JobRequest::progress) told last.
+    pub progress: Option<serde_json::Value>,
     /// What [`Outcome::DoneWith`] kept.
     pub result: Option<serde_json::Value>,
     /// When it was enqueued.
@@ -161,7 +173,7 @@ impl Refuse for Outcome {
         match (refusal.wait(), refusal.class()) {
             (Some(wait), _) => Self::Snooze(wait),
             (None, Class::Limited | Class::Unavailable) => Self::Snooze(Self::DEFAULT_SNOOZE),
-            (None, _) => Self::Retry(refusal.into()),
+            (None, class) => Self::Retry(Failure::from(refusal).class(class)),
         }
     }
 }

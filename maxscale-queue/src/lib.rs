@@ -18,9 +18,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bell;
+mod cancellation;
 mod dead;
 mod enqueue;
 mod error;
+mod explain;
+mod failure;
 mod job;
 mod options;
 mod pause;
@@ -29,6 +32,7 @@ mod request;
 mod schema;
 mod seal;
 mod slot;
+mod step;
 mod store;
 #[cfg(feature = "testkit")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]
@@ -36,8 +40,11 @@ pub mod testkit;
 mod unique;
 mod worker;
 
-pub use dead::{DeadFilter, DeadLetter, DeadLetters, DeadReason, Failure};
+pub use cancellation::Cancellation;
+pub use dead::{DeadFilter, DeadLetter, DeadLetters, DeadReason};
 pub use error::QueueError;
+pub use explain::{Event, Explanation};
+pub use failure::Failure;
 pub use job::{Job, JobId, JobState, JobStatus, Outcome};
 pub use options::{EnqueueOptions, Enqueued};
 pub use queue::Queue;

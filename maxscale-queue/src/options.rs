@@ -17,6 +17,7 @@ pub struct EnqueueOptions {
     pub(crate) delay: Duration,
     pub(crate) run_at: Option<Timestamp>,
     pub(crate) expires: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) priority: i16,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeSet<String>,
@@ -69,6 +70,13 @@ impl EnqueueOptions {
     /// A job that has not started this long after it could have is dead. Default: never.
     pub const fn expires(mut self, after: Duration) -> Self {
         self.expires = Some(after);
+        self
+    }
+
+    /// A run that takes longer than this is stopped and counts as failed. Default:
+    /// [`Job::TIMEOUT`](crate::Job::TIMEOUT).
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
@@ -150,6 +158,9 @@ impl EnqueueOptions {
             .any(|span| span > Self::MAX_DELAY)
         {
             return Err(QueueError::TooFar);
+        }
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(QueueError::NoTime);
         }
         Ok(())
     }

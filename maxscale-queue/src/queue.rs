@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::bell::Bell;
 use crate::dead::DeadLetters;
 use crate::error::QueueError;
+use crate::explain::Explanation;
 use crate::job::{JobId, JobStatus};
 use crate::seal::Seals;
 use crate::store;
@@ -93,7 +94,22 @@ impl Queue {
         Ok(store::find(&shard, id).await?)
     }
 
-    /// Ends a job that waits, as dead; false if it runs, has ended, or is none.
+    /// All that is known about a job, with the ends of its last runs; `None` as for
+    /// [`status`](Self::status).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`QueueError::Shard`] when its shard cannot be asked.
+    pub async fn explain(&self, id: JobId) -> Result<Option<Explanation>, QueueError> {
+        let shard = self.router().shard(id.as_id())?;
+        Ok(store::explain(&shard, id).await?)
+    }
+
+    /// Cancels a job; false if it has ended, or is none.
+    ///
+    /// One that waits is dead at once. One that runs is stopped by its worker within
+    /// three tenths of a lease, at its next await, and is dead then: unless it was done
+    /// before, which [`status`](Self::status) tells. It never runs again.
     ///
     /// # Errors
     ///

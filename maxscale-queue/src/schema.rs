@@ -147,7 +147,7 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             name: "dead letters, tags, queues that stand still, sealed arguments",
             // Older programs leave what is dead among the others; a sweep fetches it.
             postgres: "
-            ALTER TABLE ms_job ADD COLUMN dead_reason text, ADD COLUMN errors text,
+            ALTER TABLE ms_job ADD COLUMN dead_reason text,
                 ADD COLUMN retain_dead bigint, ADD COLUMN tags text,
                 ADD COLUMN sealed_by text;
             CREATE INDEX ms_job_ended_dead ON ms_job (finished_at) WHERE state = 'dead';
@@ -175,7 +175,13 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 dead_at bigint NOT NULL,
                 reason text NOT NULL,
                 last_error text,
-                errors text NOT NULL,
+                history text,
+                timeout bigint,
+                run_at bigint NOT NULL,
+                cancel_at bigint,
+                checkpoint text,
+                steps text,
+                progress text,
                 tags text,
                 retain_dead bigint,
                 prune_at bigint,
@@ -185,7 +191,6 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             CREATE INDEX ms_job_dead_old ON ms_job_dead (prune_at) WHERE prune_at IS NOT NULL",
             sqlite: "
             ALTER TABLE ms_job ADD COLUMN dead_reason TEXT;
-            ALTER TABLE ms_job ADD COLUMN errors TEXT;
             ALTER TABLE ms_job ADD COLUMN retain_dead INTEGER;
             ALTER TABLE ms_job ADD COLUMN tags TEXT;
             ALTER TABLE ms_job ADD COLUMN sealed_by TEXT;
@@ -217,7 +222,13 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 dead_at INTEGER NOT NULL,
                 reason TEXT NOT NULL,
                 last_error TEXT,
-                errors TEXT NOT NULL,
+                history TEXT,
+                timeout INTEGER,
+                run_at INTEGER NOT NULL,
+                cancel_at INTEGER,
+                checkpoint TEXT,
+                steps TEXT,
+                progress TEXT,
                 tags TEXT,
                 retain_dead INTEGER,
                 prune_at INTEGER,
@@ -225,6 +236,25 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             );
             CREATE INDEX ms_job_dead_at ON ms_job_dead (dead_at, job_id);
             CREATE INDEX ms_job_dead_old ON ms_job_dead (prune_at) WHERE prune_at IS NOT NULL",
+        },
+        Migration {
+            version: 6,
+            name: "runs of jobs",
+            postgres: "
+            ALTER TABLE ms_job ADD COLUMN timeout bigint, ADD COLUMN cancel_at bigint,
+                ADD COLUMN checkpoint text, ADD COLUMN steps text, ADD COLUMN progress text,
+                ADD COLUMN history text;
+            CREATE INDEX ms_job_cancelled ON ms_job (cancel_at)
+                WHERE state = 'ready' AND cancel_at IS NOT NULL",
+            sqlite: "
+            ALTER TABLE ms_job ADD COLUMN timeout INTEGER;
+            ALTER TABLE ms_job ADD COLUMN cancel_at INTEGER;
+            ALTER TABLE ms_job ADD COLUMN checkpoint TEXT;
+            ALTER TABLE ms_job ADD COLUMN steps TEXT;
+            ALTER TABLE ms_job ADD COLUMN progress TEXT;
+            ALTER TABLE ms_job ADD COLUMN history TEXT;
+            CREATE INDEX ms_job_cancelled ON ms_job (cancel_at)
+                WHERE state = 'ready' AND cancel_at IS NOT NULL",
         },
     ],
 };

@@ -8,14 +8,19 @@
 #[macro_use]
 mod now;
 #[macro_use]
+mod history;
+#[macro_use]
 mod tagged;
 
 mod announce;
+mod cancel;
 mod claim;
 mod dead;
+mod depth;
 mod enqueue;
 mod lease;
 mod pause;
+mod run;
 #[cfg(feature = "testkit")]
 mod seen;
 mod statement;
@@ -32,12 +37,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::dead::DeadReason;
+use crate::explain::Explanation;
 use crate::job::{JobId, JobState, JobStatus};
 use crate::options::EnqueueOptions;
 
-use statement::{CANCEL, CANCEL_TAGGED, COMPLETE, FIND, SETTLE, WAITED};
+use statement::{COMPLETE, EXPLAIN, FIND, SETTLE, WAITED};
 
 pub(crate) use announce::{CHANNEL, announce, announces};
+pub(crate) use cancel::{asked, cancel, cancel_tagged, stop};
 pub(crate) use claim::{Claimed, Wanted, claim, give_back, promote};
 #[cfg(feature = "testkit")]
 pub(crate) use claim::{Form, claim_by};
@@ -45,9 +52,11 @@ pub(crate) use dead::{
     bring_back, letter_of, list as list_dead, now, pick as pick_dead, purge as purge_dead,
     set_apart,
 };
+pub(crate) use depth::{Depth, depth};
 pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
 pub(crate) use pause::{pause, paused, resume};
+pub(crate) use run::{keep, progress, steps};
 #[cfg(feature = "testkit")]
 pub(crate) use seen::{Seen, seen, wipe};
 pub(crate) use sweep::{expire, prune};
@@ -70,6 +79,10 @@ pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) max_attempts: u32,
     pub(crate) crashes: u32,
+    /// How long a run may take, if the enqueue said.
+    pub(crate) timeout: Option<Duration>,
+    /// What an earlier run left for this one, as JSON.
+    pub(crate) checkpoint: Option<String>,
     /// Of the enqueue in what was claimed, of the run in what a handler sees.
     pub(crate) trace: Option<TraceContext>,
 }
@@ -94,7 +107,21 @@ pub(crate) enum Ending {
     Snooze {
         after: Duration,
     },
+    Continue {
+        checkpoint: String,
+    },
+    Cancelled {
+        reason: String,
+    },
     HandBack,
+}
+
+/// An end of a run on its way into its row.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) lease: Lease,
+    pub(crate) ending: Ending,
+    pub(crate) ran: Duration,
 }
 
 /// How long the job of `queue` has waited that is due the longest on a node.
@@ -112,51 +139,62 @@ pub(crate) async fn waited(
 
 pub(crate) async fn find(shard: &Shard, id: JobId) -> Result<Option<JobStatus>, ShardError> {
     let statement = FIND.statement().bind(shard.id()).bind(id);
+    let row = shard.fetch_optional(statement).await?;
+    row.as_ref().map(status).transpose()
+}
+
+/// All that its row says of a job.
+pub(crate) async fn explain(shard: &Shard, id: JobId) -> Result<Option<Explanation>, ShardError> {
+    let statement = EXPLAIN.statement().bind(shard.id()).bind(id);
     let Some(row) = shard.fetch_optional(statement).await? else {
         return Ok(None);
     };
-    let state: String = row.get("state")?;
-    let result: Option<String> = row.get("result")?;
-    let finished: Option<i64> = row.get("finished_at")?;
-    let dead: Option<String> = row.get("reason")?;
-    Ok(Some(JobStatus {
-        state: JobState::parse(&state).ok_or_else(|| unreadable("state", "no such state"))?,
-        attempt: count(&row, "attempt")?,
-        crashes: count(&row, "crashes")?,
-        last_error: row.get("last_error")?,
-        dead: dead.as_deref().map(dead::reason_of).transpose()?,
-        result: (result.map(|text| serde_json::from_str(&text)).transpose())
-            .map_err(|source| unreadable("result", source))?,
-        created_at: Timestamp::from_micros(row.get("created_at")?),
-        finished_at: finished.map(Timestamp::from_micros),
+    let history: Option<String> = row.get("history")?;
+    let cancelled: Option<i64> = row.get("cancel_at")?;
+    Ok(Some(Explanation {
+        status: status(&row)?,
+        kind: row.get("kind")?,
+        version: count(&row, "version")?,
+        queue: row.get("queue")?,
+        tenant: row.get("tenant")?,
+        priority: row.get("priority")?,
+        run_at: Timestamp::from_micros(row.get("run_at")?),
+        max_attempts: count(&row, "max_attempts")?,
+        cancelled_at: cancelled.map(Timestamp::from_micros),
+        history: history::read(history.as_deref().unwrap_or_default()),
     }))
 }
 
-/// Ends a job that waits; false if there is none.
-pub(crate) async fn cancel(shard: &Shard, id: JobId) -> Result<bool, ShardError> {
-    let statement = CANCEL.statement().bind(shard.id()).bind(id);
-    Ok(shard.execute(statement).await? == 1)
+fn status(row: &Row) -> Result<JobStatus, ShardError> {
+    let state: String = row.get("state")?;
+    let state = JobState::parse(&state).ok_or_else(|| unreadable("state", "no such state"))?;
+    let finished: Option<i64> = row.get("finished_at")?;
+    let dead: Option<String> = row.get("reason")?;
+    Ok(JobStatus {
+        state,
+        attempt: count(row, "attempt")?,
+        crashes: count(row, "crashes")?,
+        last_error: row.get("last_error")?,
+        dead: dead.as_deref().map(dead::reason_of).transpose()?,
+        progress: value(row, "progress")?,
+        result: value(row, "result")?,
+        created_at: Timestamp::from_micros(row.get("created_at")?),
+        finished_at: finished.map(Timestamp::from_micros),
+    })
 }
 
-/// Ends jobs that wait and have a tag, up to `most`; tells how many.
-pub(crate) async fn cancel_tagged(
-    node: &Database,
-    tag: &str,
-    most: u32,
-) -> Result<u64, ShardError> {
-    let statement = CANCEL_TAGGED.statement().bind(tag).bind(most);
-    node.execute(statement).await
+fn value(row: &Row, column: &str) -> Result<Option<Value>, ShardError> {
+    let text: Option<String> = row.get(column)?;
+    let value = text.map(|text| serde_json::from_str(&text)).transpose();
+    value.map_err(|source| unreadable(column, source))
 }
 
 /// Ends runs; gives those that were still under their lease.
 pub(crate) async fn settle(
     node: &Database,
-    endings: &[(Lease, Ending)],
+    ended: &[Ended],
 ) -> Result<HashSet<(JobId, i64)>, ShardError> {
-    let listed: Value = endings
-        .iter()
-        .map(|(lease, ending)| ended(lease, ending))
-        .collect();
+    let listed: Value = ended.iter().map(listed_end).collect();
     let statement = SETTLE.statement().bind(listed.to_string());
     names(&node.execute_returning(statement).await?)
 }
@@ -177,8 +215,43 @@ impl Ending {
     const fn state(&self) -> JobState {
         match self {
             Self::Done { .. } => JobState::Done,
-            Self::Dead { .. } | Self::Undecodable { .. } => JobState::Dead,
-            Self::Retry { .. } | Self::Snooze { .. } | Self::HandBack => JobState::Ready,
+            Self::Dead { .. } | Self::Undecodable { .. } | Self::Cancelled { .. } => JobState::Dead,
+            Self::Retry { .. } | Self::Snooze { .. } | Self::Continue { .. } | Self::HandBack => {
+                JobState::Ready
+            }
+        }
+    }
+
+    /// How it is called where ends are noted or counted.
+    pub(crate) const fn how(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Retry { .. } => "retried",
+            Self::Dead { .. } | Self::Undecodable { .. } => "dead",
+            Self::Snooze { .. } => "snoozed",
+            Self::Continue { .. } => "continued",
+            Self::Cancelled { .. } => "cancelled",
+            Self::HandBack => "handed_back",
+        }
+    }
+
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Retry { error, .. } => Some(error),
+            Self::Dead { reason } | Self::Undecodable { reason } | Self::Cancelled { reason } => {
+                Some(reason)
+            }
+            _ => None,
+        }
+    }
+
+    /// Which way the job died, if it did.
+    const fn dead(&self) -> Option<DeadReason> {
+        match self {
+            Self::Dead { .. } => Some(DeadReason::Failed),
+            Self::Undecodable { .. } => Some(DeadReason::Undecodable),
+            Self::Cancelled { .. } => Some(DeadReason::Cancelled),
+            _ => None,
         }
     }
 }
@@ -202,30 +275,33 @@ fn listed(lease: &Lease) -> Value {
 
 /// A lease and its end as the statement reads them; what is left out is NULL.
 /// Without a delay the job keeps its place in its queue.
-fn ended(lease: &Lease, ending: &Ending) -> Value {
+fn listed_end(ended: &Ended) -> Value {
+    let Ended { lease, ending, ran } = ended;
     let mut row = listed(lease);
     row["state"] = ending.state().as_str().into();
+    row["error"] = (ending.error())
+        .map(|error| storable(error, MAX_ERROR_CHARS))
+        .into();
+    row["reason"] = ending.dead().map(DeadReason::as_str).into();
+    row["event"] = history::event(ending, lease.token, *ran).into();
     // What the attempt that ends here is given back.
     row["refund"] = 0.into();
     match ending {
         Ending::Done { result } => row["result"] = result.as_deref().into(),
-        Ending::Retry { after, error } => {
-            row["delay"] = wait(*after).into();
-            row["error"] = storable(error).into();
-        }
-        Ending::Dead { reason } => {
-            row["error"] = storable(reason).into();
-            row["reason"] = DeadReason::Failed.as_str().into();
-        }
-        Ending::Undecodable { reason } => {
-            row["error"] = storable(reason).into();
-            row["reason"] = DeadReason::Undecodable.as_str().into();
-        }
+        Ending::Retry { after, .. } => row["delay"] = wait(*after).into(),
         Ending::Snooze { after } => {
             row["delay"] = wait(*after).into();
             row["refund"] = 1.into();
         }
+        Ending::Continue { checkpoint } => {
+            // Behind what waits already.
+            row["delay"] = 0.into();
+            row["refund"] = 1.into();
+            row["checkpoint"] = checkpoint.as_str().into();
+        }
+        Ending::Cancelled { .. } => row["cancelled"] = 1.into(),
         Ending::HandBack => row["refund"] = 1.into(),
+        Ending::Dead { .. } | Ending::Undecodable { .. } => {}
     }
     row
 }
@@ -238,8 +314,8 @@ fn wait(after: Duration) -> i64 {
 const MAX_ERROR_CHARS: usize = 2_000;
 
 /// PostgreSQL stores no NUL, and nobody reads a megabyte of error.
-fn storable(text: &str) -> String {
-    let chars = text.chars().take(MAX_ERROR_CHARS);
+fn storable(text: &str, most: usize) -> String {
+    let chars = text.chars().take(most);
     chars
         .map(|c| if c == '\0' { '\u{fffd}' } else { c })
         .collect()

@@ -21,14 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::fact::VirtualShard;
-use maxscale_shard::{Database, Shard, ShardError};
+use maxscale_shard::{Conn, Database, Shard, ShardError};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::job::JobId;
 use crate::queue::Queue;
 use crate::seal::StoredArgs;
-use crate::store::{self, Claimed, Common, Ending, Form, Lease, NewJob, Seen, Wanted};
+use crate::store::{self, Claimed, Common, Ended, Ending, Form, Lease, NewJob, Seen, Wanted};
 
 /// Longer than the suite runs.
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -62,6 +62,12 @@ struct Suite {
     form: Form,
 }
 
+/// An end of a run that took no time.
+fn ended(lease: Lease, ending: Ending) -> Ended {
+    let ran = Duration::ZERO;
+    Ended { lease, ending, ran }
+}
+
 // === impl Suite ===
 
 impl Suite {
@@ -80,8 +86,19 @@ impl Suite {
     /// A worker with a lease.
     async fn worker(&self) -> Uuid {
         let worker = Uuid::new_v4();
-        ok(store::enter(&self.node, worker, LEASE).await);
+        let mut node = self.connection().await;
+        ok(store::enter(&mut node, worker, LEASE).await);
         worker
+    }
+
+    async fn connection(&self) -> Conn {
+        ok(self.node.writer().await)
+    }
+
+    /// Renews the worker's lease for this long; whether there was one.
+    async fn renew(&self, worker: Uuid, lease: Duration) -> bool {
+        let mut node = self.connection().await;
+        ok(store::renew(&mut node, worker, lease).await)
     }
 
     fn common() -> Common {
@@ -96,6 +113,7 @@ impl Suite {
             run_at: None,
             delay: Duration::ZERO,
             expires: None,
+            timeout: None,
             priority: 0,
             tenant: None,
             tags: BTreeSet::new(),
@@ -158,13 +176,13 @@ impl Suite {
     }
 
     async fn settle(&self, lease: Lease, ending: Ending) -> bool {
-        let taken = ok(store::settle(&self.node, &[(lease, ending)]).await);
+        let taken = ok(store::settle(&self.node, &[ended(lease, ending)]).await);
         taken.contains(&(lease.job, lease.token))
     }
 
     /// Has the worker's lease run out, as that of one who was killed.
     async fn die(&self, worker: Uuid) {
-        ok(store::renew(&self.node, worker, Duration::ZERO).await);
+        self.renew(worker, Duration::ZERO).await;
         for _ in 0..TRIES {
             if ok(store::bury(&self.node).await) > 0 {
                 return;

@@ -1,11 +1,15 @@
 //! Runs jobs: one claimer and one lease per node, a batch per settlement.
 
 mod counts;
+mod depth;
+mod ending;
 mod frozen;
 mod handler;
 mod hear;
+mod keeper;
 mod lease;
 mod node;
+mod pacemaker;
 mod run;
 mod standing;
 
@@ -20,6 +24,7 @@ use std::time::Duration;
 use maxscale_core::control::Backoff;
 use maxscale_core::meter::span::Sampler;
 use maxscale_core::meter::{self, Meter};
+use maxscale_core::refusal::Class;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -34,8 +39,10 @@ use crate::seal::Seals;
 pub use handler::{Handler, Layered};
 
 use counts::Counts;
+use ending::Waits;
 use handler::Erased;
 use node::NodeWorker;
+use pacemaker::Pacemaker;
 
 /// Runs the jobs of a queue until it is shut down or dropped.
 ///
@@ -56,9 +63,9 @@ pub struct WorkerBuilder {
     concurrency: usize,
     lease: Duration,
     poll: Poll,
-    backoff: Backoff,
+    waits: Waits,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
-    meter: Meter,
+    meter: Option<Meter>,
     sampler: Sampler,
 }
 
@@ -85,11 +92,14 @@ struct Kind {
     kind: &'static str,
     version: u32,
     queue: &'static str,
+    timeout: Duration,
 }
 
 /// Who runs jobs of a kind, and from which queue they come.
 struct Registered {
+    kind: &'static str,
     queue: &'static str,
+    timeout: Duration,
     handler: Erased,
 }
 
@@ -102,10 +112,14 @@ struct Shared {
     /// For the one job at a time that ran when a worker died.
     suspects: Arc<Semaphore>,
     lease: Duration,
+    /// Ends with the last node's worker.
+    pacemaker: Pacemaker,
     poll: Poll,
-    backoff: Backoff,
+    waits: Waits,
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     counts: Counts,
+    /// Told how much waits, if somebody asks.
+    meter: Option<Meter>,
     sampler: Sampler,
     seals: Seals,
 }
@@ -124,9 +138,12 @@ impl Worker {
                 busy: WorkerBuilder::DEFAULT_BUSY_POLL,
                 idle: WorkerBuilder::DEFAULT_IDLE_POLL,
             },
-            backoff: WorkerBuilder::DEFAULT_BACKOFF,
+            waits: Waits {
+                plain: WorkerBuilder::DEFAULT_BACKOFF,
+                by_class: HashMap::new(),
+            },
             random: Box::new(draw),
-            meter: meter::nowhere(),
+            meter: None,
             sampler: Sampler::NONE,
         }
     }
@@ -204,6 +221,7 @@ impl WorkerBuilder {
             kind: J::KIND,
             version: J::VERSION,
             queue: J::QUEUE,
+            timeout: J::TIMEOUT,
         };
         self.handlers.push((kind, handler::erase(handler)));
         self
@@ -220,7 +238,13 @@ impl WorkerBuilder {
     /// Sets how long a lease lasts, at least 100 ms; it is renewed when three
     /// tenths of it have passed.
     ///
-    /// It bounds how soon a job starts again after its worker was killed.
+    /// It bounds how soon a job starts again after its worker was killed. Renewals have
+    /// a thread and a connection to each node of their own, so that a handler that blocks
+    /// its runtime loses nothing, unless that says nothing for six leases. On SQLite a
+    /// renewal waits for whoever writes: a write transaction that is open for longer than
+    /// six tenths of a lease may cost it. Handlers are stopped then, and their jobs start
+    /// again. A machine that sleeps may wake up with handlers whose lease is over; what
+    /// they write by [`JobRequest::complete_in`](crate::JobRequest::complete_in) is refused.
     /// Default: [`WorkerBuilder::DEFAULT_LEASE`].
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease.max(SHORTEST_LEASE);
@@ -243,7 +267,14 @@ impl WorkerBuilder {
 
     /// Sets the waits between attempts. Default: [`WorkerBuilder::DEFAULT_BACKOFF`].
     pub const fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff;
+        self.waits.plain = backoff;
+        self
+    }
+
+    /// Sets the waits after [failures](crate::Failure) of one class. What takes too long
+    /// is of the class `Timeout`, a panic is `Internal`. Default: as all others.
+    pub fn backoff_for(mut self, class: Class, backoff: Backoff) -> Self {
+        self.waits.by_class.insert(class, backoff);
         self
     }
 
@@ -253,11 +284,14 @@ impl WorkerBuilder {
         self
     }
 
-    /// Counts `maxscale.queue.claimed`, and `maxscale.queue.ended` by outcome. Default: nowhere.
+    /// Counts `maxscale.queue.claimed`, and `maxscale.queue.ended` by outcome; measures
+    /// `maxscale.queue.claim.duration` of claims that gave jobs, `maxscale.queue.wait` from
+    /// when a job is due to its claim, and `maxscale.queue.run.duration` by kind; and
+    /// tells `maxscale.queue.depth` and `maxscale.queue.age` by queue and node. Default: nowhere.
     ///
     /// Of several workers that share a meter only the last one's counts are seen.
     pub fn meter(mut self, meter: Meter) -> Self {
-        self.meter = meter;
+        self.meter = Some(meter);
         self
     }
 
@@ -274,7 +308,9 @@ impl WorkerBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`QueueError::RegisteredTwice`] for two handlers of one kind.
+    /// Returns [`QueueError::RegisteredTwice`] for two handlers of one kind,
+    /// [`QueueError::NoTime`] for a [`Job::TIMEOUT`] of zero, and
+    /// [`QueueError::Thread`] where the system gives no thread.
     ///
     /// # Panics
     ///
@@ -283,8 +319,15 @@ impl WorkerBuilder {
         let mut handlers = HashMap::new();
         let mut queues: HashMap<&'static str, Map<String, Value>> = HashMap::new();
         for (kind, handler) in self.handlers {
-            let queue = kind.queue;
-            let registered = Registered { queue, handler };
+            if kind.timeout.is_zero() {
+                return Err(QueueError::NoTime);
+            }
+            let registered = Registered {
+                kind: kind.kind,
+                queue: kind.queue,
+                timeout: kind.timeout,
+                handler,
+            };
             if handlers.insert(kind.kind, registered).is_some() {
                 return Err(QueueError::RegisteredTwice { kind: kind.kind });
             }
@@ -300,10 +343,12 @@ impl WorkerBuilder {
             slots: Arc::new(Semaphore::new(self.concurrency)),
             suspects: Arc::new(Semaphore::new(1)),
             lease: self.lease,
+            pacemaker: Pacemaker::start().map_err(QueueError::Thread)?,
             poll: self.poll,
-            backoff: self.backoff,
+            waits: self.waits,
             random: self.random,
-            counts: Counts::register(&self.meter),
+            counts: Counts::register(self.meter.as_ref().unwrap_or(&meter::nowhere())),
+            meter: self.meter,
             sampler: self.sampler,
             seals: self.queue.seals().clone(),
         });

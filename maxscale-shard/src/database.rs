@@ -1,4 +1,5 @@
 mod announce;
+mod apart;
 mod health;
 mod opener;
 mod options;

@@ -44,7 +44,7 @@ impl Handler<Measure> for Measurer {
     async fn run(&self, job: JobRequest<Measure>) -> Outcome {
         match self.measure(&job).await {
             Ok(outcome) => outcome,
-            Err(error) => Outcome::Retry(error),
+            Err(error) => Outcome::Retry(error.into()),
         }
     }
 }

@@ -5,6 +5,7 @@ mod by_shard;
 mod statement;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_core::fact::{TraceContext, VirtualShard};
@@ -24,6 +25,8 @@ pub(crate) struct Claimed {
     pub(crate) args: StoredArgs,
     pub(crate) facts: Facts,
     pub(crate) slot: u32,
+    /// Since it was due.
+    pub(crate) waited: Duration,
 }
 
 /// What a claimer is after.
@@ -124,6 +127,8 @@ pub(crate) async fn give_back(
 
 fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
     let trace: Option<String> = row.get("trace_context")?;
+    let timeout: Option<i64> = row.get("timeout")?;
+    let waited: i64 = row.get("waited")?;
     let lease = Lease {
         shard: VirtualShard::new(count(row, "shard_id")?),
         job: job_id(row)?,
@@ -137,12 +142,15 @@ fn claimed(row: &Row, worker: Uuid) -> Result<Claimed, ShardError> {
             sealed_by: row.get("sealed_by")?,
         },
         slot: count(row, "slot")?,
+        waited: Duration::from_micros(waited.max(0).unsigned_abs()),
         facts: Facts {
             lease,
             version: count(row, "version")?,
             attempt: count(row, "attempt")?,
             max_attempts: count(row, "max_attempts")?,
             crashes: count(row, "crashes")?,
+            timeout: timeout.map(|micros| Duration::from_micros(micros.unsigned_abs())),
+            checkpoint: row.get("checkpoint")?,
             trace: trace.as_deref().and_then(TraceContext::from_text),
         },
     })

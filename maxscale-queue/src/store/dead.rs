@@ -9,8 +9,8 @@ use maxscale_shard::{Database, Row, Shard, ShardError, Statement};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{count, job_id, listed_job, unreadable};
-use crate::dead::{DeadFilter, DeadLetter, DeadReason, Failure};
+use super::{count, history, job_id, listed_job, unreadable};
+use crate::dead::{DeadFilter, DeadLetter, DeadReason};
 use crate::job::JobId;
 
 use statement::{
@@ -133,7 +133,7 @@ fn names(rows: &[Row]) -> Result<Vec<Name>, ShardError> {
 
 fn letter(row: &Row) -> Result<DeadLetter, ShardError> {
     let reason: String = row.get("reason")?;
-    let errors: String = row.get("errors")?;
+    let past: Option<String> = row.get("history")?;
     Ok(DeadLetter {
         id: row.get::<Id>("job_id")?.into(),
         kind: row.get("kind")?,
@@ -147,7 +147,7 @@ fn letter(row: &Row) -> Result<DeadLetter, ShardError> {
         reason: reason_of(&reason)?,
         tags: tags(row.get("tags")?)?,
         last_error: row.get("last_error")?,
-        failures: failures(&errors)?,
+        history: history::read(past.as_deref().unwrap_or_default()),
         created_at: Timestamp::from_micros(row.get("created_at")?),
         dead_at: Timestamp::from_micros(row.get("dead_at")?),
     })
@@ -161,15 +161,4 @@ fn tags(text: Option<String>) -> Result<Vec<String>, ShardError> {
     let tags = text.map(|text| serde_json::from_str(&text)).transpose();
     let tags = tags.map_err(|source| unreadable("tags", source))?;
     Ok(tags.unwrap_or_default())
-}
-
-fn failures(text: &str) -> Result<Vec<Failure>, ShardError> {
-    let listed: Vec<Value> =
-        serde_json::from_str(text).map_err(|source| unreadable("errors", source))?;
-    let failures = listed.iter().map(|one| Failure {
-        at: Timestamp::from_micros(one["at"].as_i64().unwrap_or_default()),
-        attempt: (one["attempt"].as_u64()).map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
-        error: one["error"].as_str().unwrap_or_default().to_owned(),
-    });
-    Ok(failures.collect())
 }

@@ -46,6 +46,7 @@ pub(crate) struct Common {
     pub(crate) run_at: Option<Timestamp>,
     pub(crate) delay: Duration,
     pub(crate) expires: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) priority: i16,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeSet<String>,
@@ -128,6 +129,7 @@ fn insertion(common: &Common, jobs: &[NewJob]) -> Statement {
         .bind(micros(common.retain))
         .bind(micros(common.retain_dead))
         .bind(tags)
+        .bind(common.timeout.map(micros))
 }
 
 /// Holds the key for `job`; or tells which job has it, and gives that what is new.

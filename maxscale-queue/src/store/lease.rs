@@ -4,7 +4,7 @@ mod statement;
 
 use std::time::Duration;
 
-use maxscale_shard::{Database, ShardError};
+use maxscale_shard::{Conn, Database, ShardError};
 use uuid::Uuid;
 
 use super::{job_id, micros};
@@ -23,7 +23,7 @@ pub(crate) struct Rescued {
 
 /// Enters a life of a worker, which nobody had before.
 pub(crate) async fn enter(
-    node: &Database,
+    node: &mut Conn,
     worker: Uuid,
     lease: Duration,
 ) -> Result<(), ShardError> {
@@ -33,7 +33,7 @@ pub(crate) async fn enter(
 
 /// Prolongs a worker's lease, and so that of all its jobs; false if it has none.
 pub(crate) async fn renew(
-    node: &Database,
+    node: &mut Conn,
     worker: Uuid,
     lease: Duration,
 ) -> Result<bool, ShardError> {

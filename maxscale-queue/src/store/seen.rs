@@ -19,14 +19,16 @@ pub(crate) struct Seen {
     pub(crate) finished_at: Option<i64>,
     pub(crate) prune_at: Option<i64>,
     pub(crate) last_error: Option<String>,
-    pub(crate) errors: Option<String>,
+    pub(crate) history: Option<String>,
     pub(crate) dead_reason: Option<String>,
     pub(crate) result: Option<String>,
+    pub(crate) checkpoint: Option<String>,
+    pub(crate) cancel_at: Option<i64>,
 }
 
 const SEEN: Sql = Sql::both(
     "SELECT state, attempt, crashes, lease_token, worker, run_at, rank, finished_at, prune_at,
-        last_error, errors, dead_reason, result
+        last_error, history, dead_reason, result, checkpoint, cancel_at
      FROM ms_job WHERE shard_id = $1 AND job_id = $2",
 );
 
@@ -52,9 +54,11 @@ pub(crate) async fn seen(shard: &Shard, id: JobId) -> Result<Option<Seen>, Shard
         finished_at: row.get("finished_at")?,
         prune_at: row.get("prune_at")?,
         last_error: row.get("last_error")?,
-        errors: row.get("errors")?,
+        history: row.get("history")?,
         dead_reason: row.get("dead_reason")?,
         result: row.get("result")?,
+        checkpoint: row.get("checkpoint")?,
+        cancel_at: row.get("cancel_at")?,
     }))
 }
 

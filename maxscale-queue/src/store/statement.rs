@@ -1,17 +1,31 @@
-//! The texts of what becomes of one job: looked at, ended, cancelled.
-//!
-//! Each has its clock in it: `statement_timestamp()`, `unixepoch()`.
+//! The texts of what becomes of one job: looked at, ended.
 
 use maxscale_shard::Sql;
 
-pub(super) const FIND: Sql = Sql::both(
-    "SELECT state, attempt, crashes, last_error, dead_reason AS reason, result, created_at,
-        finished_at
-     FROM ms_job WHERE shard_id = $1 AND job_id = $2
-     UNION ALL
-     SELECT 'dead', attempt, crashes, last_error, reason, NULL, created_at, dead_at
-     FROM ms_job_dead WHERE shard_id = $1 AND job_id = $2",
-);
+// A dead letter has its columns under the same names, and no result.
+macro_rules! found {
+    ($columns:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            "state, attempt, crashes, cancel_at, dead_reason AS reason, last_error, progress, result,
+                created_at, finished_at
+             FROM ms_job WHERE shard_id = $1 AND job_id = $2
+             UNION ALL
+             SELECT ",
+            $columns,
+            "'dead', attempt, crashes, cancel_at, reason, last_error, progress, NULL,
+                created_at, dead_at
+             FROM ms_job_dead WHERE shard_id = $1 AND job_id = $2"
+        )
+    };
+}
+
+pub(super) const FIND: Sql = Sql::both(found!(""));
+
+pub(super) const EXPLAIN: Sql = Sql::both(found!(
+    "kind, version, queue, tenant, priority, run_at, max_attempts, history, "
+));
 
 macro_rules! waited {
     ($now:expr) => {
@@ -30,34 +44,9 @@ macro_rules! waited {
 /// Node-wide, by `ms_job_due`: how long the job has waited that is due the longest.
 pub(super) const WAITED: Sql = Sql::each(waited!(pg_now!()), waited!(sqlite_now!()));
 
-// The errors of the last five attempts.
-macro_rules! pg_errors {
-    () => {
-        concat!(
-            "(CASE WHEN jsonb_array_length(coalesce(errors, '[]')::jsonb) >= 5
-                THEN errors::jsonb - 0 ELSE coalesce(errors, '[]')::jsonb END
-             || jsonb_build_array(jsonb_build_object('at', ",
-            pg_now!(),
-            ", 'attempt', attempt, 'error', e.error)))::text"
-        )
-    };
-}
-
-macro_rules! sqlite_errors {
-    () => {
-        concat!(
-            "json_insert(CASE WHEN json_array_length(errors) >= 5
-                THEN json_remove(errors, '$[0]') ELSE coalesce(errors, '[]') END,
-             '$[#]', json_object('at', ",
-            sqlite_now!(),
-            ", 'attempt', attempt, 'error', e.error))"
-        )
-    };
-}
-
 // Without a delay the job keeps its place; with one it gets another in its time.
 macro_rules! settle {
-    ($now:expr, $errors:expr, $endings:expr) => {
+    ($now:expr, $history:expr, $endings:expr) => {
         concat!(
             "UPDATE ms_job SET
                 state = e.state,
@@ -67,11 +56,15 @@ macro_rules! settle {
                 rank = CASE WHEN e.delay IS NULL THEN rank END,
                 attempt = attempt - e.refund,
                 last_error = coalesce(e.error, last_error),
-                errors = CASE WHEN e.error IS NULL THEN errors ELSE ",
-            $errors,
-            " END,
                 dead_reason = e.reason,
                 result = e.result,
+                checkpoint = coalesce(e.checkpoint, ms_job.checkpoint),
+                cancel_at = CASE WHEN e.cancelled = 1 THEN coalesce(cancel_at, ",
+            $now,
+            ") ELSE cancel_at END,
+                ",
+            $history,
+            ",
                 finished_at = CASE WHEN e.state IN ('done', 'dead') THEN ",
             $now,
             " END,
@@ -94,18 +87,22 @@ macro_rules! settle {
 pub(super) const SETTLE: Sql = Sql::each(
     settle!(
         pg_now!(),
-        pg_errors!(),
+        pg_history!("e.event"),
         "json_to_recordset($1::json) AS e(shard integer, id uuid, worker uuid, token bigint,
-            state text, delay bigint, refund integer, error text, reason text, result text)"
+            state text, delay bigint, refund integer, error text, reason text, result text,
+            checkpoint text, cancelled integer, event text)"
     ),
     settle!(
         sqlite_now!(),
-        sqlite_errors!(),
+        sqlite_history!("e.event"),
         "(SELECT value ->> 'shard' AS shard, unhex(value ->> 'id') AS id,
             unhex(value ->> 'worker') AS worker,
             value ->> 'token' AS token, value ->> 'state' AS state,
             value ->> 'delay' AS delay, value ->> 'refund' AS refund,
-            value ->> 'error' AS error, value ->> 'reason' AS reason, value ->> 'result' AS result FROM json_each($1)) AS e"
+            value ->> 'error' AS error, value ->> 'reason' AS reason,
+            value ->> 'result' AS result, value ->> 'checkpoint' AS checkpoint,
+            value ->> 'cancelled' AS cancelled, value ->> 'event' AS event
+            FROM json_each($1)) AS e"
     ),
 );
 
@@ -124,61 +121,3 @@ macro_rules! complete {
 }
 
 pub(super) const COMPLETE: Sql = Sql::each(complete!(pg_now!()), complete!(sqlite_now!()));
-
-macro_rules! cancel {
-    ($now:expr, $which:expr) => {
-        concat!(
-            "UPDATE ms_job SET state = 'dead', last_error = 'cancelled', dead_reason = 'cancelled',
-                finished_at = ",
-            $now,
-            $which
-        )
-    };
-}
-
-macro_rules! this_one {
-    () => {
-        " WHERE shard_id = $1 AND job_id = $2 AND state = 'ready'"
-    };
-}
-
-pub(super) const CANCEL: Sql = Sql::each(
-    cancel!(pg_now!(), this_one!()),
-    cancel!(sqlite_now!(), this_one!()),
-);
-
-macro_rules! tagged {
-    ($columns:expr, $now:expr, $tagged:expr) => {
-        concat!(
-            "SELECT ",
-            $columns,
-            " FROM ms_job WHERE state = 'ready' AND tags IS NOT NULL AND created_at <= ",
-            $now,
-            " AND ",
-            $tagged,
-            " ORDER BY created_at LIMIT $2"
-        )
-    };
-}
-
-/// Node-wide, by `ms_job_tagged`: what waits and has a tag.
-pub(super) const CANCEL_TAGGED: Sql = Sql::each(
-    cancel!(
-        pg_now!(),
-        concat!(
-            " FROM (",
-            tagged!("shard_id, job_id", pg_now!(), pg_tagged!("$1")),
-            " FOR UPDATE SKIP LOCKED) AS mine
-             WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id
-               AND ms_job.state = 'ready'"
-        )
-    ),
-    cancel!(
-        sqlite_now!(),
-        concat!(
-            " WHERE rowid IN (",
-            tagged!("rowid", sqlite_now!(), sqlite_tagged!("$1")),
-            ")"
-        )
-    ),
-);

@@ -27,7 +27,8 @@ impl Suite {
         self.wipe().await;
         self.only_what_nobody_knows_goes_back().await;
         self.wipe().await;
-        self.only_what_waits_is_cancelled().await;
+        self.what_waits_is_cancelled_and_what_runs_is_asked_to_stop()
+            .await;
         self.wipe().await;
         self.what_is_late_expires_unless_it_runs().await;
         self.wipe().await;
@@ -90,12 +91,12 @@ impl Suite {
         let job = self.put().await;
         assert!(self.claim(Uuid::new_v4(), MANY).await.is_empty(), "nobody");
         let dead = self.worker().await;
-        ok(store::renew(&self.node, dead, Duration::ZERO).await);
+        self.renew(dead, Duration::ZERO).await;
         self.die(dead).await;
         assert!(self.claim(dead, MANY).await.is_empty(), "a dead one");
-        assert!(!ok(store::renew(&self.node, dead, Duration::ZERO).await));
+        assert!(!self.renew(dead, Duration::ZERO).await);
         let late = self.worker().await;
-        ok(store::renew(&self.node, late, Duration::ZERO).await);
+        self.renew(late, Duration::ZERO).await;
         // By any clock it is over, and nobody has buried it.
         sleep(Duration::from_millis(10)).await;
         assert!(self.claim(late, MANY).await.is_empty(), "a late one");
@@ -161,7 +162,7 @@ impl Suite {
         assert!(seen.token > claimed[1].facts.lease.token);
     }
 
-    async fn only_what_waits_is_cancelled(&self) {
+    async fn what_waits_is_cancelled_and_what_runs_is_asked_to_stop(&self) {
         let cancel = async |job: JobId| ok(store::cancel(&self.shard, job).await);
         let waiting = self.put().await;
         assert!(cancel(waiting).await);
@@ -169,10 +170,23 @@ impl Suite {
         assert!(!cancel(waiting).await, "twice");
         assert_eq!(self.seen(waiting).await, seen);
         assert_eq!(seen.dead_reason.as_deref(), Some("cancelled"));
+        // What runs is asked to stop, and its end is its worker's to tell.
         let lease = self.running().await;
-        assert!(!cancel(lease.job).await, "it runs");
+        let before = self.seen(lease.job).await;
+        assert!(cancel(lease.job).await, "it runs");
+        let asked = self.seen(lease.job).await;
+        assert!(asked.cancel_at.is_some() && before.cancel_at.is_none());
+        assert_eq!((asked.state, asked.token), (before.state, before.token));
         assert!(self.settle(lease, Ending::Done { result: None }).await);
         assert!(!cancel(lease.job).await, "it is done");
+        // Its worker did not hear of it, or died: it waits, and is not taken again.
+        let lease = self.running().await;
+        assert!(cancel(lease.job).await);
+        assert!(self.settle(lease, Ending::HandBack).await);
+        assert!(self.claim(self.worker().await, MANY).await.is_empty());
+        assert_eq!(ok(store::stop(&self.node, 1_000).await), 1);
+        let stopped = self.seen(lease.job).await;
+        assert_eq!(stopped.dead_reason.as_deref(), Some("cancelled"));
     }
 
     async fn what_is_late_expires_unless_it_runs(&self) {

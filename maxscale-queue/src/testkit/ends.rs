@@ -65,6 +65,10 @@ fn ends() -> Vec<End> {
         Ending::Dead { reason: text() },
         Ending::Undecodable { reason: text() },
         Ending::Snooze { after: HOUR },
+        Ending::Continue {
+            checkpoint: "8".to_owned(),
+        },
+        Ending::Cancelled { reason: text() },
         Ending::HandBack,
     ];
     let settled = settled.into_iter().map(End::Settled);
@@ -161,13 +165,13 @@ impl Suite {
 
 /// What an end makes of a row.
 fn check(end: &End, before: &Seen, after: &Seen, told: &str) {
-    use Ending::{Dead, Done, HandBack, Retry, Snooze, Undecodable};
+    use Ending::{Cancelled, Continue, Dead, Done, HandBack, Retry, Snooze, Undecodable};
     let finished = after.finished_at.is_some();
     assert_eq!((after.worker, after.token), (None, before.token), "{told}");
     assert_eq!(finished, after.state.is_end(), "{told}");
     let state = match end {
         End::Completed | End::Settled(Done { .. }) => JobState::Done,
-        End::Settled(Dead { .. } | Undecodable { .. }) => JobState::Dead,
+        End::Settled(Dead { .. } | Undecodable { .. } | Cancelled { .. }) => JobState::Dead,
         End::Settled(_) => JobState::Ready,
     };
     assert_eq!(after.state, state, "{told}");
@@ -179,7 +183,7 @@ fn check(end: &End, before: &Seen, after: &Seen, told: &str) {
         "{told}"
     );
     let attempt = match end {
-        End::Settled(HandBack | Snooze { .. }) => 0,
+        End::Settled(HandBack | Snooze { .. } | Continue { .. }) => 0,
         _ => 1,
     };
     assert_eq!(after.attempt, attempt, "{told}");
@@ -188,6 +192,11 @@ fn check(end: &End, before: &Seen, after: &Seen, told: &str) {
         let waits = after.run_at - before.run_at;
         assert!(waits >= HOUR_MICROS, "{told}: {waits}");
         assert_eq!(after.rank, None, "{told}: it has a place before its time");
+    } else if matches!(end, End::Settled(Continue { .. })) {
+        assert!(
+            after.run_at >= before.run_at && after.rank.is_none(),
+            "{told}: it goes behind"
+        );
     } else {
         let place = |seen: &Seen| (seen.rank, seen.run_at);
         assert_eq!(place(after), place(before), "{told}");
@@ -200,10 +209,16 @@ fn check(end: &End, before: &Seen, after: &Seen, told: &str) {
     let reason = match end {
         End::Settled(Dead { .. }) => Some("failed"),
         End::Settled(Undecodable { .. }) => Some("undecodable"),
+        End::Settled(Cancelled { .. }) => Some("cancelled"),
         _ => None,
     };
     assert_eq!(after.dead_reason.as_deref(), reason, "{told}");
     let failed = reason.is_some() || matches!(end, End::Settled(Retry { .. }));
     assert_eq!(after.last_error.is_some(), failed, "{told}");
-    assert_eq!(after.errors.is_some(), failed, "{told}");
+    let noted = !matches!(end, End::Completed | End::Settled(Done { .. }));
+    assert_eq!(after.history.is_some(), noted, "{told}");
+    let checkpoint = matches!(end, End::Settled(Continue { .. })).then_some("8");
+    assert_eq!(after.checkpoint.as_deref(), checkpoint, "{told}");
+    let stops = matches!(end, End::Settled(Cancelled { .. }));
+    assert_eq!(after.cancel_at.is_some(), stops, "{told}");
 }

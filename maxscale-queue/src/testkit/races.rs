@@ -8,7 +8,7 @@ use tokio::task::{JoinSet, yield_now};
 use crate::job::{JobId, JobState};
 use crate::store::{self, Ending, Lease};
 
-use super::{Suite, ok};
+use super::{Suite, ended, ok};
 
 /// Each race is run so often: one that is lost rarely is lost all the same.
 const ROUNDS: usize = 10;
@@ -90,7 +90,7 @@ impl Suite {
                     empty = if claimed.is_empty() { empty + 1 } else { 0 };
                     let after = Duration::from_secs(3_600);
                     let endings: Vec<_> = (claimed.iter())
-                        .map(|job| (job.facts.lease, Ending::Snooze { after }))
+                        .map(|job| ended(job.facts.lease, Ending::Snooze { after }))
                         .collect();
                     ok(store::settle(&suite.node, &endings).await);
                     all.extend(endings);

@@ -1,19 +1,19 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use maxscale_core::BoxError;
 use tower_service::Service;
 
+use crate::failure::Failure;
 use crate::job::{Job, Outcome};
-use crate::request::JobRequest;
-use crate::store::Facts;
+use crate::request::{Held, JobRequest};
 
 /// Does the work of one kind of job.
 ///
-/// It may be dropped at any await: when its lease cannot be renewed, and when
-/// the worker shuts down. It may run again for the same job; an effect that
+/// It may be dropped at any await: when its job is cancelled or takes too long, when
+/// its lease cannot be renewed, and when the worker shuts down; what it began elsewhere
+/// is told by [`JobRequest::cancellation`]. It may run again for the same job; an effect that
 /// must be made once goes through [`JobRequest::complete_in`]. A panic counts
 /// as [`Outcome::Retry`].
 ///
@@ -77,21 +77,19 @@ where
             service.call(request).await
         };
         ran.await
-            .unwrap_or_else(|error: S::Error| Outcome::Retry(error.into()))
+            .unwrap_or_else(|error: S::Error| Outcome::Retry(Failure::from(error)))
     }
 }
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A handler whose job's type is forgotten: it takes the arguments as stored.
-pub(super) type Erased =
-    Box<dyn Fn(&str, Facts, Arc<AtomicBool>) -> Result<Run, serde_json::Error> + Send + Sync>;
+pub(super) type Erased = Box<dyn Fn(&str, Held) -> Result<Run, serde_json::Error> + Send + Sync>;
 
 pub(super) fn erase<J: Job, H: Handler<J>>(handler: H) -> Erased {
     let handler = Arc::new(handler);
-    Box::new(move |args, facts, completed| {
-        let job = serde_json::from_str(args)?;
-        let request = JobRequest::new(job, facts, completed);
+    Box::new(move |args, held| {
+        let request = JobRequest::new(serde_json::from_str(args)?, held)?;
         let handler = handler.clone();
         Ok(Box::pin(async move { handler.run(request).await }))
     })

@@ -1,12 +1,13 @@
-//! Keeps a worker alive on a node, and frees the jobs of those who died there.
+//! Where a worker stands on a node, and what becomes of the jobs of those who died there.
 
 use maxscale_core::Chain;
 use maxscale_shard::{Node, ShardError};
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at, sleep};
-use uuid::Uuid;
+use tokio::time::{Duration, sleep};
 
-use super::node::{NodeWorker, PAUSE};
+use super::keeper::Keeper;
+use super::node::NodeWorker;
+use super::pacemaker::Beating;
 use super::standing::Life;
 use super::{Phase, race, reached};
 use crate::store;
@@ -16,61 +17,49 @@ const SWEEP: Duration = Duration::from_secs(1);
 const SWEEP_BATCH: u32 = 1_000;
 
 impl NodeWorker {
-    /// Begins a life on the node; false if the worker drains before one began.
-    pub(super) async fn enter(&self, node: &Node, phase: &mut watch::Receiver<Phase>) -> bool {
+    /// Begins a life on the node; none if the worker drains before one began.
+    pub(super) async fn enter(
+        &self,
+        node: &Node,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Option<Beating> {
+        let keeper = Keeper {
+            node: node.clone(),
+            standing: self.standing.clone(),
+            lease: self.shared.lease,
+            own: None,
+        };
+        let beating = self.shared.pacemaker.spawn(keeper.run());
         let draining = async {
             reached(phase, Phase::Draining).await;
             false
         };
         let entered = async {
-            while let Err(error) = self.begin_life(node).await {
-                tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot begin to work");
-                sleep(PAUSE).await;
-            }
+            self.standing.safe().await;
             true
         };
-        race(draining, entered).await
+        if race(draining, entered).await {
+            return Some(beating);
+        }
+        beating.stop().await;
+        self.leave(node).await;
+        None
     }
 
-    pub(super) async fn renewals(&self, node: &Node) {
-        let every = self.shared.lease.mul_f64(0.3);
-        let mut ticks = interval_at(Instant::now() + every, every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Says that the runtime runs.
+    pub(super) async fn signs(&self) {
         loop {
-            ticks.tick().await;
-            while let Err(error) = self.renew(node).await {
-                tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot renew the lease");
-                sleep(PAUSE).await;
-            }
+            self.standing.sign();
+            sleep(self.shared.lease.mul_f64(0.25)).await;
         }
-    }
-
-    async fn renew(&self, node: &Node) -> Result<(), ShardError> {
-        let Life { worker, .. } = self.standing.life();
-        // Taken before the database takes its time, so it is the earlier one.
-        let until = self.shared.safe_until(Instant::now());
-        if store::renew(&node.background(), worker, self.shared.lease).await? {
-            self.standing.live(Life { worker, until });
-            return Ok(());
-        }
-        tracing::warn!(node = %node.id(), "the lease was lost, and all jobs under it");
-        self.begin_life(node).await
-    }
-
-    async fn begin_life(&self, node: &Node) -> Result<(), ShardError> {
-        let worker = Uuid::new_v4();
-        let until = self.shared.safe_until(Instant::now());
-        store::enter(&node.background(), worker, self.shared.lease).await?;
-        self.standing.live(Life { worker, until });
-        Ok(())
     }
 
     /// Ends this life, unless a job is left that its handler would not let go.
     pub(super) async fn leave(&self, node: &Node) {
-        if !self.standing.held().is_empty() {
+        let Life { worker, .. } = self.standing.life();
+        if worker.is_nil() || !self.standing.held().is_empty() {
             return;
         }
-        let Life { worker, .. } = self.standing.life();
         if let Err(error) = store::leave(&node.background(), worker).await {
             tracing::debug!(node = %node.id(), error = %Chain(&error), "the lease will run out");
         }
@@ -89,6 +78,7 @@ impl NodeWorker {
     async fn sweep(&self, node: &Node) -> Result<(), ShardError> {
         let database = node.background();
         store::expire(&database, SWEEP_BATCH).await?;
+        store::stop(&database, SWEEP_BATCH).await?;
         store::prune(&database, SWEEP_BATCH).await?;
         store::bury(&database).await?;
         let rescued = store::rescue(&database, SWEEP_BATCH).await?;

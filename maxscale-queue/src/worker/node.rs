@@ -15,7 +15,7 @@ use super::standing::{Keep, Standing};
 use super::{Phase, Poll, Shared, race, reached};
 use crate::queue::Queue;
 use crate::slot;
-use crate::store::{self, Claimed, Ending, Lease, Wanted};
+use crate::store::{self, Claimed, Ended, Wanted};
 
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 const SLOW: Duration = Duration::from_millis(500);
@@ -46,8 +46,7 @@ struct Ready {
 /// An ending on its way into its row.
 #[derive(Debug)]
 pub(super) struct Settlement {
-    pub(super) lease: Lease,
-    pub(super) ending: Ending,
+    pub(super) ended: Ended,
     /// Told whether the row took it; dropped if the row could not be reached.
     pub(super) told: oneshot::Sender<bool>,
 }
@@ -74,17 +73,19 @@ impl NodeWorker {
                 return;
             }
         }
-        if !self.enter(node, &mut phase).await {
+        let Some(beating) = self.enter(node, &mut phase).await else {
             return;
-        }
+        };
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
         // Side by side in one task: whatever ends the claims ends the others too.
         let claims = pin!(self.claims(node, phase, settle));
-        let renewals = pin!(self.renewals(node));
+        let told = pin!(race(self.signs(), self.depths(node)));
         let settlements = pin!(self.settlements(node, settlements));
         let sweeps = pin!(self.sweeps(node));
         let others = pin!(race(self.hears(node), sweeps));
-        race(race(claims, others), race(renewals, settlements)).await;
+        race(race(claims, others), race(told, settlements)).await;
+        // Else it would begin another life after this one.
+        beating.stop().await;
         self.leave(node).await;
     }
 
@@ -106,7 +107,11 @@ impl NodeWorker {
                 reached(&mut phase, Phase::Draining).await;
                 None
             };
-            let free = async { Some(self.free_slots().await) };
+            let free = async {
+                // What is claimed near the end of a lease would be stopped at once.
+                self.standing.safe().await;
+                Some(self.free_slots().await)
+            };
             let Some(mut slots) = race(draining, free).await else {
                 break;
             };
@@ -126,6 +131,7 @@ impl NodeWorker {
             for ready in ready {
                 let run = Run {
                     shared: self.shared.clone(),
+                    node: node.background(),
                     keep: ready.keep,
                     settle: settle.clone(),
                     phase: phase.clone(),
@@ -199,6 +205,7 @@ impl NodeWorker {
                 frozen: frozen.of(&self.queue.router().topology()),
             };
             let database = node.background();
+            let asked = Instant::now();
             let mut claim = pin!(store::claim(&database, &wanted));
             let claimed = match timeout(SLOW, &mut claim).await {
                 Ok(claimed) => claimed,
@@ -215,6 +222,12 @@ impl NodeWorker {
                     break;
                 }
             };
+            if !claimed.is_empty() {
+                self.shared.counts.claim.record(asked.elapsed());
+            }
+            for job in &claimed {
+                self.shared.counts.wait.record(job.waited);
+            }
             let innocent = claimed.iter().filter(|job| job.facts.crashes == 0);
             served[at] = slot::served_last(served[at], innocent.map(|job| job.slot));
             all.extend(claimed.into_iter().map(|claimed| Ready {
@@ -240,12 +253,12 @@ impl NodeWorker {
     }
 
     async fn settle(&self, node: &Node, batch: &mut Vec<Settlement>) {
-        let endings: Vec<_> = (batch.iter())
-            .map(|settlement| (settlement.lease, settlement.ending.clone()))
+        let ended: Vec<_> = (batch.iter())
+            .map(|settlement| settlement.ended.clone())
             .collect();
         let give_up = Instant::now() + self.shared.lease;
         let taken = loop {
-            match store::settle(&node.background(), &endings).await {
+            match store::settle(&node.background(), &ended).await {
                 Ok(taken) => break taken,
                 Err(error) => {
                     tracing::warn!(node = %node.id(), error = %Chain(&error), "cannot settle jobs");
@@ -257,18 +270,10 @@ impl NodeWorker {
                 }
             }
         };
-        for Settlement { lease, told, .. } in batch.drain(..) {
+        for Settlement { ended, told } in batch.drain(..) {
+            let lease = ended.lease;
             // Nobody listens any more after an abort; the row has it.
             let _ = told.send(taken.contains(&(lease.job, lease.token)));
         }
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// Until when a lease taken at `start` is surely ours, by our own clock.
-    pub(super) fn safe_until(&self, start: Instant) -> Instant {
-        start + self.lease.mul_f64(0.9)
     }
 }

@@ -5,21 +5,29 @@ use std::time::Duration;
 
 use maxscale_core::Chain;
 use maxscale_core::meter::span::{self, JobSpan, Origin, Root};
+use maxscale_core::refusal::Class;
+use maxscale_shard::Database;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+use super::ending::ending;
 use super::node::Settlement;
 use super::standing::Keep;
-use super::{Phase, Registered, Shared, race, reached};
+use super::{Phase, Shared, race, reached};
+use crate::cancellation::Canceller;
+use crate::failure::Failure;
 use crate::job::Outcome;
+use crate::request::Held;
 use crate::seal::{Place, StoredArgs, Unopened};
-use crate::store::{Claimed, Ending, Facts};
+use crate::store::{Claimed, Ended, Ending, Facts};
 
 /// One run of one job, from its claim to its settlement.
 pub(super) struct Run {
     pub(super) shared: Arc<Shared>,
+    /// Where the job's row is.
+    pub(super) node: Database,
     /// The job's place among those that the worker has.
     pub(super) keep: Keep,
     pub(super) settle: mpsc::Sender<Settlement>,
@@ -33,8 +41,21 @@ pub(super) struct Run {
 /// How the handler's task ended.
 enum Stop {
     Ended(Result<Outcome, JoinError>),
-    /// For a shutdown.
-    Aborted,
+    /// It was stopped before its end.
+    Halted(Why),
+}
+
+/// Why a handler is stopped.
+#[derive(Clone, Copy, Debug)]
+enum Why {
+    /// The worker shuts down.
+    Shutdown,
+    /// The job was cancelled.
+    Asked,
+    /// It takes longer than this.
+    Late(Duration),
+    /// The job is no longer surely this worker's.
+    Lost,
 }
 
 /// How long an aborted handler may take to reach an await.
@@ -81,17 +102,29 @@ impl Run {
 
     async fn inside(mut self, kind: &str, args: StoredArgs, facts: Facts, root: Root) {
         if !self.may_start().await {
-            return self.settle(facts, Ending::HandBack).await;
+            return self.settle(facts, Ending::HandBack, Duration::ZERO).await;
         }
         let completed = Arc::new(AtomicBool::new(false));
-        let Registered { queue, handler } = &self.shared.handlers[kind];
-        let sealed = args.sealed_by.is_some();
-        let job = facts.lease.job;
-        let args = match self.shared.seals.open(args, Place { queue, kind, job }) {
-            Ok(args) => args,
-            Err(unopened) => return self.settle(facts, unopened.into()).await,
+        let registered = &self.shared.handlers[kind];
+        let (sealed, job) = (args.sealed_by.is_some(), facts.lease.job);
+        let place = Place {
+            queue: registered.queue,
+            kind,
+            job,
         };
-        let ending = match handler(&args, facts.clone(), completed.clone()) {
+        let args = match self.shared.seals.open(args, place) {
+            Ok(args) => args,
+            Err(unopened) => return self.settle(facts, unopened.into(), Duration::ZERO).await,
+        };
+        let (canceller, cancellation) = Canceller::new();
+        let held = Held {
+            facts: facts.clone(),
+            completed: completed.clone(),
+            cancellation,
+            node: self.node.clone(),
+        };
+        let began = Instant::now();
+        let ending = match (registered.handler)(&args, held) {
             // The error's text has pieces of the arguments in it.
             Err(error) if sealed => Ending::Undecodable {
                 reason: format!("cannot decode the arguments: column {}", error.column()),
@@ -102,12 +135,8 @@ impl Run {
             Ok(run) => {
                 let mut task = JoinSet::new();
                 task.spawn(root.around(run));
-                let lost = async {
-                    self.keep.passed().await;
-                    None
-                };
-                let stop = race(stopped(&mut task, &mut self.phase), lost).await;
-                let Some(stop) = stop else {
+                let limit = facts.timeout.unwrap_or(registered.timeout);
+                let Some(stop) = self.stopped(&mut task, limit, &canceller).await else {
                     tracing::warn!("left without an end");
                     self.shared.counts.lost.add(1);
                     // Given back once the handler has stopped, however long that takes, or
@@ -117,13 +146,14 @@ impl Run {
                 self.ending(stop, &facts)
             }
         };
+        self.shared.counts.ran(registered.kind, began.elapsed());
         if completed.load(Ordering::Acquire) {
             // Its row says done; whatever the handler did afterwards changes nothing.
             tracing::debug!("done");
             self.shared.counts.done.add(1);
             return;
         }
-        self.settle(facts, ending).await;
+        self.settle(facts, ending, began.elapsed()).await;
     }
 
     /// Waits for a slot if the claim lost its own; false if the worker drains.
@@ -142,31 +172,86 @@ impl Run {
         self.slot.is_some()
     }
 
-    fn ending(&self, stop: Stop, facts: &Facts) -> Ending {
-        let outcome = match stop {
-            Stop::Ended(Ok(outcome)) => outcome,
-            Stop::Ended(Err(error)) => Outcome::Retry(panicked(error).into()),
-            Stop::Aborted => return Ending::HandBack,
+    /// Waits for the handler's end, or stops it; `None` if it has no end that is this
+    /// worker's to tell.
+    async fn stopped(
+        &self,
+        task: &mut JoinSet<Outcome>,
+        limit: Duration,
+        canceller: &Canceller,
+    ) -> Option<Stop> {
+        let why = match race(async { Ok(next(task).await) }, async {
+            Err(self.stops(limit).await)
+        })
+        .await
+        {
+            Ok(ended) => return Some(Stop::Ended(ended)),
+            Err(why) => why,
         };
-        match outcome {
-            Outcome::Done => Ending::Done { result: None },
-            Outcome::DoneWith(value) => Ending::Done {
-                result: Some(value.to_string()),
-            },
-            Outcome::Retry(error) => {
-                let error = Chain(&*error).to_string();
-                if facts.attempt >= facts.max_attempts {
-                    return Ending::Dead { reason: error };
-                }
-                let after = (self.shared.backoff).wait(facts.attempt, (self.shared.random)());
-                Ending::Retry { after, error }
+        canceller.cancel();
+        task.abort_all();
+        let ended = match why {
+            Why::Lost => return None,
+            Why::Shutdown => timeout(UNWIND, next(task)).await.ok()?,
+            // As long as it does not reach an await, it runs and is not for others.
+            Why::Asked | Why::Late(_) => {
+                let ended = async { Some(next(task).await) };
+                let given_up = async {
+                    race(self.keep.passed(), self.shutdown()).await;
+                    None
+                };
+                race(ended, given_up).await?
             }
-            Outcome::Dead(reason) => Ending::Dead { reason },
-            Outcome::Snooze(after) => Ending::Snooze { after },
+        };
+        match ended {
+            Err(error) if error.is_cancelled() => Some(Stop::Halted(why)),
+            // It came to its end at the last moment.
+            ended => Some(Stop::Ended(ended)),
         }
     }
 
-    async fn settle(self, facts: Facts, ending: Ending) {
+    /// Waits for a reason to stop the handler.
+    async fn stops(&self, limit: Duration) -> Why {
+        let shutdown = async {
+            self.shutdown().await;
+            Why::Shutdown
+        };
+        let lost = async {
+            self.keep.passed().await;
+            Why::Lost
+        };
+        let asked = async {
+            self.keep.asked().await;
+            Why::Asked
+        };
+        let late = async {
+            sleep(limit).await;
+            Why::Late(limit)
+        };
+        race(race(lost, shutdown), race(asked, late)).await
+    }
+
+    async fn shutdown(&self) {
+        reached(&mut self.phase.clone(), Phase::Aborting).await;
+    }
+
+    fn ending(&self, stop: Stop, facts: &Facts) -> Ending {
+        let outcome = match stop {
+            Stop::Ended(Ok(outcome)) => outcome,
+            Stop::Ended(Err(error)) => {
+                Outcome::Retry(Failure::from(panicked(error)).class(Class::Internal))
+            }
+            Stop::Halted(Why::Late(limit)) => {
+                let late = format!("timed out after {limit:?}");
+                Outcome::Retry(Failure::from(late).class(Class::Timeout))
+            }
+            Stop::Halted(Why::Asked) => Outcome::Cancel("cancelled".to_owned()),
+            Stop::Halted(Why::Shutdown | Why::Lost) => return Ending::HandBack,
+        };
+        ending(outcome, facts, &self.shared.waits, (self.shared.random)())
+    }
+
+    async fn settle(self, facts: Facts, ending: Ending, ran: Duration) {
         match &ending {
             Ending::Done { .. } => tracing::debug!("done"),
             Ending::Retry { after, error } => tracing::warn!(error, ?after, "failed; will retry"),
@@ -174,16 +259,16 @@ impl Run {
                 tracing::error!(reason, "dead");
             }
             Ending::Snooze { after } => tracing::debug!(?after, "snoozed"),
+            Ending::Continue { .. } => tracing::debug!("will go on"),
+            Ending::Cancelled { reason } => tracing::info!(reason, "cancelled"),
             Ending::HandBack => tracing::info!("handed back"),
         }
         let (told, answer) = oneshot::channel();
         let counts = &self.shared.counts;
         let counter = counts.of(&ending);
-        let settlement = Settlement {
-            lease: facts.lease,
-            ending,
-            told,
-        };
+        let lease = facts.lease;
+        let ended = Ended { lease, ending, ran };
+        let settlement = Settlement { ended, told };
         if self.settle.send(settlement).await.is_err() {
             return;
         }
@@ -213,25 +298,6 @@ impl From<Unopened> for Ending {
                 reason: format!("cannot open the arguments: {}", Chain(&*why)),
             },
         }
-    }
-}
-
-/// Waits for the handler's end, or for its abort; `None` if it cannot be aborted.
-async fn stopped(task: &mut JoinSet<Outcome>, phase: &mut watch::Receiver<Phase>) -> Option<Stop> {
-    let aborting = async {
-        reached(phase, Phase::Aborting).await;
-        None
-    };
-    if let Some(ended) = race(async { Some(next(task).await) }, aborting).await {
-        return Some(Stop::Ended(ended));
-    }
-    task.abort_all();
-    match timeout(UNWIND, next(task)).await {
-        Ok(Err(error)) if error.is_cancelled() => Some(Stop::Aborted),
-        // It came to its end at the last moment.
-        Ok(ended) => Some(Stop::Ended(ended)),
-        // It still runs, so it is not for others yet.
-        Err(_) => None,
     }
 }
 

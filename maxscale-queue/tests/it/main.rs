@@ -7,17 +7,22 @@
 
 mod bad;
 mod bell;
+mod blocked;
 mod counts;
 mod crash;
 mod dead;
 mod ends;
 mod enqueue;
+mod faults;
 mod layer;
 mod many;
+mod parts;
 mod paused;
 mod places;
+mod program;
 mod sealed;
 mod stage;
+mod stopped;
 mod suite;
 mod tagged;
 mod traced;

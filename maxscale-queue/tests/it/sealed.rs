@@ -83,8 +83,8 @@ fn telling(queue: &Queue) -> Worker {
 /// All that the databases have of jobs.
 async fn stored(stage: &Stage) -> String {
     let mut all = String::new();
-    let text = "SELECT args, coalesce(last_error, '') || coalesce(errors, '') AS told FROM ms_job
-        UNION ALL SELECT args, coalesce(last_error, '') || errors FROM ms_job_dead";
+    let text = "SELECT args, coalesce(last_error, '') || coalesce(history, '') AS told FROM ms_job
+        UNION ALL SELECT args, coalesce(last_error, '') || coalesce(history, '') FROM ms_job_dead";
     for row in stage.rows(sql(text)).await {
         all += &row.get::<String>("args").unwrap();
         all += &row.get::<String>("told").unwrap();

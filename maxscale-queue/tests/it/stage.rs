@@ -33,6 +33,7 @@ pub(crate) struct Stage {
     pub(crate) fleet: Fleet,
     pub(crate) queue: Queue,
     pub(crate) ids: Arc<IdGenerator>,
+    pub(crate) urls: Vec<String>,
     _folder: tempfile::TempDir,
     _databases: Vec<Database>,
 }
@@ -95,6 +96,19 @@ pub(crate) async fn open(urls: &[String]) -> Fleet {
     Fleet::open(config).await.unwrap()
 }
 
+/// The queue on databases that are there already, by connections of its own.
+pub(crate) async fn open_queue(urls: &[String]) -> (Fleet, Queue) {
+    let (fleet, queue, _) = open_all(urls).await;
+    (fleet, queue)
+}
+
+async fn open_all(urls: &[String]) -> (Fleet, Queue, Arc<IdGenerator>) {
+    let fleet = open(urls).await;
+    let router = fleet.router().clone();
+    let ids = Arc::new(IdGenerator::new(Clock::system(), router.keyspace()));
+    (fleet, Queue::new(router, ids.clone()), ids)
+}
+
 // === impl Stage ===
 
 impl Stage {
@@ -117,13 +131,12 @@ impl Stage {
         folder: tempfile::TempDir,
         databases: Vec<Database>,
     ) -> Self {
-        let fleet = open(urls).await;
-        let router = fleet.router().clone();
-        let ids = Arc::new(IdGenerator::new(Clock::system(), router.keyspace()));
+        let (fleet, queue, ids) = open_all(urls).await;
         Self {
-            queue: Queue::new(router, ids.clone()),
+            queue,
             ids,
             fleet,
+            urls: urls.to_vec(),
             _folder: folder,
             _databases: databases,
         }

@@ -71,9 +71,9 @@ pub(crate) struct Pulse {
     /// Tells who watches the node that it may have another primary.
     role_doubted: Arc<Notify>,
     /// Why nothing is written to the server, or [`WRITES`].
-    refuses: AtomicU8,
+    refuses: Arc<AtomicU8>,
     /// Tells those who wait for the first look that it was made.
-    seen: Notify,
+    seen: Arc<Notify>,
 }
 
 struct Known {
@@ -117,6 +117,25 @@ pub(crate) async fn answer_within<T>(
 
 impl Pulse {
     pub(crate) fn new(name: Arc<str>, check: Check) -> Arc<Self> {
+        let refuses = Arc::new(AtomicU8::new(WRITES));
+        Self::with(name, check, refuses, Arc::default(), Arc::default())
+    }
+
+    /// Another one of the same server: whether that answers is found out anew, whether
+    /// it takes writes is known.
+    pub(crate) fn apart(&self, check: Check) -> Arc<Self> {
+        let (refuses, seen) = (self.refuses.clone(), self.seen.clone());
+        let role_doubted = self.role_doubted.clone();
+        Self::with(self.name.clone(), check, refuses, seen, role_doubted)
+    }
+
+    fn with(
+        name: Arc<str>,
+        check: Check,
+        refuses: Arc<AtomicU8>,
+        seen: Arc<Notify>,
+        role_doubted: Arc<Notify>,
+    ) -> Arc<Self> {
         let known = Known {
             breaker: Breaker::new(BreakerConfig::default()),
             suspect_since: None,
@@ -131,9 +150,9 @@ impl Pulse {
             state: AtomicU8::new(state::WELL),
             known: Mutex::new(known),
             suspected: Notify::new(),
-            role_doubted: Arc::default(),
-            refuses: AtomicU8::new(WRITES),
-            seen: Notify::new(),
+            role_doubted,
+            refuses,
+            seen,
         })
     }
 

@@ -91,6 +91,21 @@ pub(crate) fn pools(
     })
 }
 
+impl Pools {
+    /// Others on the same file, with one connection each.
+    pub(crate) fn apart(&self) -> Self {
+        let alone = |pool: &SqlitePool| {
+            let options = pool.options().clone().max_connections(1);
+            options.connect_lazy_with((*pool.connect_options()).clone())
+        };
+        Self {
+            writer: alone(&self.writer),
+            readers: alone(&self.readers),
+            path: self.path.clone(),
+        }
+    }
+}
+
 /// How one of the pools is used.
 pub(crate) fn usage(pool: &SqlitePool) -> Usage {
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);

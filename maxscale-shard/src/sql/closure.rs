@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use maxscale_core::fact::VirtualShard;
@@ -42,6 +43,15 @@ impl<'t, T, E> Work<'_, 't, T, E> {
             future: Box::pin(future),
             outlives: PhantomData,
         }
+    }
+}
+
+/// For who runs a closure in a transaction that he began himself.
+impl<T, E> Future for Work<'_, '_, T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.future.as_mut().poll(cx)
     }
 }
 

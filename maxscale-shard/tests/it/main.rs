@@ -47,6 +47,7 @@ mod maps;
 mod migrations;
 mod monotonic;
 mod moving;
+mod own_connection;
 mod pool;
 mod promoted;
 mod recovery;

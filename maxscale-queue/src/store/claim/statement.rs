@@ -70,7 +70,7 @@ macro_rules! wanted {
             $now,
             " AND (expires_at IS NULL OR expires_at > ",
             $now,
-            ") AND ",
+            ") AND cancel_at IS NULL AND ",
             $kinds,
             " AND ",
             $skipped
@@ -121,9 +121,13 @@ macro_rules! take {
 }
 
 macro_rules! taken {
-    () => {
-        " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, sealed_by, attempt,
-            crashes, max_attempts, lease_token, trace_context, slot"
+    ($now:expr) => {
+        concat!(
+            " RETURNING ms_job.shard_id, ms_job.job_id, kind, version, args, sealed_by, attempt,
+            crashes, max_attempts, lease_token, trace_context, slot, timeout, checkpoint, ",
+            $now,
+            " - run_at AS waited"
+        )
     };
 }
 
@@ -163,7 +167,7 @@ pub(super) const CLAIM: Sql = Sql::each(
         take!(),
         "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
          WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id",
-        taken!(),
+        taken!(pg_now!()),
     ),
     concat!(
         "WITH RECURSIVE ",
@@ -186,7 +190,7 @@ pub(super) const CLAIM: Sql = Sql::each(
         " AND crashes > 0 ORDER BY rank LIMIT $5) AS suspect)
          AND ",
         may!(sqlite_now!()),
-        taken!(),
+        taken!(sqlite_now!()),
     ),
 );
 
@@ -257,7 +261,7 @@ pub(super) const CLAIM_ON: Sql = Sql::each(
         take!(),
         "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
          WHERE ms_job.shard_id = $6 AND ms_job.job_id = mine.job_id",
-        taken!(),
+        taken!(pg_now!()),
     ),
     concat!(
         take!(),
@@ -266,14 +270,24 @@ pub(super) const CLAIM_ON: Sql = Sql::each(
         " UNION ALL ",
         sqlite_first_of_shard!("> 0", "$5"),
         ")",
-        taken!(),
+        taken!(sqlite_now!()),
     ),
 );
 
 macro_rules! give_back {
+    ($history:expr) => {
+        concat!(
+            "UPDATE ms_job SET state = 'ready', attempt = attempt - 1,
+            lease_token = lease_token + 1, worker = NULL, ",
+            $history,
+            " "
+        )
+    };
+}
+
+macro_rules! stray {
     () => {
-        "UPDATE ms_job SET state = 'ready', attempt = attempt - 1,
-            lease_token = lease_token + 1, worker = NULL "
+        "'{\"how\":\"stray\"}'"
     };
 }
 
@@ -288,11 +302,11 @@ pub(super) const GIVE_BACK: Sql = Sql::each(
                 WHERE l.shard = ms_job.shard_id AND l.id = ms_job.job_id
                   AND l.token = ms_job.lease_token)
             FOR UPDATE OF ms_job SKIP LOCKED) ",
-        give_back!(),
+        give_back!(pg_history!(stray!())),
         "FROM stray WHERE ms_job.shard_id = stray.shard_id AND ms_job.job_id = stray.job_id"
     ),
     concat!(
-        give_back!(),
+        give_back!(sqlite_history!(stray!())),
         "WHERE worker = $1 AND state = 'running' AND NOT EXISTS (
             SELECT 1 FROM json_each($2) AS l
             WHERE l.value ->> 'shard' = ms_job.shard_id

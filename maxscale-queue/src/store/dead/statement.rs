@@ -35,16 +35,16 @@ macro_rules! set_apart {
         concat!(
             "INSERT INTO ms_job_dead (shard_id, job_id, kind, version, queue, args, sealed_by, tenant,
                 slot, priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
-                created_at, dead_at, reason, last_error, errors, tags, retain_dead,
-                prune_at)
+                created_at, dead_at, run_at, reason, last_error, history, tags,
+                retain_dead, prune_at, timeout, checkpoint, steps, progress, cancel_at)
              SELECT j.shard_id, j.job_id, j.kind, j.version, j.queue, j.args, j.sealed_by, j.tenant, j.slot,
                 j.priority, j.attempt, j.crashes, j.max_attempts, j.lease_token, j.trace_context,
-                j.retain, j.created_at, j.finished_at,
+                j.retain, j.created_at, j.finished_at, j.run_at,
                 coalesce(j.dead_reason, CASE j.last_error WHEN 'expired' THEN 'expired'
                     WHEN 'cancelled' THEN 'cancelled' WHEN 'worker died 3 times' THEN 'poison'
                     ELSE 'failed' END),
-                j.last_error, coalesce(j.errors, '[]'), j.tags, j.retain_dead,
-                j.finished_at + j.retain_dead
+                j.last_error, j.history, j.tags, j.retain_dead, j.finished_at + j.retain_dead,
+                j.timeout, j.checkpoint, j.steps, j.progress, j.cancel_at
              FROM ",
             $listed,
             " JOIN ms_job AS j ON j.shard_id = l.shard AND j.job_id = l.id
@@ -120,7 +120,7 @@ pub(super) const PICK: Sql = Sql::each(pick!(pg_tagged!("$6")), pick!(sqlite_tag
 macro_rules! letter {
     () => {
         "SELECT shard_id, job_id, kind, version, queue, args, sealed_by, tenant, attempt, crashes, reason,
-            last_error, errors, tags, created_at, dead_at FROM ms_job_dead WHERE "
+            last_error, history, tags, created_at, dead_at FROM ms_job_dead WHERE "
     };
 }
 
@@ -139,16 +139,19 @@ pub(super) const LIST: Sql = Sql::each(list!(pg_tagged!("$6")), list!(sqlite_tag
 
 pub(super) const FIND: Sql = Sql::both(concat!(letter!(), "shard_id = $1 AND job_id = $2"));
 
-// Its token goes on from where it was: who ran it before cannot end it now.
+// Its token goes on from where it was: who ran it before cannot end it now. What its
+// parts did stays done.
 macro_rules! bring_back {
     ($now:expr, $listed:expr, $lock:expr) => {
         concat!(
             "INSERT INTO ms_job (shard_id, job_id, kind, version, queue, args, sealed_by, tenant,
                 slot, priority, attempt, crashes, max_attempts, lease_token, trace_context, retain,
-                retain_dead, created_at, last_error, errors, tags, state, run_at)
+                retain_dead, created_at, last_error, history, tags, timeout, checkpoint, steps, progress,
+                state, run_at)
              SELECT d.shard_id, d.job_id, d.kind, d.version, d.queue, d.args, d.sealed_by, d.tenant, d.slot,
                 d.priority, 0, 0, d.max_attempts, d.lease_token + 1, d.trace_context, d.retain,
-                d.retain_dead, d.created_at, d.last_error, d.errors, d.tags, 'ready', ",
+                d.retain_dead, d.created_at, d.last_error, d.history, d.tags, d.timeout, d.checkpoint,
+                d.steps, d.progress, 'ready', ",
             $now,
             " + l.after
              FROM ",

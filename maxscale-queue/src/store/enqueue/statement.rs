@@ -9,6 +9,7 @@ macro_rules! insert {
         concat!(
             "INSERT INTO ms_job (shard_id, job_id, args, sealed_by, slot, kind, version, queue, max_attempts,
                 trace_context, run_at, priority, rank, tenant, expires_at, retain, retain_dead, tags,
+                timeout,
                 state, attempt, crashes, lease_token, created_at)
              SELECT l.shard, l.id, l.args, l.sealed, l.slot, $2, $3, $4, $5, $6,
                 coalesce($7, ",
@@ -23,7 +24,7 @@ macro_rules! insert {
             ") + $8 - $9 * 60000000 END,
                 $10, coalesce($7, ",
             $now,
-            ") + $8 + $11, $12, $13, $14, 'ready', 0, 0, 0, ",
+            ") + $8 + $11, $12, $13, $14, $15, 'ready', 0, 0, 0, ",
             $now,
             " FROM ",
             $listed

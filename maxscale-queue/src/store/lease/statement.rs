@@ -64,7 +64,7 @@ macro_rules! orphan {
 
 // The next run repeats the attempt; the right sides see the row as it was before.
 macro_rules! rescue {
-    ($now:expr) => {
+    ($now:expr, $history:expr) => {
         concat!(
             "UPDATE ms_job SET
                 state = CASE WHEN crashes + 1 >= ",
@@ -89,8 +89,16 @@ macro_rules! rescue {
                 crashes = crashes + 1,
                 lease_token = lease_token + 1,
                 lease_until = NULL,
-                worker = NULL "
+                worker = NULL, ",
+            $history,
+            " "
         )
+    };
+}
+
+macro_rules! crashed {
+    () => {
+        "'{\"how\":\"crashed\"}'"
     };
 }
 
@@ -114,12 +122,12 @@ pub(super) const RESCUE: Sql = Sql::each(
             JOIN ms_job AS j ON j.shard_id = orphan.shard_id AND j.job_id = orphan.job_id
             WHERE j.state = 'running' AND j.lease_token = orphan.lease_token
             FOR UPDATE OF j SKIP LOCKED) ",
-        rescue!(pg_now!()),
+        rescue!(pg_now!(), pg_history!(crashed!())),
         "FROM mine WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id",
         rescued!(),
     ),
     concat!(
-        rescue!(sqlite_now!()),
+        rescue!(sqlite_now!(), sqlite_history!(crashed!())),
         "WHERE rowid IN (",
         orphan!("rowid", sqlite_now!()),
         ")",

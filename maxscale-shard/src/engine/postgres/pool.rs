@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budget::Budget;
 use super::connect::Connector;
-use super::{Announcements, Lookout, Pooler};
+use super::{Announcements, Lookout, Pooler, check};
 use crate::database::pulse::Pulse;
 use crate::database::{DatabaseOptions, Lane, Usage};
 
@@ -43,6 +43,7 @@ pub(super) struct Inner {
     pooler: Pooler,
     acquire_timeout: Duration,
     idle_timeout: Duration,
+    check_timeout: Duration,
     requests: Places,
     background: Places,
     idle: Mutex<Idle>,
@@ -109,11 +110,39 @@ impl Pool {
             pooler,
             acquire_timeout: options.acquire_timeout,
             idle_timeout: options.idle_timeout,
+            check_timeout: options.check_timeout,
             requests: Places::new(options.connections),
             background: Places::new(options.background),
             idle: Mutex::default(),
             budget,
             pulse,
+        }))
+    }
+
+    /// Another pool to the same server, with one connection for background work.
+    pub(crate) fn apart(&self) -> Self {
+        let Inner {
+            connect,
+            pooler,
+            acquire_timeout,
+            idle_timeout,
+            budget,
+            check_timeout,
+            pulse,
+            ..
+        } = &*self.0;
+        let check = check::of(connect.clone(), *check_timeout);
+        Self(Arc::new(Inner {
+            connect: connect.clone(),
+            pooler: *pooler,
+            acquire_timeout: *acquire_timeout,
+            idle_timeout: *idle_timeout,
+            check_timeout: *check_timeout,
+            requests: Places::new(0),
+            background: Places::new(1),
+            idle: Mutex::default(),
+            budget: budget.clone(),
+            pulse: pulse.apart(check),
         }))
     }
 
