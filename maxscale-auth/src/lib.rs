@@ -23,6 +23,8 @@ mod error;
 mod floor;
 mod gate;
 mod guard;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub mod mail;
 pub mod password;
 mod principal;

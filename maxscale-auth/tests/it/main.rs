@@ -43,6 +43,7 @@ mod routes;
 mod secrets;
 mod sessions;
 mod stores;
+mod strangers;
 #[cfg(feature = "bcrypt")]
 mod timing;
 mod unverified;

@@ -1,0 +1,29 @@
+//! Access tokens that others can verify by a public key: JWTs of one form (RFC 7519, RFC
+//! 9068), signed by keys that come and go.
+//!
+//! ```text
+//!  claims ─ Keys' active key ─ text
+//!  text ─ its header is one that a key of ours writes ─ signature ─ claims ─ issuer, audience, time
+//! ```
+//!
+//! A header is never a reason for anything: a token is verified by the key whose own header
+//! it has, letter by letter. So there is no algorithm to choose, no key to name by a path
+//! and none to bring along. It does no I/O and keeps nothing: whether what a token says is
+//! still so (its session, its user's epoch) is its caller's to ask.
+
+mod claims;
+mod keys;
+mod public;
+mod rotation;
+mod signing;
+mod verify;
+
+pub use claims::Claims;
+pub use keys::{Keys, KeysError};
+pub use public::{Algorithm, Kid};
+pub use rotation::{KeyState, Rotation, RotationError, Step};
+pub use signing::{SigningKey, SigningKeyError};
+pub use verify::{AccessTokens, AccessTokensError, IssueError, Refused};
+
+#[cfg(test)]
+mod tests;
