@@ -153,7 +153,7 @@ impl Run {
         }
     }
 
-    async fn settle(self, facts: Facts, ending: Ending) {
+    async fn settle(mut self, facts: Facts, ending: Ending) {
         match &ending {
             Ending::Done { .. } => tracing::debug!("done"),
             Ending::Retry { after, error } => tracing::warn!(error, ?after, "failed; will retry"),
@@ -169,9 +169,12 @@ impl Run {
             ending,
             told,
         };
-        if self.settle.send(settlement).await.is_err() {
+        let Ok(place) = self.settle.reserve().await else {
             return;
-        }
+        };
+        // Others may run while this end is stored: no more of them than places here.
+        drop(self.slot.take());
+        place.send(settlement);
         match answer.await {
             Ok(true) => counter.add(1),
             Ok(false) => {
