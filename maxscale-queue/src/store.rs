@@ -8,6 +8,8 @@
 mod claim;
 mod enqueue;
 mod lease;
+#[cfg(test)]
+mod long;
 mod statement;
 mod sweep;
 

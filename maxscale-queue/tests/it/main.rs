@@ -10,6 +10,7 @@ mod crash;
 mod ends;
 mod enqueue;
 mod layer;
+mod long;
 mod many;
 mod places;
 mod stage;
