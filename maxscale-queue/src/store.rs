@@ -19,6 +19,8 @@ mod dead;
 mod depth;
 mod enqueue;
 mod lease;
+#[cfg(test)]
+mod long;
 mod pause;
 mod run;
 #[cfg(feature = "testkit")]

@@ -174,6 +174,12 @@ impl Rounds {
         Ok(())
     }
 
+    /// Adds a round that was timed elsewhere: the seconds that each side took for
+    /// the same work.
+    pub fn add(&mut self, ours: f64, theirs: f64) {
+        self.costs.push(ours / theirs);
+    }
+
     /// How long ours takes, theirs being 1.
     ///
     /// # Panics

@@ -59,9 +59,16 @@ impl Npm {
 
     /// Has it do `count` things, and waits until they are done.
     pub(crate) async fn turn(&self, count: u32) -> Result<(), BoxError> {
+        self.ask(&count.to_string()).await
+    }
+
+    /// Has it do what `line` says, and waits until that is done.
+    pub(crate) async fn ask(&self, line: &str) -> Result<(), BoxError> {
         let mut process = self.0.lock().await;
-        let line = format!("{count}\n");
-        process.input.write_all(line.as_bytes()).await?;
+        process
+            .input
+            .write_all(format!("{line}\n").as_bytes())
+            .await?;
         match process.output.next_line().await? {
             Some(line) if line == "done" => Ok(()),
             Some(line) => Err(format!("the peer in node said: {line}").into()),

@@ -76,14 +76,17 @@ macro_rules! settle {
             $endings,
             " WHERE ms_job.shard_id = e.shard AND ms_job.job_id = e.id
                AND lease_token = e.token AND ms_job.worker = e.worker
-               AND ms_job.state = 'running'
+               AND ms_job.state || '' = 'running'
              RETURNING job_id, lease_token"
         )
     };
 }
 
 /// Node-wide, by the primary key: the ends of many runs at once, each fenced by
-/// worker and token.
+/// worker, token and state.
+///
+/// The state is not compared as `ms_job_held` has it: by that index each end would be
+/// looked for among all that runs, where the planner believes that to be little.
 pub(super) const SETTLE: Sql = Sql::each(
     settle!(
         pg_now!(),

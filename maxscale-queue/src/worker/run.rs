@@ -251,7 +251,7 @@ impl Run {
         ending(outcome, facts, &self.shared.waits, (self.shared.random)())
     }
 
-    async fn settle(self, facts: Facts, ending: Ending, ran: Duration) {
+    async fn settle(mut self, facts: Facts, ending: Ending, ran: Duration) {
         match &ending {
             Ending::Done { .. } => tracing::debug!("done"),
             Ending::Retry { after, error } => tracing::warn!(error, ?after, "failed; will retry"),
@@ -268,10 +268,12 @@ impl Run {
         let counter = counts.of(&ending);
         let lease = facts.lease;
         let ended = Ended { lease, ending, ran };
-        let settlement = Settlement { ended, told };
-        if self.settle.send(settlement).await.is_err() {
+        let Ok(place) = self.settle.reserve().await else {
             return;
-        }
+        };
+        // Others may run while this end is stored: no more of them than places here.
+        drop(self.slot.take());
+        place.send(Settlement { ended, told });
         match answer.await {
             Ok(true) => counter.add(1),
             Ok(false) => {

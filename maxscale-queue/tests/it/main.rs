@@ -15,6 +15,7 @@ mod ends;
 mod enqueue;
 mod faults;
 mod layer;
+mod long;
 mod many;
 mod parts;
 mod paused;

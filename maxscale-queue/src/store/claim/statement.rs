@@ -136,6 +136,9 @@ macro_rules! taken {
 /// From each slot that has something comes its share, four times what is wanted
 /// in all: others may be at the same rows. The first of each slot go before all
 /// seconds, beginning with the slot after the one that was served last.
+///
+/// What is picked is locked row by row, in that order, by the primary key: a join
+/// would be planned as one with all that waits.
 pub(super) const CLAIM: Sql = Sql::each(
     concat!(
         "WITH RECURSIVE ",
@@ -153,11 +156,13 @@ pub(super) const CLAIM: Sql = Sql::each(
                     ORDER BY rank LIMIT (SELECT most FROM share)) AS first) AS front
             ORDER BY front.nth, turn LIMIT 4 * $3),
         fair AS MATERIALIZED (
-            SELECT j.shard_id, j.job_id FROM due
-            JOIN ms_job AS j ON j.shard_id = due.shard_id AND j.job_id = due.job_id
-            WHERE j.state = 'ready' AND j.lease_token = due.lease_token AND ",
+            SELECT j.shard_id, j.job_id FROM due, LATERAL (
+                SELECT shard_id, job_id, lease_token FROM ms_job
+                WHERE shard_id = due.shard_id AND job_id = due.job_id AND state = 'ready'
+                FOR UPDATE SKIP LOCKED) AS j
+            WHERE j.lease_token = due.lease_token AND ",
         may!(pg_now!()),
-        " ORDER BY due.nth, due.turn LIMIT $3 FOR UPDATE OF j SKIP LOCKED),
+        " LIMIT $3),
         suspect AS MATERIALIZED (
             SELECT shard_id, job_id FROM ms_job WHERE ",
         pg_wanted!("shard_id <> ALL($6)"),
