@@ -27,6 +27,7 @@ mod address;
 mod board;
 mod command;
 mod config;
+mod connected;
 mod error;
 mod fitness;
 mod fleet;
@@ -41,6 +42,7 @@ mod script;
 mod server_time;
 mod subscription;
 mod table;
+mod talk;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -137,6 +139,36 @@ impl Redis {
         // The runtime would put off whatever lies beyond its budget for a task,
         // and so mix up the order.
         unconstrained(sent).await
+    }
+
+    /// Sends reads in one go, and gives their replies in the same order, each with the
+    /// lineage of the server that gave it.
+    ///
+    /// Where keys are in one place they have a connection of their own meanwhile, which
+    /// costs a fraction of what as many single commands do. The server sees them as
+    /// such, and commands of others may come between. All of them have the handle's
+    /// timeout together. If that connection fails, and in a cluster, each is a
+    /// [`command`](Self::command): so only what may run twice.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped half-way, it costs that connection.
+    pub async fn read_all_from(
+        &self,
+        commands: Vec<Command>,
+    ) -> Vec<Result<(Reply, Lineage), RedisError>> {
+        let Some(first) = commands.first() else {
+            return Vec::new();
+        };
+        let span = span::redis(first.name);
+        let replies = self.fleet().talk(&commands).instrument(span.clone()).await;
+        if let Some(replies) = replies {
+            if let Some(Err(error)) = replies.iter().find(|it| it.is_err()) {
+                span::failed(&span, error.kind());
+            }
+            return replies;
+        }
+        join_all(commands.into_iter().map(|it| self.command_from(it))).await
     }
 
     /// Runs a script by its hash, and loads it if the server does not know it.

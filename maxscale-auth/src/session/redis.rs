@@ -45,8 +45,9 @@ pub use error::RedisSessionsError;
 /// Sessions in Redis, as copies of those in `D`. Cheap to clone; clones share a
 /// background task, which ends with the last of them.
 ///
-/// A load is one command, and where keys are in one place loads that come at once
-/// share one. A copy counts only while the server's
+/// A load is one command, and a second one for a session whose secret was exchanged a
+/// moment ago, or that somebody else acts in. Where keys are in one place, loads that come
+/// at once go together. A copy counts only while the server's
 /// [`Lineage`](maxscale_core::redis::Lineage) is the one under which it was stored:
 /// after a failover or a restart each user is read from the rows once. Where Redis
 /// does not answer, the rows do.

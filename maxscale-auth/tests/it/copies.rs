@@ -83,13 +83,6 @@ impl Copied {
         ask(&self.redis[0], name, args).await
     }
 
-    /// How many scripts were run since the counts were set to zero.
-    pub(crate) async fn evalshas(&self) -> u64 {
-        let stats = text(self.ask("INFO", &["commandstats"]).await);
-        let calls = stats.split("cmdstat_evalsha:calls=").nth(1);
-        calls.map_or(0, |it| it.split(',').next().unwrap().parse().unwrap())
-    }
-
     pub(crate) async fn keys(&self) -> Vec<String> {
         let keys = self.ask("KEYS", &["*"]).await.into_array().unwrap();
         keys.into_iter().map(text).collect()

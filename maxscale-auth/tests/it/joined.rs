@@ -1,5 +1,6 @@
 //! Loads of many callers at once, and a sweep beside them, on a real Redis.
 
+use std::collections::HashSet;
 use std::pin::pin;
 
 use futures_util::future::join_all;
@@ -14,7 +15,7 @@ use crate::support::LIMIT;
 const USERS: usize = 150;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn loads_at_once_are_few_commands_and_each_gets_its_own_session() {
+async fn loads_at_once_go_together_and_each_gets_its_own_session() {
     let copied = Copied::new().await;
     let teller = copied.store();
     let mut sessions = Vec::new();
@@ -38,7 +39,7 @@ async fn loads_at_once_are_few_commands_and_each_gets_its_own_session() {
     copied.ask("DEL", &[&key(sessions[7].user)]).await;
     copied.ask("LPUSH", &[&key(sessions[7].user), "x"]).await;
 
-    copied.ask("CONFIG", &["RESETSTAT"]).await;
+    let mut monitor = copied.servers[0].monitor().await;
     copied.servers[0].pause();
     let load = |it: &Session| {
         let (store, user, id) = (store.clone(), it.user, it.id);
@@ -52,9 +53,18 @@ async fn loads_at_once_are_few_commands_and_each_gets_its_own_session() {
         let wanted = (sessions[nth].user, sessions[nth].id);
         assert_eq!(found, (nth != 3).then_some(wanted), "{nth}");
     }
-    // What makes two copies anew is at most four; reads that went alone are none.
-    let scripts = copied.evalshas().await;
-    assert!((5..=12).contains(&scripts), "{scripts} scripts");
+    // Each is a command, and all but the first few have a connection of their own.
+    let heard = monitor.commands().await;
+    let of = |name: &str| -> Vec<&str> {
+        let lines = heard.iter().filter(|line| line.contains(name));
+        lines.filter_map(|line| line.split(' ').nth(2)).collect()
+    };
+    let (reads, common) = (of("\"HMGET\""), of("\"EVALSHA\""));
+    assert_eq!(reads.len(), USERS);
+    let alone = reads.iter().filter(|it| common.contains(*it)).count();
+    assert!((1..10).contains(&alone), "{alone} by the common connection");
+    let places: HashSet<_> = reads.into_iter().collect();
+    assert!((2..=3).contains(&places.len()), "{places:?}");
 }
 
 /// A reader that has claimed the user's hash and read the rows, and stands still.

@@ -110,7 +110,11 @@ impl RedisError {
 
     /// What the server answered in place of a reply.
     pub(super) fn from_server(error: &Error) -> Self {
-        let message = error.details();
+        Self::from_words(error.details())
+    }
+
+    /// The server's words in place of a reply.
+    pub(super) fn from_words(message: &str) -> Self {
         if message.starts_with("LATE ") {
             return Self::Late;
         }

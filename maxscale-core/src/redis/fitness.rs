@@ -1,7 +1,7 @@
 //! Whether a server is what it has to be, read from its INFO.
 
 use super::config::Kind;
-use super::{Command, Lineage, Reply};
+use super::{Command, Lineage, RedisError, Reply};
 
 /// What a server is used for. Roles want different eviction and persistence,
 /// so each may have a server of its own; see [`RedisTable`](super::RedisTable).
@@ -148,6 +148,18 @@ impl Info {
             }
         }
         info
+    }
+
+    /// Reads the answer to INFO.
+    pub(super) fn read(reply: Reply) -> Result<Self, RedisError> {
+        let text = reply.into_bytes();
+        let text = text.ok_or(RedisError::Reply { command: "INFO" })?;
+        Ok(Self::parse(&String::from_utf8_lossy(&text)))
+    }
+
+    /// Whether it takes no writes.
+    pub(super) const fn is_replica(&self) -> bool {
+        self.replica
     }
 
     /// Takes in the answer to [`settings`].

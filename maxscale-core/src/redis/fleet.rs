@@ -21,7 +21,7 @@ use super::board::Board;
 use super::command::Command;
 use super::config::{Kind, RedisConfig};
 use super::node::Running;
-use super::{RedisError, Reply, Unfit};
+use super::{Lineage, RedisError, Reply, Unfit};
 use crate::Chain;
 use cluster::Redirect;
 use layout::{Layout, Map};
@@ -109,6 +109,19 @@ impl Fleet {
             self.wait_up(&command, end).await;
         }
         self.attempt(command, Instant::now() + limit).await
+    }
+
+    /// Sends reads to the one server, by a connection of their own; `None` if there is
+    /// none to be had, or the keys are in several places.
+    pub(super) async fn talk(
+        &self,
+        commands: &[Command],
+    ) -> Option<Vec<Result<(Reply, Lineage), RedisError>>> {
+        if self.config.kind == Kind::Cluster {
+            return None;
+        }
+        let target = self.map.load().any()?.clone();
+        target.node.talk(commands).await
     }
 
     /// Asks each server for a sign of life.

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  read ─ a place free? ─ yes ─ a command of its own ──────────────┐
-//!            └ no: waits ─ with all who wait, one command at a time ┴ the place goes to
+//!            └ no: waits ─ with all who wait, at once, time after time ┴ the place goes to
 //!                                                                     who waits, if any
 //! ```
 //!
-//! A command that is under way is joined by nobody: whoever waits is read for
+//! What is under way is joined by nobody: whoever waits is read for
 //! after he came. In a cluster, whose commands name keys of one slot, each goes
 //! alone.
 
@@ -21,11 +21,11 @@ use tokio::task::yield_now;
 
 use super::Redis;
 
-/// How many commands are under way before reads wait for each other. With more
+/// How many reads are under way before others wait for each other. With more
 /// a read waits less, with less more of them go together.
 const AT_ONCE: usize = 2;
 
-/// A way to read for one caller, or by one command for several.
+/// A way to read for one caller, or for several at once.
 pub trait JointRead: Send + Sync + 'static {
     /// What is read.
     type Question: Send + 'static;
@@ -46,7 +46,7 @@ pub trait JointRead: Send + Sync + 'static {
     ) -> impl Future<Output = Vec<Self::Answer>> + Send;
 }
 
-/// Reads of many callers, as few commands as may be.
+/// Reads of many callers, as few at a time as may be.
 pub struct JointReads<R: JointRead> {
     line: Arc<Line<R>>,
     /// Not if the keys are in many places.

@@ -13,11 +13,11 @@ use super::address::Address;
 use super::board::Board;
 use super::command::Command;
 use super::config::{Kind, RedisConfig};
+use super::connected::Connected;
 use super::fitness::{self, Info};
 use super::link::Link;
 use super::metronome::Metronome;
 use super::pace::{self, HEARTBEAT};
-use super::server_time::ServerTime;
 use super::{Arg, Lineage, RedisError, Reply, Unfit};
 use crate::Chain;
 use crate::control::Breaker;
@@ -41,16 +41,6 @@ pub(super) struct Node {
     probe: Notify,
     /// Whether the log told that the server may evict what it should keep.
     warned: AtomicBool,
-}
-
-/// A connection that stands.
-#[derive(Debug)]
-struct Connected {
-    link: Link,
-    time: ServerTime,
-    lineage: Lineage,
-    /// Connect again now.
-    renew: Notify,
 }
 
 #[derive(Debug)]
@@ -184,10 +174,43 @@ impl Node {
         }
         drop(flight);
         match silence {
-            Some(error) => self.note(&connected, &Err(error)),
-            None => self.note(&connected, &reply),
+            Some(error) => self.note(&connected, Err(&error)),
+            None => self.note(&connected, reply.as_ref()),
         }
         reply
+    }
+
+    /// Sends reads by a connection of their own. `None` if it failed: what that says of
+    /// the server is for the common connection to find out.
+    pub(super) async fn talk(
+        &self,
+        commands: &[Command],
+    ) -> Option<Vec<Result<(Reply, Lineage), RedisError>>> {
+        let limit = self.config.timeout;
+        let end = Instant::now() + limit;
+        let connected = self.connected().ok()?;
+        let _permit = self.wait_for_permit(end).await.ok()?;
+        self.metronome.note();
+        let replies = timeout_at(end, connected.talk(&self.config, &self.address, commands)).await;
+        let replies = match replies {
+            Ok(Ok(replies)) => replies,
+            Ok(Err(error)) => {
+                tracing::debug!(error = %Chain(&error), "a connection to redis failed");
+                return None;
+            }
+            Err(_) => {
+                self.note(&connected, Err(&RedisError::Timeout { limit }));
+                let late = |_| Err(RedisError::Timeout { limit });
+                return Some(commands.iter().map(late).collect());
+            }
+        };
+        let telling = replies.iter().find(|it| it.is_err());
+        if let Some(reply) = telling.or(replies.first()) {
+            self.note(&connected, reply.as_ref());
+        }
+        let lineage = connected.lineage;
+        let replies = replies.into_iter().map(|it| it.map(|it| (it, lineage)));
+        Some(replies.collect())
     }
 
     async fn wait_for_permit(&self, end: Instant) -> Result<SemaphorePermit<'_>, RedisError> {
@@ -239,9 +262,7 @@ impl Node {
 
     async fn connect(&self) -> Result<Connected, RedisError> {
         let link = Link::for_commands(&self.config, &self.address).await?;
-        let info = link.ask(Command::new("INFO")).await?.into_bytes();
-        let info = info.ok_or(RedisError::Reply { command: "INFO" })?;
-        let mut info = Info::parse(&String::from_utf8_lossy(&info));
+        let mut info = Info::read(link.ask(Command::new("INFO")).await?)?;
         if self.config.demand.durable {
             match link.ask(fitness::settings()).await {
                 Ok(settings) => info.learn(settings),
@@ -266,12 +287,7 @@ impl Node {
             cluster_is_whole(&link).await?;
         }
         let time = link.server_time().await?;
-        Ok(Connected {
-            link,
-            time,
-            lineage: info.lineage(),
-            renew: Notify::new(),
-        })
+        Ok(Connected::new(link, time, info.lineage()))
     }
 
     /// Probes until the connection is broken, or silent for too long.
@@ -307,7 +323,7 @@ impl Node {
     }
 
     /// Draws what a reply says of the server, not of the command.
-    fn note(&self, connected: &Connected, reply: &Result<Reply, RedisError>) {
+    fn note(&self, connected: &Connected, reply: Result<&Reply, &RedisError>) {
         // Held throughout, so that a connection that follows comes up after
         // the last words of this one, not before.
         let mut health = self.health();

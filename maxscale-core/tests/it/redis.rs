@@ -11,6 +11,7 @@ mod server;
 mod subscription;
 #[cfg(feature = "redis-tls")]
 mod tls;
+mod together;
 
 use std::time::Duration;
 

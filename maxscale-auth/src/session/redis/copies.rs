@@ -7,14 +7,14 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{BoxFuture, try_join_all};
 use maxscale_core::clock::Timestamp;
 use maxscale_core::id::Id;
 use maxscale_core::keys::Secret;
 use maxscale_core::redis::{Arg, Command, Redis, RedisError, Script, ScriptCall};
 
 use super::packed::field;
-use super::reads::{Reads, Wanted};
+use super::reads::{Read, Reads, Wanted};
 use super::{head, packed};
 use crate::realm::Realm;
 use crate::session::durable::{Snapshot, Untold};
@@ -130,32 +130,20 @@ impl Copies {
     pub(super) async fn read(&self, user: Id, session: Id) -> Found {
         let place = self.place(user);
         let key = self.key(user);
-        let read = self.at(place).reads.one(Wanted { key, session }).await;
-        let Some(([m, record, previous, actor], lineage)) = read else {
+        let reads = &self.at(place).reads;
+        let wanted = Wanted { key, session };
+        let Some(read) = reads.one(wanted.clone()).await else {
             return Found::Silence;
         };
-        let head = m
-            .into_bytes()
-            .and_then(|m| head::read(&m, lineage.get(), place.since));
-        let Some(head) = head else {
-            return Found::NoCopy;
-        };
-        let Some(record) = record.into_bytes() else {
-            return match head.whole {
-                true => Found::Known(None),
-                false => Found::NoCopy,
-            };
-        };
-        let (previous, actor) = (previous.into_bytes(), actor.into_bytes());
-        let session = packed::unpack(
-            &record,
-            user,
-            session,
-            previous.as_deref(),
-            actor.as_deref(),
-        );
-        // One that cannot be read was stored by another release: the rows have it.
-        session.map_or(Found::NoCopy, |it| Found::Known(Some((it, head.standing))))
+        if !read.record.as_deref().is_some_and(packed::has_more) {
+            return found(&read, place, user, session);
+        }
+        // Erased, as few need it.
+        let all: BoxFuture<'_, _> = Box::pin(reads.all(wanted));
+        match all.await {
+            Some(read) => found(&read, place, user, session),
+            None => Found::Silence,
+        }
     }
 
     /// Claims the user's hash; `None` if there is a copy, or somebody else is at it.
@@ -265,6 +253,25 @@ impl Copies {
     }
 }
 
+/// What is known of a session by the fields of a hash.
+fn found(read: &Read, place: Place, user: Id, session: Id) -> Found {
+    let lineage = read.lineage.get();
+    let head = read.head.as_deref();
+    let Some(head) = head.and_then(|it| head::read(it, lineage, place.since)) else {
+        return Found::NoCopy;
+    };
+    let Some(record) = &read.record else {
+        return match head.whole {
+            true => Found::Known(None),
+            false => Found::NoCopy,
+        };
+    };
+    let (previous, actor) = (read.previous.as_deref(), read.actor.as_deref());
+    let session = packed::unpack(record, user, session, previous, actor);
+    // One that cannot be read was stored by another release: the rows have it.
+    session.map_or(Found::NoCopy, |it| Found::Known(Some((it, head.standing))))
+}
+
 /// The fields of a user's sessions and their values, in turn, and whether these are
 /// all: those that were active last have a place.
 fn fields(snapshot: &Snapshot, now: Timestamp) -> (Vec<Arg>, bool) {
@@ -273,12 +280,16 @@ fn fields(snapshot: &Snapshot, now: Timestamp) -> (Vec<Arg>, bool) {
     let mut fields: Vec<Arg> = Vec::new();
     for session in sessions {
         let id = session.id;
+        let session = &Session {
+            previous: session.previous.filter(|it| now < it.until),
+            ..session.clone()
+        };
         let mut of_session: Vec<Vec<u8>> = vec![
             id.as_uuid().into_bytes().to_vec(),
             packed::pack(session).to_vec(),
         ];
-        if let Some(previous) = session.previous.filter(|it| now < it.until) {
-            of_session.extend([field(b'o', id), packed::pack_previous(&previous).to_vec()]);
+        if let Some(previous) = &session.previous {
+            of_session.extend([field(b'o', id), packed::pack_previous(previous).to_vec()]);
         }
         if let Some(actor) = session.actor {
             of_session.extend([field(b'a', id), actor.as_uuid().into_bytes().to_vec()]);

@@ -8,6 +8,9 @@
 //! 64 bytes, because Redis keeps a hash as one piece of memory only while no value is
 //! longer. Numbers have their highest byte first; times are whole seconds since 1970.
 //! What a time lacks of a second makes a session end earlier, never later.
+//!
+//! The format also says whether fields beside the record belong to it. Few have any, so
+//! they are asked for by whoever has seen that, and not with each read.
 
 use std::time::Duration;
 
@@ -18,7 +21,10 @@ use uuid::Uuid;
 use crate::session::record::{Level, Methods, Previous, SecretHash, Session};
 
 pub(super) const LEN: usize = 64;
-const FORMAT: u8 = 1;
+/// What lies beside the record belongs to it.
+const WITH_MORE: u8 = 1;
+/// Nothing does.
+const ALONE: u8 = 2;
 /// Level, end of the grace, hash.
 const PREVIOUS_LEN: usize = 37;
 const MICROS: i64 = 1_000_000;
@@ -26,7 +32,8 @@ const MICROS: i64 = 1_000_000;
 /// Packs all of a session that lies in its record, as the rows have it.
 pub(super) fn pack(session: &Session) -> [u8; LEN] {
     let mut bytes = [0; LEN];
-    bytes[0] = FORMAT;
+    let more = session.previous.is_some() || session.actor.is_some();
+    bytes[0] = if more { WITH_MORE } else { ALONE };
     bytes[1] = session.level.number();
     bytes[2..4].copy_from_slice(&session.methods.bits().to_be_bytes());
     let last = seconds(session.last_active);
@@ -49,6 +56,11 @@ pub(super) fn pack(session: &Session) -> [u8; LEN] {
     bytes
 }
 
+/// Whether what lies beside a record has to be read too.
+pub(super) fn has_more(record: &[u8]) -> bool {
+    record.first() == Some(&WITH_MORE)
+}
+
 /// Reads a record; `None` if it has another form.
 pub(super) fn unpack(
     bytes: &[u8],
@@ -58,7 +70,7 @@ pub(super) fn unpack(
     actor: Option<&[u8]>,
 ) -> Option<Session> {
     let bytes: &[u8; LEN] = bytes.try_into().ok()?;
-    if bytes[0] != FORMAT {
+    if !matches!(bytes[0], WITH_MORE | ALONE) {
         return None;
     }
     let number =
@@ -155,13 +167,21 @@ mod tests {
 
     #[test]
     fn bytes_are_fixed_for_ever() {
-        let mut expected = vec![1, 2, 0, 33, 0, 0, 0, 7, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14];
+        let mut expected = vec![2, 2, 0, 33, 0, 0, 0, 7, 1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14];
         expected.extend([
             0x21, 0x22, 0x23, 0x24, 0, 0x31, 0x32, 0x33, 0x41, 0x42, 0x43, 0x44,
         ]);
         expected.extend([0x11, 0x12, 0x13, 0x14]);
         expected.extend(0..32);
         assert_eq!(pack(&session()).as_slice(), expected);
+        assert!(!has_more(&expected));
+        expected[0] = 1;
+        let acts = Session {
+            actor: Some(id()),
+            ..session()
+        };
+        assert_eq!(pack(&acts).as_slice(), expected);
+        assert!(has_more(&expected));
 
         let previous = Previous {
             secret_hash: SecretHash::new([9; 32]),

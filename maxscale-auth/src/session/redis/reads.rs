@@ -1,19 +1,26 @@
-//! Reads of sessions: alone by an HMGET, and those of several callers by one script.
+//! Reads of sessions: an HMGET each, and those of several callers in one go.
 
 use bytes::Bytes;
 use maxscale_core::id::Id;
-use maxscale_core::redis::{Command, JointRead, JointReads, Lineage, Redis, Reply, Script};
+use maxscale_core::redis::{Command, JointRead, JointReads, Lineage, Redis, Reply};
 
 use super::packed::field;
 
-static READ: Script = Script::new(include_str!("read.lua"));
-
-/// Of a user's hash: `m`, the record, the secret before, and who acts; and the lineage
-/// of the server that said so. `None` if it did not.
-pub(super) type Read = Option<([Reply; 4], Lineage)>;
+/// Fields of a user's hash.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) head: Option<Bytes>,
+    pub(super) record: Option<Bytes>,
+    /// The secret before, if it was asked for.
+    pub(super) previous: Option<Bytes>,
+    /// Who acts, if that was asked for.
+    pub(super) actor: Option<Bytes>,
+    /// Of the server that said so.
+    pub(super) lineage: Lineage,
+}
 
 /// A session, and the hash that it is in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) key: Bytes,
     pub(super) session: Id,
@@ -34,8 +41,17 @@ impl Reads {
         Self(JointReads::new(redis, Hashes(redis.clone())))
     }
 
-    pub(super) async fn one(&self, wanted: Wanted) -> Read {
+    /// The head and the record; `None` if the server did not answer.
+    pub(super) async fn one(&self, wanted: Wanted) -> Option<Read> {
         self.0.one(wanted).await.flatten()
+    }
+
+    /// These and what lies beside the record.
+    pub(super) async fn all(&self, wanted: Wanted) -> Option<Read> {
+        let session = wanted.session;
+        let more = [field(b'o', session), field(b'a', session)];
+        let get = get(wanted).args(more);
+        read(self.0.reader().0.command_from(get).await.ok()?)
     }
 }
 
@@ -43,40 +59,32 @@ impl Reads {
 
 impl JointRead for Hashes {
     type Question = Wanted;
-    type Answer = Read;
+    type Answer = Option<Read>;
 
-    async fn alone(&self, Wanted { key, session }: Wanted) -> Read {
-        let get = Command::new("HMGET").key(key).arg("m").args([
-            session.as_uuid().into_bytes().to_vec(),
-            field(b'o', session),
-            field(b'a', session),
-        ]);
-        let (reply, lineage) = self.0.command_from(get).await.ok()?;
-        four(&mut reply.into_array()?.into_iter(), lineage)
+    async fn alone(&self, wanted: Wanted) -> Option<Read> {
+        read(self.0.command_from(get(wanted)).await.ok()?)
     }
 
-    async fn together(&self, wanted: Vec<Wanted>) -> Vec<Read> {
-        let mut call = READ.call();
-        for Wanted { key, session } in &wanted {
-            call = call
-                .key(key.clone())
-                .arg(Bytes::copy_from_slice(session.as_uuid().as_bytes()));
-        }
-        let Ok((reply, lineage)) = self.0.script_from(call).await else {
-            return Vec::new();
-        };
-        let mut values = reply.into_array().unwrap_or_default().into_iter();
-        wanted.iter().map(|_| four(&mut values, lineage)).collect()
+    async fn together(&self, wanted: Vec<Wanted>) -> Vec<Option<Read>> {
+        let gets = wanted.into_iter().map(get).collect();
+        let replies = self.0.read_all_from(gets).await;
+        replies.into_iter().map(|it| read(it.ok()?)).collect()
     }
 }
 
-/// The next four values.
-fn four(values: &mut impl Iterator<Item = Reply>, lineage: Lineage) -> Read {
-    let four = [
-        values.next()?,
-        values.next()?,
-        values.next()?,
-        values.next()?,
-    ];
-    Some((four, lineage))
+fn get(Wanted { key, session }: Wanted) -> Command {
+    let session = Bytes::copy_from_slice(session.as_uuid().as_bytes());
+    let get = Command::new("HMGET").key(key);
+    get.args([Bytes::from_static(b"m"), session])
+}
+
+fn read((reply, lineage): (Reply, Lineage)) -> Option<Read> {
+    let mut values = reply.into_array()?.into_iter().map(Reply::into_bytes);
+    Some(Read {
+        head: values.next()?,
+        record: values.next()?,
+        previous: values.next().flatten(),
+        actor: values.next().flatten(),
+        lineage,
+    })
 }

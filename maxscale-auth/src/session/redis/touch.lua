@@ -20,11 +20,17 @@ local late = at - number(28) >= math.min(tonumber(ARGV[4]), number(20) / tonumbe
 if late then
   row = last
 end
-record = string.sub(record, 1, 12) .. last .. string.sub(record, 17, 28) .. row .. string.sub(record, 33)
-redis.call('HSET', KEY, ARGV[1], record)
 -- The secret before is kept for its grace only.
 local previous = redis.call('HGET', KEY, 'o' .. ARGV[1])
 if previous and struct.unpack('>I4', previous, 2) <= at then
   redis.call('HDEL', KEY, 'o' .. ARGV[1])
+  previous = false
 end
+local format = string.sub(record, 1, 1)
+if not previous and redis.call('HEXISTS', KEY, 'a' .. ARGV[1]) == 0 then
+  -- Nothing lies beside it; see packed.rs.
+  format = '\2'
+end
+record = format .. string.sub(record, 2, 12) .. last .. string.sub(record, 17, 28) .. row .. string.sub(record, 33)
+redis.call('HSET', KEY, ARGV[1], record)
 return late and 1 or 0

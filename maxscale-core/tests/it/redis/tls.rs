@@ -5,6 +5,7 @@ use maxscale_tests::{Certificate, Certificates, RedisServer, eventually};
 use tokio::time::timeout;
 
 use super::log::Log;
+use super::together::{are_read, set, talks};
 use super::{SOON, connect};
 
 fn trusting(url: &str, certificates: &Certificates) -> RedisConfig {
@@ -35,6 +36,10 @@ async fn server_of_a_trusted_ca_is_used_for_commands_and_messages() {
     let publish = Command::new("PUBLISH").arg("news").arg("one");
     assert_eq!(redis.command(publish).await.unwrap(), Reply::Int(1));
     assert_eq!(next().await, Some(Event::Message("one".into())));
+
+    set(&redis, &["a", "b"]).await;
+    assert!(are_read(&redis, &["a", "b"]).await);
+    assert_eq!(talks(&redis).await.len(), 1);
 }
 
 #[tokio::test]
