@@ -26,6 +26,10 @@ pub(crate) struct StoredArgs {
 
 /// Where arguments belong.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "seal"),
+    expect(dead_code, reason = "without it nothing opens")
+)]
 pub(crate) struct Place<'a> {
     pub(crate) queue: &'a str,
     pub(crate) kind: &'a str,
@@ -34,6 +38,10 @@ pub(crate) struct Place<'a> {
 
 /// Why arguments did not open.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "seal"),
+    expect(dead_code, reason = "without it nothing opens")
+)]
 pub(crate) enum Unopened {
     /// The key cannot be had now.
     Later(BoxError),

@@ -5,7 +5,7 @@ use crate::error::QueueError;
 use super::{Place, StoredArgs, Unopened};
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seals;
+pub(crate) struct Seals(());
 
 #[derive(Clone, Debug)]
 pub(crate) enum Seal {}
