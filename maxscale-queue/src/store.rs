@@ -19,14 +19,14 @@ mod dead;
 mod depth;
 mod enqueue;
 mod lease;
-#[cfg(test)]
-mod long;
 mod pause;
 mod run;
 #[cfg(feature = "testkit")]
 mod seen;
 mod statement;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use maxscale_core::{BoxError, Chain};
 use maxscale_shard::{Conn, Database, Node, ShardError};
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, timeout};
 use uuid::Uuid;
 
 use super::node::PAUSE;
@@ -27,6 +28,10 @@ pub(super) struct Keeper {
     pub(super) standing: Arc<Standing>,
     pub(super) lease: Duration,
     pub(super) own: Option<Own>,
+    /// Whether the life that is known was ever its own for sure.
+    pub(super) lived: bool,
+    /// Whether it shall end.
+    pub(super) ends: watch::Receiver<bool>,
 }
 
 /// The connection that nobody else uses.
@@ -38,10 +43,11 @@ pub(super) struct Own {
 // === impl Keeper ===
 
 impl Keeper {
+    /// Ends between two beats: what one wrote is known then.
     pub(super) async fn run(mut self) {
-        loop {
+        while !*self.ends.borrow() {
             if self.is_abandoned() {
-                sleep(PAUSE).await;
+                self.pause(PAUSE).await;
                 continue;
             }
             let pause = match self.beat().await {
@@ -52,8 +58,13 @@ impl Keeper {
                     PAUSE
                 }
             };
-            sleep(pause).await;
+            self.pause(pause).await;
         }
+    }
+
+    async fn pause(&mut self, time: Duration) {
+        // Whoever would say that it shall end is gone: that says it too.
+        let _ = timeout(time, self.ends.wait_for(|ends| *ends)).await;
     }
 
     /// Whether the worker's runtime has said nothing for so long that its jobs are
@@ -77,20 +88,25 @@ impl Keeper {
         Ok(())
     }
 
-    async fn written(&self, own: Option<Own>) -> Result<Own, ShardError> {
+    async fn written(&mut self, own: Option<Own>) -> Result<Own, ShardError> {
         let mut own = self.connected(own).await?;
         let mut worker = self.standing.life().worker;
         // Taken before the database takes its time, so it is the earlier one.
         let until = safe_until(self.lease);
         let prolonged = !worker.is_nil() && store::renew(&mut own.conn, worker, self.lease).await?;
         if !prolonged {
-            if !worker.is_nil() {
+            if self.lived {
                 tracing::warn!(node = %self.node.id(), "the lease was lost, and all jobs under it");
             }
             worker = Uuid::new_v4();
+            self.lived = false;
+            // Before it is asked for: who leaves takes it back, whether it was had or not.
+            let until = Instant::now();
+            self.standing.live(Life { worker, until });
             store::enter(&mut own.conn, worker, self.lease).await?;
         }
         self.standing.live(Life { worker, until });
+        self.lived = true;
         for lease in store::asked(&mut own.conn, worker).await? {
             self.standing.ask(&lease);
         }

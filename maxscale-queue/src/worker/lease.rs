@@ -23,13 +23,16 @@ impl NodeWorker {
         node: &Node,
         phase: &mut watch::Receiver<Phase>,
     ) -> Option<Beating> {
+        let (end, ended) = watch::channel(false);
         let keeper = Keeper {
             node: node.clone(),
             standing: self.standing.clone(),
             lease: self.shared.lease,
             own: None,
+            lived: false,
+            ends: ended,
         };
-        let beating = self.shared.pacemaker.spawn(keeper.run());
+        let beating = self.shared.pacemaker.spawn(end, keeper.run());
         let draining = async {
             reached(phase, Phase::Draining).await;
             false

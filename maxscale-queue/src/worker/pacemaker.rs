@@ -4,8 +4,9 @@
 use std::{io, thread};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Duration, timeout};
 
 /// A thread with a runtime of its own, until dropped.
 #[derive(Debug)]
@@ -17,7 +18,13 @@ pub(super) struct Pacemaker {
 
 /// What runs on the thread, until dropped.
 #[derive(Debug)]
-pub(super) struct Beating(JoinHandle<()>);
+pub(super) struct Beating {
+    end: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// How long what was told to end may take before it is dropped: longer than a beat.
+const END: Duration = Duration::from_secs(5);
 
 // === impl Pacemaker ===
 
@@ -36,8 +43,14 @@ impl Pacemaker {
         })
     }
 
-    pub(super) fn spawn(&self, beats: impl Future<Output = ()> + Send + 'static) -> Beating {
-        Beating(self.runtime.spawn(beats))
+    /// Runs `beats`, which end when `end` says so.
+    pub(super) fn spawn(
+        &self,
+        end: watch::Sender<bool>,
+        beats: impl Future<Output = ()> + Send + 'static,
+    ) -> Beating {
+        let task = self.runtime.spawn(beats);
+        Beating { end, task }
     }
 }
 
@@ -46,14 +59,17 @@ impl Pacemaker {
 impl Beating {
     /// Ends it; whatever it did is done when this returns.
     pub(super) async fn stop(mut self) {
-        self.0.abort();
-        // It was aborted, or its thread ended.
-        let _ = (&mut self.0).await;
+        self.end.send_replace(true);
+        if timeout(END, &mut self.task).await.is_err() {
+            self.task.abort();
+            // It was aborted, or its thread ended.
+            let _ = (&mut self.task).await;
+        }
     }
 }
 
 impl Drop for Beating {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }

@@ -45,11 +45,13 @@ pub(super) const ASKED: Sql = Sql::both(
 );
 
 macro_rules! asked {
-    ($columns:expr) => {
+    ($columns:expr, $now:expr) => {
         concat!(
             "SELECT ",
             $columns,
-            " FROM ms_job WHERE state = 'ready' AND cancel_at IS NOT NULL LIMIT $1"
+            " FROM ms_job WHERE state = 'ready' AND cancel_at <= ",
+            $now,
+            " ORDER BY cancel_at LIMIT $1"
         )
     };
 }
@@ -59,7 +61,7 @@ macro_rules! asked {
 pub(super) const STOP: Sql = Sql::each(
     concat!(
         "WITH asked AS MATERIALIZED (",
-        asked!("shard_id, job_id"),
+        asked!("shard_id, job_id", pg_now!()),
         " FOR UPDATE SKIP LOCKED) ",
         cancelled!(pg_now!()),
         "FROM asked WHERE ms_job.shard_id = asked.shard_id AND ms_job.job_id = asked.job_id"
@@ -67,7 +69,7 @@ pub(super) const STOP: Sql = Sql::each(
     concat!(
         cancelled!(sqlite_now!()),
         "WHERE rowid IN (",
-        asked!("rowid"),
+        asked!("rowid", sqlite_now!()),
         ")"
     ),
 );

@@ -11,7 +11,7 @@ macro_rules! fenced {
 
 /// On SQLite the transaction holds the file.
 pub(super) const LOCK: Sql = Sql::each(
-    concat!("SELECT steps FROM ms_job", fenced!(), " FOR NO KEY UPDATE"),
+    concat!("SELECT steps FROM ms_job", fenced!(), " FOR UPDATE"),
     concat!("SELECT steps FROM ms_job", fenced!()),
 );
 
