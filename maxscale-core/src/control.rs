@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | [`Breaker`] | a call is wanted, succeeded, failed | go, probe, stop; opens, closes |
 //! | [`Outliers`] | a call of one of several ended | that one is left alone, or not |
+//! | [`Concurrency`] | calls of a window took so long | how many at a time |
 //! | [`Pressure`] | something bounded is so full | what is refused |
 //! | [`Rates`] | counts of calls | which rate is too high |
 //! | [`Budget`] | a retry is wanted, a call succeeded | allowed or not |
@@ -20,6 +21,7 @@ mod again;
 mod backoff;
 mod breaker;
 mod budget;
+mod concurrency;
 mod deadline;
 mod outliers;
 mod pressure;
@@ -29,6 +31,7 @@ pub use again::{Again, Declined, FailedCall, Pushback};
 pub use backoff::{Attempt, Backoff, Retries, Retry};
 pub use breaker::{Breaker, BreakerConfig, End, Event, Permit, Phase, Probing, Until, Verdict};
 pub use budget::{Budget, Spending};
+pub use concurrency::{Concurrency, ConcurrencyRules, Seen};
 pub use deadline::{Admission, TimeLimit};
 pub use outliers::{Ejection, OutlierRules, Outliers};
 pub use pressure::{Fill, Pressure, PressureRules, Strain};

@@ -5,13 +5,15 @@
 //! failing, [`BulkheadLayer`] lets so many requests of a kind through at a time,
 //! [`RetryLayer`] makes again what failed, [`Endpoints`] leave those of several
 //! alone that keep failing, [`PoolGuardLayer`] refuses what matters least while a
-//! pool is nearly full. The arithmetic behind such layers lives
+//! pool is nearly full, [`AdaptiveLimitLayer`] learns how many calls something works
+//! on at a time and refuses more. The arithmetic behind such layers lives
 //! in [`control`](crate::control).
 //!
 //! Each layer keeps the inner service's error and answers what it does not let
 //! through as a refusal. What it knows is in a handle that clones of the layer
 //! share; the handle works without tower too.
 
+mod adaptive;
 mod bulkhead;
 mod circuit;
 mod deadline;
@@ -23,6 +25,11 @@ mod retry;
 
 use std::time::Duration;
 
+pub use adaptive::{
+    ADAPTIVE_ACTIVE, ADAPTIVE_LIMIT, ADAPTIVE_REQUESTS, AdaptiveLimit, AdaptiveLimitBuilder,
+    AdaptiveLimitFuture, AdaptiveLimitLayer, AdaptiveLimitReached, AdaptivePermit,
+    AdaptivelyLimited,
+};
 pub use bulkhead::{
     BULKHEAD_ACTIVE, BULKHEAD_REQUESTS, BULKHEAD_WAITING, Bulkhead, BulkheadBuilder, BulkheadError,
     BulkheadFuture, BulkheadKey, BulkheadLayer, BulkheadPermit, Bulkheaded, Whole,

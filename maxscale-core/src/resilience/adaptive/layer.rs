@@ -1,0 +1,141 @@
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{AdaptiveLimit, AdaptivePermit};
+use crate::fact::Facts;
+use crate::refusal::{Asker, Refusal, Refuse};
+use crate::resilience::{ByStatus, Judge};
+
+/// Takes a place of an [`AdaptiveLimit`] for each request, until the head of its answer.
+///
+/// A request for which there is none is answered 503, or its gRPC twin.
+#[derive(Clone, Debug)]
+pub struct AdaptiveLimitLayer<J = ByStatus> {
+    limit: AdaptiveLimit,
+    judge: J,
+}
+
+/// The service that [`AdaptiveLimitLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct AdaptivelyLimited<S, J = ByStatus> {
+    inner: S,
+    layer: AdaptiveLimitLayer<J>,
+}
+
+pin_project! {
+    /// Response future of [`AdaptivelyLimited`].
+    #[derive(Debug)]
+    pub struct AdaptiveLimitFuture<F, R, J> {
+        #[pin]
+        state: State<F, R, J>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = StateP]
+    enum State<F, R, J> {
+        Forward { #[pin] inner: F, permit: Option<AdaptivePermit>, judge: J },
+        Refuse { reply: Option<R> },
+    }
+}
+
+// === impl AdaptiveLimitLayer ===
+
+impl AdaptiveLimitLayer {
+    /// Judges answers by their status; see [`ByStatus`].
+    pub const fn new(limit: AdaptiveLimit) -> Self {
+        Self {
+            limit,
+            judge: ByStatus::new(),
+        }
+    }
+
+    /// Judges answers by `judge`.
+    pub fn judged_by<J>(self, judge: J) -> AdaptiveLimitLayer<J> {
+        AdaptiveLimitLayer {
+            limit: self.limit,
+            judge,
+        }
+    }
+}
+
+impl<S, J: Clone> Layer<S> for AdaptiveLimitLayer<J> {
+    type Service = AdaptivelyLimited<S, J>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AdaptivelyLimited {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+// === impl AdaptivelyLimited ===
+
+impl<S, J, Q> Service<Q> for AdaptivelyLimited<S, J>
+where
+    S: Service<Q>,
+    S::Response: Refuse,
+    Q: Facts,
+    J: Judge<S::Response, S::Error> + Clone,
+{
+    type Response = <S::Response as Refuse>::Reply;
+    type Error = S::Error;
+    type Future = AdaptiveLimitFuture<S::Future, Self::Response, J>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, req: Q) -> Self::Future {
+        let state = match self.layer.limit.enter() {
+            Ok(permit) => State::Forward {
+                inner: self.inner.call(req),
+                permit: Some(permit),
+                judge: self.layer.judge.clone(),
+            },
+            Err(reached) => {
+                let refusal = Refusal::new(&reached);
+                let reply = S::Response::refuse(refusal, &Asker::of(&req));
+                State::Refuse { reply: Some(reply) }
+            }
+        };
+        AdaptiveLimitFuture { state }
+    }
+}
+
+// === impl AdaptiveLimitFuture ===
+
+impl<F, A, E, J> Future for AdaptiveLimitFuture<F, A::Reply, J>
+where
+    F: Future<Output = Result<A, E>>,
+    A: Refuse,
+    J: Judge<A, E>,
+{
+    type Output = Result<A::Reply, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateP::Forward {
+                inner,
+                permit,
+                judge,
+            } => {
+                let answer = ready!(inner.poll(cx));
+                if let Some(permit) = permit.take() {
+                    permit.end(judge.outcome(&answer));
+                }
+                Poll::Ready(answer.map(Refuse::pass))
+            }
+            StateP::Refuse { reply } => {
+                let reply = reply.take().expect("polled after it was ready");
+                Poll::Ready(Ok(reply))
+            }
+        }
+    }
+}
