@@ -338,7 +338,12 @@ where
         let shared = self.hub.shared().clone();
         let begun = begun.unwrap_or_else(|| (shared.stamp(near), self.hold(wish.tags)));
         let schema = self.schema.clone();
-        let key = key::of_parts(&shared.far.prefix, &schema.kind, &near.part, schema.version);
+        let key = key::of_parts(
+            &shared.far.prefix,
+            &schema.kind,
+            near.part(),
+            schema.version,
+        );
         Fetch {
             shared,
             schema,

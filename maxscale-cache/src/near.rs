@@ -114,7 +114,7 @@ where
             .map_or(begun.at, |known| known.begun.min(begun.at));
         let known = known.as_ref().and_then(value_of::<V>);
         let value = make(known.as_deref());
-        let weight = ENTRY_OVERHEAD + begun.near.part.len() + (self.weight_of)(&value);
+        let weight = ENTRY_OVERHEAD + begun.near.part().len() + (self.weight_of)(&value);
         let until = at.saturating_add(self.ttl);
         let entry = Arc::new(Kept {
             value: Some(Arc::new(value) as AnyValue),

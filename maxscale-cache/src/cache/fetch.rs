@@ -162,7 +162,7 @@ where
                     // Nobody dropped it, and it is gone all the same.
                     let order = self
                         .shared
-                        .order_of(&self.schema.kind, &self.near.part, false);
+                        .order_of(&self.schema.kind, self.near.part(), false);
                     self.shared.change(order).await;
                 }
                 Ok(value)

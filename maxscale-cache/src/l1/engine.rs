@@ -10,9 +10,9 @@ mod moka;
 mod quick;
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 use ::moka::Equivalent;
+use smallvec::SmallVec;
 
 use self::moka::Moka;
 #[cfg(feature = "l1-quick")]
@@ -34,6 +34,10 @@ pub enum L1Engine {
     #[cfg(feature = "l1-quick")]
     Quick,
 }
+
+/// A part as long as a UUID lies in its key. For a longer one each read goes to one more
+/// place in memory, and that is most of what a hit costs once there are many keys.
+const INLINE: usize = 36;
 
 /// Keeps entries up to a total weight.
 pub(crate) trait Engine: Send + Sync {
@@ -64,11 +68,16 @@ pub(crate) enum Chosen {
 }
 
 /// A key as entries keep it.
+///
+/// A read that finds one looks at all of it: what it compares is in one place, in that
+/// order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct NearKey {
     pub(crate) hash: u64,
     pub(crate) cache: u32,
-    pub(crate) part: Arc<str>,
+    /// The bytes of a text.
+    part: SmallVec<[u8; INLINE]>,
 }
 
 /// A key to look with, without a copy of anything.
@@ -154,17 +163,23 @@ impl Engine for Chosen {
 // === impl NearKey ===
 
 impl NearKey {
+    pub(crate) fn part(&self) -> &str {
+        str::from_utf8(&self.part).expect("made of a text")
+    }
+
     pub(crate) fn probe(&self) -> Probe<'_> {
         Probe {
             hash: self.hash,
             cache: self.cache,
-            part: &self.part,
+            part: self.part(),
         }
     }
 
     #[inline]
     pub(crate) fn is(&self, probe: &Probe<'_>) -> bool {
-        self.hash == probe.hash && self.cache == probe.cache && *self.part == *probe.part
+        self.hash == probe.hash
+            && self.cache == probe.cache
+            && self.part[..] == *probe.part.as_bytes()
     }
 }
 
@@ -181,7 +196,7 @@ impl Probe<'_> {
         NearKey {
             hash: self.hash,
             cache: self.cache,
-            part: self.part.into(),
+            part: self.part.as_bytes().into(),
         }
     }
 }

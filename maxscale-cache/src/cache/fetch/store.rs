@@ -243,6 +243,6 @@ where
     }
 
     pub(super) fn weight(&self, size: usize) -> u32 {
-        u32::try_from(ENTRY_OVERHEAD + self.near.part.len() + size).unwrap_or(u32::MAX)
+        u32::try_from(ENTRY_OVERHEAD + self.near.part().len() + size).unwrap_or(u32::MAX)
     }
 }

@@ -1,5 +1,6 @@
 //! What each engine must keep.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -32,11 +33,8 @@ fn entry(since: u64, weight: u32) -> Entry {
 
 /// Of keys with the same number of two caches or parts all have the same hash.
 fn key(hash: u64, cache: u32, part: &str) -> NearKey {
-    NearKey {
-        hash: hash.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        cache,
-        part: part.into(),
-    }
+    let hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Probe { hash, cache, part }.to_key()
 }
 
 fn found(engine: &Chosen, key: &NearKey) -> Option<u64> {
@@ -66,12 +64,17 @@ fn last_entry_of_a_key_is_found_until_it_is_removed() {
 #[test]
 fn keys_with_one_hash_are_not_one() {
     for engine in ENGINES.map(|it| Chosen::by_weight(it, BUDGET)) {
-        let keys = [key(1, 1, "k"), key(1, 2, "k"), key(1, 1, "l")];
+        // Of each length about that from which on a part has a place of its own.
+        let long: Vec<_> = (35..38).map(|len| "k".repeat(len)).collect();
+        let parts = long.iter().map(|part| key(1, 1, part));
+        let short = [key(1, 1, "k"), key(1, 2, "k"), key(1, 1, "l")];
+        let keys: Vec<_> = short.into_iter().chain(parts).collect();
         for (n, key) in keys.iter().enumerate() {
             engine.put(key.clone(), entry(n as u64, 600));
         }
         for (n, key) in keys.iter().enumerate() {
             assert_eq!(found(&engine, key), Some(n as u64));
+            assert_eq!(key.probe().to_key(), *key);
         }
         engine.remove(&keys[0].probe());
         assert_eq!(found(&engine, &keys[0]), None);
