@@ -22,7 +22,7 @@ const SCHEMA: &str = "graphile_worker";
 /// As their benchmark has it, and their page on throughput.
 const POLL: Duration = Duration::from_millis(5);
 const SETTLE: Duration = Duration::from_millis(5);
-/// As many jobs at once as ran fastest here: of 1,000, 2,000 and 5,000.
+/// How many jobs its local queue takes ahead.
 const LOCAL: usize = 2_000;
 
 #[derive(Clone, Debug)]
