@@ -243,6 +243,12 @@ where
 
     /// Fetches in the background what is stored and stale.
     async fn replace(self, stored: Arc<Stored>, right: Replacing) {
+        // Whoever had the right before may have been done since this request looked.
+        let now = self.shared.clock.now();
+        let is_fresh = |it: &Stored| matches!(it.freshness(now), Freshness::Fresh(_));
+        if self.shared.store.peek_at(&self.id, is_fresh) == Some(true) {
+            return;
+        }
         let _: Turn<S, B, R> = turn(self.shared, self.errand, self.id, Some(stored)).await;
         drop(right);
     }
