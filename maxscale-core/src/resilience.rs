@@ -18,6 +18,7 @@ mod bulkhead;
 mod circuit;
 mod deadline;
 mod judge;
+mod judged;
 mod outlier;
 mod pool;
 mod priority;

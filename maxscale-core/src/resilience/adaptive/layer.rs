@@ -1,5 +1,5 @@
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -8,6 +8,7 @@ use tower_service::Service;
 use super::{AdaptiveLimit, AdaptivePermit};
 use crate::fact::Facts;
 use crate::refusal::{Asker, Refusal, Refuse};
+use crate::resilience::judged::Judged;
 use crate::resilience::{ByStatus, Judge};
 
 /// Takes a place of an [`AdaptiveLimit`] for each request, until the head of its answer.
@@ -31,16 +32,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct AdaptiveLimitFuture<F, R, J> {
         #[pin]
-        state: State<F, R, J>,
-    }
-}
-
-pin_project! {
-    #[derive(Debug)]
-    #[project = StateP]
-    enum State<F, R, J> {
-        Forward { #[pin] inner: F, permit: Option<AdaptivePermit>, judge: J },
-        Refuse { reply: Option<R> },
+        call: Judged<F, R, J, AdaptivePermit>,
     }
 }
 
@@ -93,19 +85,15 @@ where
     }
 
     fn call(&mut self, req: Q) -> Self::Future {
-        let state = match self.layer.limit.enter() {
-            Ok(permit) => State::Forward {
-                inner: self.inner.call(req),
-                permit: Some(permit),
-                judge: self.layer.judge.clone(),
-            },
+        let call = match self.layer.limit.enter() {
+            Ok(permit) => Judged::forward(self.inner.call(req), permit, self.layer.judge.clone()),
             Err(reached) => {
                 let refusal = Refusal::new(&reached);
                 let reply = S::Response::refuse(refusal, &Asker::of(&req));
-                State::Refuse { reply: Some(reply) }
+                Judged::refuse(reply)
             }
         };
-        AdaptiveLimitFuture { state }
+        AdaptiveLimitFuture { call }
     }
 }
 
@@ -120,22 +108,6 @@ where
     type Output = Result<A::Reply, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateP::Forward {
-                inner,
-                permit,
-                judge,
-            } => {
-                let answer = ready!(inner.poll(cx));
-                if let Some(permit) = permit.take() {
-                    permit.end(judge.outcome(&answer));
-                }
-                Poll::Ready(answer.map(Refuse::pass))
-            }
-            StateP::Refuse { reply } => {
-                let reply = reply.take().expect("polled after it was ready");
-                Poll::Ready(Ok(reply))
-            }
-        }
+        self.project().call.poll(cx)
     }
 }

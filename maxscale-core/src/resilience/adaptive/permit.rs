@@ -3,6 +3,7 @@ use std::fmt;
 use super::AdaptiveLimit;
 use super::windows::{Says, Ticket};
 use crate::resilience::Outcome;
+use crate::resilience::judged::Held;
 
 /// A call that an [`AdaptiveLimit`] has let through; see [`AdaptiveLimit::enter`].
 #[must_use = "dropping it frees the place"]
@@ -38,6 +39,12 @@ impl AdaptivePermit {
             let shared = &*self.limit.0;
             shared.windows.leave(ticket, shared.now(), says);
         }
+    }
+}
+
+impl Held for AdaptivePermit {
+    fn end(self, outcome: Outcome) {
+        self.end(outcome);
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Circuit, CircuitPass};
 use crate::control::Phase;
 use crate::fact::Facts;
 use crate::refusal::{Asker, Refusal, Refuse};
+use crate::resilience::judged::Judged;
 use crate::resilience::{ByStatus, Judge};
 
 /// Asks a [`Circuit`] before each request, and tells it of the answer.
@@ -39,16 +40,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct CircuitBreakerFuture<F, R, J> {
         #[pin]
-        state: State<F, R, J>,
-    }
-}
-
-pin_project! {
-    #[derive(Debug)]
-    #[project = StateP]
-    enum State<F, R, J> {
-        Forward { #[pin] inner: F, pass: Option<CircuitPass>, judge: J },
-        Refuse { reply: Option<R> },
+        call: Judged<F, R, J, CircuitPass>,
     }
 }
 
@@ -149,19 +141,15 @@ where
             None => Err(self.circuit.turn_away()),
         };
         self.ready = false;
-        let state = match pass {
-            Ok(pass) => State::Forward {
-                inner: self.inner.call(req),
-                pass: Some(pass),
-                judge: self.judge.clone(),
-            },
+        let call = match pass {
+            Ok(pass) => Judged::forward(self.inner.call(req), pass, self.judge.clone()),
             Err(open) => {
                 let refusal = Refusal::new(&open);
                 let reply = S::Response::refuse(refusal, &Asker::of(&req));
-                State::Refuse { reply: Some(reply) }
+                Judged::refuse(reply)
             }
         };
-        CircuitBreakerFuture { state }
+        CircuitBreakerFuture { call }
     }
 }
 
@@ -176,18 +164,6 @@ where
     type Output = Result<A::Reply, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateP::Forward { inner, pass, judge } => {
-                let answer = ready!(inner.poll(cx));
-                if let Some(pass) = pass.take() {
-                    pass.end(judge.outcome(&answer));
-                }
-                Poll::Ready(answer.map(Refuse::pass))
-            }
-            StateP::Refuse { reply } => {
-                let reply = reply.take().expect("polled after it was ready");
-                Poll::Ready(Ok(reply))
-            }
-        }
+        self.project().call.poll(cx)
     }
 }

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::Circuit;
 use crate::control::{End, Phase};
 use crate::resilience::Outcome;
+use crate::resilience::judged::Held;
 
 /// A call that a [`Circuit`] has let through; see [`Circuit::pass`].
 #[must_use = "a pass that is dropped says nothing of the call"]
@@ -58,6 +59,12 @@ impl CircuitPass {
         if let Some(era) = self.era {
             self.circuit.0.settle(era, self.began, end);
         }
+    }
+}
+
+impl Held for CircuitPass {
+    fn end(self, outcome: Outcome) {
+        self.end(outcome);
     }
 }
 
