@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use maxscale_core::fact::{RegionId, VirtualShard};
@@ -185,11 +186,14 @@ async fn shadow_misses_nothing_that_is_written_while_it_pulls(engine: Engine) {
     }
     let registry = registry(fleet.router());
     let (shadow, database) = shadow(&registry, &near.urls[0]).await;
+    let pulls = Arc::new(AtomicU32::new(0));
     let mut writers = JoinSet::new();
     for writer in 0..8 {
-        let registry = registry.clone();
+        let (registry, pulls) = (registry.clone(), pulls.clone());
         writers.spawn(async move {
-            for n in 0..40_u32 {
+            // Until there were some pulls beside it, however fast it writes.
+            let written = |n: &u32| *n < 40 || pulls.load(Relaxed) < 4;
+            for n in (0..).take_while(written) {
                 // Of few keys, so that writers meet.
                 let key = format!("customer-{}", (writer * 7 + n) % 60);
                 match registry.register(&key, home(n)).await {
@@ -205,11 +209,12 @@ async fn shadow_misses_nothing_that_is_written_while_it_pulls(engine: Engine) {
             }
         });
     }
-    let mut pulls = 0;
     while !writers.is_empty() {
         shadow.pull().await.unwrap();
-        pulls += 1;
-        while writers.try_join_next().is_some_and(|ended| ended.is_ok()) {}
+        pulls.fetch_add(1, Relaxed);
+        while let Some(ended) = writers.try_join_next() {
+            ended.unwrap();
+        }
     }
     shadow.pull().await.unwrap();
     let (there, here) = (
@@ -217,11 +222,11 @@ async fn shadow_misses_nothing_that_is_written_while_it_pulls(engine: Engine) {
         in_shadow(&database).await,
     );
     eprintln!(
-        "{engine:?}: {} rows, {pulls} pulls beside the writers",
+        "{engine:?}: {} rows, {pulls:?} pulls beside the writers",
         there.len()
     );
     assert_eq!(there, here);
-    assert!(there.len() >= 60 && pulls > 3);
+    assert!(there.len() >= 60 && pulls.load(Relaxed) > 3);
 }
 
 async fn filled(registry: &Registry, keys: u32) {
