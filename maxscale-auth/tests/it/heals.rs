@@ -1,7 +1,5 @@
 //! Sign-ups that something stops half-way.
 
-use std::time::Duration;
-
 use maxscale_auth::AuthError;
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::Id;
@@ -18,10 +16,20 @@ on_both!(
 
 const EMAIL: &str = "ada@example.org";
 
+/// Ends the leases of who has reserved an email and not got it yet; of how many.
+async fn end_lease(bench: &Bench) -> u64 {
+    let end = sql("UPDATE ms_claim SET lease_until = 0 WHERE NOT held");
+    let mut ended = 0;
+    for node in bench.router().nodes().iter() {
+        ended += node.database().execute(end.clone()).await.unwrap();
+    }
+    ended
+}
+
 /// What a process left behind that was killed after it reserved the email.
 async fn left_behind(bench: &Bench, written: bool) -> Id {
     let emails = Claims::new(bench.router().clone(), bench.keys.clone(), "email");
-    let emails = emails.lease(Duration::from_millis(300));
+    let emails = emails.lease(LIMIT);
     let owner = bench.ids.draw(VirtualShard::new(3));
     let claim = emails.reserve(EMAIL, owner).await.unwrap();
     if written {
@@ -39,6 +47,8 @@ async fn left_behind(bench: &Bench, written: bool) -> Id {
     // While it may still come back, and be it only for a moment, the email is taken.
     let early = bench.accounts.log_in(EMAIL, PASSWORD).await;
     assert!(matches!(early, Err(AuthError::Credentials)), "{early:?}");
+    // Then its lease runs out.
+    assert_eq!(end_lease(bench).await, 1);
     owner
 }
 
@@ -114,15 +124,7 @@ async fn sign_up_that_lost_its_email_takes_its_rows_back() {
     // It has reserved and waits for the lock; its lease runs out, and another one
     // becomes the owner.
     let other = bench.ids.draw(VirtualShard::new(0));
-    let end = sql("UPDATE ms_claim SET lease_until = 0 WHERE NOT held");
-    eventually(LIMIT, async || {
-        let mut ended = 0;
-        for node in bench.router().nodes().iter() {
-            ended += node.database().execute(end.clone()).await.unwrap();
-        }
-        ended == 1
-    })
-    .await;
+    eventually(LIMIT, async || end_lease(&bench).await == 1).await;
     let emails = Claims::new(bench.router().clone(), bench.keys.clone(), "email");
     let claim = emails.reserve(EMAIL, other).await.unwrap();
     emails.confirm(&claim).await.unwrap();
