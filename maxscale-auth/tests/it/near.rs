@@ -178,11 +178,15 @@ async fn revoke_under_load(desk: &Desk, peers: &Arc<[Peer; 2]>, linger: Duration
     outcome.acknowledged.set(Instant::now()).unwrap();
     assert_eq!(revoked.unwrap().ended.len(), tokens.len());
     sleep(linger).await;
+    // On a machine that stood still they may not have asked by then.
+    eventually(LIMIT, async || {
+        outcome.refused.load(Ordering::SeqCst) >= 200
+    })
+    .await;
     outcome.done.store(true, Ordering::SeqCst);
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
-    assert!(outcome.refused.load(Ordering::SeqCst) >= 200);
     let late = outcome.late();
     let elsewhere = Asked {
         here: false,
@@ -255,8 +259,14 @@ async fn nothing_is_remembered_while_the_feed_stands_still() {
     let (ended, also_ended, kept) = (begin().await, begin().await, desk.begin().await);
     there.wait_until_near(&also_ended).await;
 
-    proxy.black_hole(Way::ToClient);
-    there.wait_until_near(&ended).await;
+    // On a machine that stands still the feed may be too old before it is remembered.
+    eventually(LIMIT, async || {
+        proxy.heal().await;
+        there.wait_until_near(&kept).await;
+        proxy.black_hole(Way::ToClient);
+        there.serves(&ended, false).await && there.remembers(&ended).await
+    })
+    .await;
     let revoked = here.sessions.revoke(user, Which::All, Why::Ordered).await;
     let acknowledged = Instant::now();
     assert_eq!(revoked.unwrap().ended.len(), 2);
