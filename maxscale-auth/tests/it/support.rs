@@ -45,7 +45,8 @@ macro_rules! on_both {
     };
 }
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// How long what has to happen may take on a machine that is busy with others.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) struct Bench {
