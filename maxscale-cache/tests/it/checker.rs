@@ -28,20 +28,20 @@ use maxscale_core::redis::{Command, Redis, RedisConfig, Reply};
 use maxscale_tests::{Process, RedisCluster, RedisServer, eventually};
 use tokio::time::sleep;
 
-use crate::program;
+use crate::program::{self, connect, raise};
 use crate::source::{BOUND, LIMIT};
 use log::{Log, Report};
 
 const NODES: usize = 3;
 
 /// How long runs may find no old read where there have to be some.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Copy, Debug)]
 struct Run {
     /// Reads of each process, at the least.
     reads: u64,
-    /// How long it lasts at the least.
+    /// How long it lasts at the least, and until each fault was there.
     least: Duration,
     /// How long it lasts at most, however few were read.
     longest: Duration,
@@ -51,7 +51,7 @@ struct Run {
     faults: &'static [Fault],
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// Every connection that listens is closed.
     Deaf,
@@ -66,9 +66,9 @@ enum Fault {
 }
 
 const SMALL: Run = Run {
-    reads: 400_000,
-    least: Duration::ZERO,
-    longest: Duration::from_secs(3),
+    reads: 10_000,
+    least: Duration::from_secs(3),
+    longest: Duration::from_secs(120),
     keys: 40,
     fenced: true,
     faults: &[Fault::Deaf, Fault::Evict, Fault::Flush],
@@ -149,18 +149,14 @@ fn open(url: &str) -> Redis {
 
 async fn check(run: Run, servers: &Servers) -> Report {
     let folder = folder();
-    let truth = open(&servers.truth.url());
-    assert!(truth.wait_ready(LIMIT).await);
+    let truth = connect(&servers.truth.url()).await;
     let nodes: Vec<_> = (0..NODES)
         .map(|number| start(run, number, servers, &folder))
         .collect();
     for node in &nodes {
         node.wait_for_line("ready", LIMIT).await;
     }
-    truth
-        .command(Command::new("SET").key("go").arg(1))
-        .await
-        .unwrap();
+    raise(&truth, node::GO).await;
     let ended = async {
         for node in &nodes {
             node.wait_for_line("read ", run.longest + LIMIT).await;
@@ -168,7 +164,7 @@ async fn check(run: Run, servers: &Servers) -> Report {
     };
     tokio::select! {
         () = ended => {}
-        () = go_wrong(run, servers, &nodes) => unreachable!("it goes on and on"),
+        () = go_wrong(run, servers, &nodes, &truth) => unreachable!("it goes on and on"),
     }
     let logs = (0..NODES).map(|number| Log::read(&file(&folder, number)));
     let mut report = log::judge(&logs.collect::<Vec<_>>(), BOUND);
@@ -195,9 +191,20 @@ fn start(run: Run, number: usize, servers: &Servers, folder: &Path) -> Process {
     program::start("checker::node::program_that_reads", &variables)
 }
 
-/// One fault after another, until it is dropped.
-async fn go_wrong(run: Run, servers: &Servers, nodes: &[Process]) {
+/// One fault after another, until it is dropped; the processes are told once each was
+/// there.
+async fn go_wrong(run: Run, servers: &Servers, nodes: &[Process], truth: &Redis) {
+    let evicts = run.faults.contains(&Fault::Evict);
+    let mut was_told = run.faults.is_empty();
+    if was_told {
+        raise(truth, node::ENOUGH).await;
+    }
     for (round, fault) in (0..).zip(run.faults.iter().cycle()) {
+        let was_all = round >= run.faults.len();
+        if was_all && !was_told && (!evicts || servers.store.evicted().await > 0) {
+            was_told = true;
+            raise(truth, node::ENOUGH).await;
+        }
         sleep(Duration::from_millis(700)).await;
         match fault {
             Fault::Deaf => {
@@ -278,7 +285,7 @@ async fn checker_finds_old_reads_where_fences_do_nothing() {
     let run = Run {
         fenced: false,
         // A busy machine needs time to meet the races.
-        longest: Duration::from_secs(6),
+        least: Duration::from_secs(6),
         faults: &[],
         ..SMALL
     };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
@@ -16,13 +16,19 @@ use tokio::time::{Instant, sleep};
 use super::log::{Event, Kind, Log};
 use super::open;
 use super::unfenced::Unfenced;
-use crate::program::variable;
+use crate::program::{connect, variable, wait_for};
 use crate::source::LIMIT;
 
 pub(super) const TRUTH: &str = "MAXSCALE_TEST_TRUTH";
 pub(super) const STORE: &str = "MAXSCALE_TEST_STORE";
 pub(super) const FILE: &str = "MAXSCALE_TEST_FILE";
 pub(super) const RUN: &str = "MAXSCALE_TEST_RUN";
+
+/// A flag: all are ready.
+pub(super) const GO: &str = "go";
+
+/// A flag: each fault was there.
+pub(super) const ENOUGH: &str = "enough";
 
 const TASKS: u64 = 8;
 
@@ -38,6 +44,8 @@ struct Work {
     left: Arc<AtomicU64>,
     /// Until then it goes on, though enough was read.
     least: Instant,
+    /// And until each fault was there.
+    enough: Arc<AtomicBool>,
     /// Then it ends, though more is left.
     end: Instant,
 }
@@ -55,10 +63,12 @@ async fn program_that_reads() {
     let Some(run) = variable(RUN) else { return };
     let words: Vec<_> = run.split(' ').collect();
     let number = |at: usize| words[at].parse::<u64>().unwrap();
-    let truth = open(&variable(TRUTH).unwrap());
+    // A read fails only if this one does.
+    let truth = connect(&variable(TRUTH).unwrap()).await;
     let store = open(&variable(STORE).unwrap());
-    assert!(truth.wait_ready(LIMIT).await && store.wait_ready(LIMIT).await);
+    assert!(store.wait_ready(LIMIT).await);
     let hub = Hub::builder().remote_timeout(Duration::from_secs(2));
+    let hub = hub.load_timeout(LIMIT);
     let remote = RedisRemote::new(store);
     let hub = match words[5] {
         "true" => hub.remote(remote).build(),
@@ -74,19 +84,23 @@ async fn program_that_reads() {
     })
     .await;
     println!("ready");
-    eventually(LIMIT, async || {
-        let go = truth.command(Command::new("GET").key("go")).await;
-        matches!(go, Ok(Reply::Bytes(_)))
-    })
-    .await;
+    wait_for(&truth, GO, LIMIT).await;
     let after = |millis| Instant::now() + Duration::from_millis(millis);
+    let enough = Arc::new(AtomicBool::new(false));
+    let (told, asked, longest) = (enough.clone(), truth.clone(), number(3));
+    let hears = async move {
+        wait_for(&asked, ENOUGH, Duration::from_millis(longest) + LIMIT).await;
+        told.store(true, Ordering::Relaxed);
+        std::future::pending().await
+    };
     let work = Work {
         truth,
         cache,
         keys: number(4),
         left: Arc::new(AtomicU64::new(number(1))),
         least: after(number(2)),
-        end: after(number(3)),
+        enough,
+        end: after(longest),
     };
     let tasks = (0..TASKS).map(|task| {
         let task = Task {
@@ -98,7 +112,11 @@ async fn program_that_reads() {
         tokio::spawn(task.run())
     });
     let mut log = Log::default();
-    for done in join_all(tasks).await {
+    let done = tokio::select! {
+        done = join_all(tasks) => done,
+        () = hears => unreachable!("it goes on hearing"),
+    };
+    for done in done {
         log.0.extend(done.unwrap().0);
     }
     log.write(&PathBuf::from(variable(FILE).unwrap()));
@@ -129,7 +147,8 @@ impl Task {
         let (work, now) = (&self.work, Instant::now());
         let take = |left: u64| left.checked_sub(1);
         let taken = (work.left).fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        now < work.end && (taken.is_ok() || now < work.least)
+        let enough = now >= work.least && work.enough.load(Ordering::Relaxed);
+        now < work.end && (taken.is_ok() || !enough)
     }
 
     async fn read(&mut self, key: u64) {
