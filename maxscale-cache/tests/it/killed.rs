@@ -17,7 +17,7 @@ const FATE: &str = "MAXSCALE_TEST_FATE";
 const CALLERS: usize = 2_500;
 
 /// How long the survivors may wait: for what is left of a lease, and a load.
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Loads the key after all others do, or hangs if it is the first of a run in
 /// which the first one is killed.

@@ -12,6 +12,8 @@ use reqwest::{Client, Method, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::source::LIMIT;
+
 /// Some day in May of 2026.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_780_000_000_000_000);
 
@@ -62,8 +64,7 @@ impl Rig {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let limit = Duration::from_secs(20);
-        request.timeout(limit).send().await.unwrap()
+        request.timeout(LIMIT).send().await.unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
