@@ -17,6 +17,7 @@ use maxscale_core::id::IdGenerator;
 use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{Database, Fleet, FleetConfig};
 use maxscale_tests::PostgresServer;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -32,6 +33,9 @@ const KINDS: &str = r#"{"test.long":1}"#;
 /// How many are claimed at once.
 const BATCH: usize = 200;
 const CHUNK: u32 = 1_000;
+
+/// What is timed, and whose memory is counted, runs beside no other such test.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A worker's life on one node, without the worker.
 struct Bench {
@@ -153,6 +157,11 @@ impl Bench {
         all.sort_unstable();
         all
     }
+}
+
+/// The median of what is in order.
+fn median(sorted: &[Duration]) -> Duration {
+    sorted[sorted.len() / 2]
 }
 
 /// The 99th percentile of what is in order.
