@@ -42,4 +42,5 @@ mod traces;
 mod two_nodes;
 mod users;
 mod visit;
+mod waited;
 mod wire;

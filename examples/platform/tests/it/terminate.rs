@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use maxscale_tests::{Database, Process, ProcessBuilder, eventually, free_port};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::ask;
 use crate::client::{PLUCK, send};
@@ -18,9 +17,12 @@ use crate::servers::Servers;
 use crate::service::Service;
 use crate::users::{Dice, wav};
 use crate::visit::{self, Visit};
+use crate::waited::Waited;
 use crate::wire::{End, Head, Wire};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
+/// What `shutdown` promises by default.
+const END: Duration = Duration::from_secs(30);
 const STOPPING: &str = "stopping: no new connections";
 
 #[tokio::test]
@@ -41,12 +43,11 @@ async fn finishes(builder: impl Fn() -> ProcessBuilder) {
     let service = Service::start(builder()).await;
     let visit = Visit::begin(&service, &mut dice).await;
     service.process.terminate();
-    let start = Instant::now();
+    let start = Waited::begin();
     service.process.wait_for_line(STOPPING, LIMIT).await;
     let sent = visit.end().await;
-    let status = service.process.wait(LIMIT).await;
+    let status = ends_within(END, &service.process, start).await;
     assert!(status.success(), "{status}");
-    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
 
     let log = answered(&service.process);
     for one in &sent {
@@ -87,15 +88,22 @@ async fn finishes(builder: impl Fn() -> ProcessBuilder) {
         nothing.count()
     );
 
-    let start = Instant::now();
+    let start = Waited::begin();
     let service = Service::start(builder()).await;
     visit::assert_all_there(ask::address(service.base()), &sent).await;
-    eprintln!("all jobs done {:?} after the start", start.elapsed());
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
+    let took = start.so_far();
+    eprintln!("all jobs done {took:?} after the start");
+    // Less than a lease.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+/// Waits until the process has ended, as it has to within `limit` of `since`.
+async fn ends_within(limit: Duration, process: &Process, since: Waited) -> ExitStatus {
+    let status = process.wait(LIMIT).await;
+    let took = since.so_far();
+    eprintln!("ended {took:?} after the signal");
+    assert!(took < limit, "{took:?}");
+    status
 }
 
 /// The lines of the access log by the ids that the visitors gave.
@@ -157,7 +165,8 @@ async fn hands_back(builder: impl Fn() -> ProcessBuilder, journal: &Journal, fol
     })
     .await;
     service.process.terminate();
-    let status = service.process.wait(Duration::from_secs(10)).await;
+    let ended = ends_within(Duration::from_secs(10), &service.process, Waited::begin());
+    let status = ended.await;
     assert!(status.success(), "{status}");
     let handed_back = Some(("ready".to_owned(), 0, 0));
     assert_eq!(
@@ -220,7 +229,8 @@ async fn clients_that_never_finish_hold_the_end_up_for_the_grace_only() {
     head.send(b"GET /v1/me HTTP/1.1\r\nhost:").await.unwrap();
 
     service.process.terminate();
-    let status = service.process.wait(Duration::from_secs(6)).await;
+    let ended = ends_within(Duration::from_secs(6), &service.process, Waited::begin());
+    let status = ended.await;
     assert!(status.success(), "{status}");
     for wire in [&mut upload, &mut head] {
         let end = wire.answer().await;
@@ -239,9 +249,8 @@ async fn default_grace_ends_within_30_seconds() {
     let service = Service::embedded(folder.path()).await;
     let _upload = half_upload(&service, folder.path()).await;
     service.process.terminate();
-    let start = Instant::now();
-    assert!(service.process.wait(LIMIT).await.success());
-    eprintln!("ended {:?} after SIGTERM", start.elapsed());
+    let status = ends_within(END, &service.process, Waited::begin()).await;
+    assert!(status.success());
 }
 
 #[tokio::test]
@@ -256,7 +265,8 @@ async fn second_signal_ends_the_process_at_once() {
         let mut kill = Command::new("kill");
         kill.args(["-s", signal, &service.process.pid().to_string()]);
         assert!(kill.status().unwrap().success());
-        let status = service.process.wait(Duration::from_secs(5)).await;
+        let ended = ends_within(Duration::from_secs(5), &service.process, Waited::begin());
+        let status = ended.await;
         assert!(!status.success(), "{status}");
     }
 }
@@ -279,7 +289,7 @@ async fn start_that_waits_for_its_databases_ends_at_once() {
         // It listens for signals before it listens for requests.
         eventually(LIMIT, async || Wire::connect(listen).await.is_ok()).await;
         process.terminate();
-        let status = process.wait(Duration::from_secs(5)).await;
+        let status = ends_within(Duration::from_secs(5), &process, Waited::begin()).await;
         assert!(status.success(), "{status}: {:?}", process.lines());
     }
 }
