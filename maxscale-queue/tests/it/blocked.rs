@@ -63,7 +63,7 @@ on_both! {
     /// It keeps its job for many leases, and settles it when it is through.
     async fn blocked_runtime_keeps_its_lease(stage: &Stage) {
         let id = stage.enqueue(&note("x")).await;
-        let lease = Duration::from_secs(1);
+        let lease = Duration::from_secs(3);
         let mut blocked = Blocked::start(stage, lease, || Outcome::Done);
         blocked.starts.recv().await.unwrap();
         let other = async |_: JobRequest<Note>| Outcome::Dead("not by this one".into());
@@ -83,7 +83,7 @@ on_both! {
     /// After six leases without a sign of the runtime the job is run elsewhere.
     async fn runtime_that_does_not_come_back_loses_its_jobs(stage: &Stage) {
         let id = stage.enqueue(&note("x")).await;
-        let lease = Duration::from_millis(300);
+        let lease = Duration::from_secs(1);
         let mut blocked = Blocked::start(stage, lease, || Outcome::Dead("too late".into()));
         blocked.starts.recv().await.unwrap();
         let other = async |_: JobRequest<Note>| Outcome::DoneWith("elsewhere".into());

@@ -147,7 +147,7 @@ on_both! {
         };
         let worker = stage.worker().register(run).start().unwrap();
         stage.reaches(id, JobState::Done).await;
-        worker.shutdown(Duration::from_secs(5)).await;
+        worker.shutdown(LIMIT).await;
         let status = stage.status(id).await;
         assert_eq!((status.state, status.attempt), (JobState::Done, 2));
         assert_eq!(stage.effects().await, 1);

@@ -14,7 +14,8 @@ use crate::stage::{Note, SHARD, Stage, note, on_both};
 
 const CANCELLED: Option<DeadReason> = Some(DeadReason::Cancelled);
 const SHORT: Duration = Duration::from_millis(50);
-const LEASE: Duration = Duration::from_secs(2);
+/// Long enough to be kept where a machine stands still for a moment.
+const LEASE: Duration = Duration::from_secs(6);
 
 #[derive(Serialize, Deserialize)]
 struct Quick {}

@@ -130,7 +130,7 @@ async fn kill_often(jobs: u32, kills: u32, every: Duration, lease: Duration, lim
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_effect_is_lost_or_doubled_when_workers_are_killed() {
-    let (pause, lease) = (Duration::from_millis(700), Duration::from_secs(1));
+    let (pause, lease) = (Duration::from_millis(700), Duration::from_secs(4));
     kill_often(2_000, 3, pause, lease, Duration::from_secs(60)).await;
 }
 
