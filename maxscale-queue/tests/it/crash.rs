@@ -10,7 +10,8 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::stage::{LIMIT, Note, SHARD, Stage, effect, note, on_both};
 
-const SHORT: Duration = Duration::from_millis(600);
+/// Long enough to be kept where a machine stands still for a moment.
+const SHORT: Duration = Duration::from_secs(3);
 
 /// Ends the lease under which a job runs.
 const OVER: &str = "UPDATE ms_worker SET lease_until = 0
@@ -127,9 +128,10 @@ on_both! {
     async fn job_that_kills_three_workers_is_dead(stage: &Stage) {
         let id = stage.enqueue(&note("x")).await;
         for _ in 0..3 {
-            let (worker, mut starts) = stuck(stage, SHORT);
+            let (worker, mut starts) = stuck(stage, Duration::from_secs(600));
             starts.recv().await.unwrap();
             drop(worker);
+            stage.tamper(id, sql(OVER)).await;
         }
         let (_worker, mut starts) = stuck(stage, SHORT);
         let status = stage.reaches(id, JobState::Dead).await;
@@ -171,8 +173,7 @@ on_both! {
                 Outcome::Done
             }
         };
-        let lease = Duration::from_secs(2);
-        let _worker = stage.worker().lease(lease).register(run).start().unwrap();
+        let _worker = stage.worker().lease(SHORT).register(run).start().unwrap();
         starts.recv().await.unwrap();
         // Somebody's long transaction: on the row in PostgreSQL, on the file in SQLite.
         let mut tx = stage.begin(SHARD).await;
