@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use maxscale_tests::{Process, ProcessBuilder, RedisServer};
+use maxscale_tests::{Process, ProcessBuilder, RedisServer, eventually};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -15,7 +15,8 @@ use tonic::{Code, Response, Status};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long what has to happen may take on a machine that is busy with others.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Twelve at once, and one more every 30 s.
 const PER_HOUR: &str = "120";
@@ -136,8 +137,14 @@ async fn what_was_taken_one_way_is_gone_in_all_others() {
     assert_denied_over_grpc(&running).await;
 }
 
+/// A process that stood still does not wait for Redis, and admits its share without: then
+/// it is tried once more.
 #[tokio::test]
 async fn processes_with_one_redis_have_one_budget() {
+    eventually(LIMIT, share_a_redis).await;
+}
+
+async fn share_a_redis() -> Result<(), Vec<bool>> {
     let redis = RedisServer::start().await;
     let shared = |builder: ProcessBuilder| {
         let secret = "thirty-two characters or more of it";
@@ -145,10 +152,15 @@ async fn processes_with_one_redis_have_one_budget() {
         builder.env("MAXSCALE__KEYS__SECRET", secret)
     };
     let (here, there) = tokio::join!(Running::start(shared), Running::start(shared));
-    for _ in 0..6 {
-        assert_eq!(here.over_http().await.status(), 200);
-        there.over_grpc().await.unwrap();
+    let mut admitted = Vec::new();
+    for _ in 0..7 {
+        admitted.push(here.over_http().await.status() == 200);
+        admitted.push(there.over_grpc().await.is_ok());
+    }
+    if admitted != [[true; 12].as_slice(), &[false; 2]].concat() {
+        return Err(admitted);
     }
     assert_denied_over_grpc(&here).await;
     assert_denied_over_http(&there).await;
+    Ok(())
 }
