@@ -1,12 +1,10 @@
 //! Sessions that are none.
 
-use std::time::Duration;
-
 use maxscale_tests::eventually;
 use reqwest::Method;
 use serde_json::json;
 
-use super::assert_problem;
+use super::{LIMIT, assert_problem};
 use crate::client::{Answer, Client, PASSWORD, send};
 use crate::service::Service;
 
@@ -139,7 +137,7 @@ async fn wrong_password_and_unknown_email_are_told_the_same() {
     ] {
         let body = json!({ "email": email, "password": password });
         // After a failure the account waits a second, and after the next two.
-        let answer = eventually(Duration::from_secs(30), async || {
+        let answer = eventually(LIMIT, async || {
             let answer = service.client().post("/v1/login", &body).await;
             (answer.status != 429).then_some(answer)
         })
