@@ -383,7 +383,7 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), met)
+    tokio::time::timeout(Duration::from_secs(60), met)
         .await
-        .expect("the condition, in 10 s");
+        .expect("the condition, in a minute");
 }

@@ -8,7 +8,7 @@ use maxscale_tests::{Cut, PostgresServer, ProcessBuilder, Proxy, eventually};
 
 use crate::service::Service;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct Place {
     nodes: [maxscale_tests::Database; 2],

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::client::PASSWORD;
 use crate::service::Service;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The databases of a service that runs in `folder`.
 fn nodes(folder: &Path) -> impl Iterator<Item = Database> {

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::client::{Answer, Client, PASSWORD};
 use crate::service::Service;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const ADA: &str = "ada@example.com";
 const OTHER: &str = "another horse and its battery";
 

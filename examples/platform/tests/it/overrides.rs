@@ -24,7 +24,7 @@ use platform::track::{Tracks, Upload};
 
 use crate::client::PLUCK;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 /// On the first of two nodes.
 const OWN: VirtualShard = VirtualShard::new(3);
 /// On the second.

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::service::{self, Service};
 use crate::start_errors::{PLANTED, refused};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything that `prod` asks for, on SQLite files.
 fn complete(folder: &Path) -> ProcessBuilder {

@@ -8,7 +8,7 @@ use maxscale_tests::{RedisServer, eventually};
 use crate::servers::Servers;
 use crate::service::Service;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn role_with_a_url_of_its_own_uses_that_redis_and_no_other() {

@@ -11,7 +11,7 @@ use crate::client::{Client, PASSWORD, send};
 use crate::servers::Servers;
 use crate::service::Service;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// How long an answer may be remembered.
 const REMEMBERED: Duration = Duration::from_secs(1);
 

@@ -14,7 +14,7 @@ use crate::client::{Client, PASSWORD};
 use crate::service::Service;
 use crate::start_errors::refused;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const FIRST: &str = "the first secret which is long enough";
 const SECOND: &str = "the second secret is as long as that";
 
