@@ -27,7 +27,7 @@ use crate::{
 /// How long a server may take to answer, on a machine that is busy compiling.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(crate) enum Daemon {

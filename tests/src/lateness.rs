@@ -1,10 +1,7 @@
 //! How long a machine that is busy keeps a thread waiting.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -23,8 +20,15 @@ const USUAL: Duration = Duration::from_millis(1);
 /// is for us. It is a thread of its own, so what blocks a test's runtime does not count.
 #[derive(Debug)]
 pub struct Lateness {
-    stop: Arc<AtomicBool>,
-    micros: Arc<AtomicU64>,
+    watch: Arc<Mutex<Watch>>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    late: Duration,
+    /// When the thread is to wake up next.
+    due: Instant,
+    ended: bool,
 }
 
 // === impl Lateness ===
@@ -33,30 +37,69 @@ impl Lateness {
     /// Watches from now on, until it is dropped.
     #[expect(clippy::disallowed_methods, reason = "no runtime's thread")]
     pub fn watch() -> Self {
-        let (stop, micros) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
-        let (stopped, total) = (stop.clone(), micros.clone());
+        let watching = Self::due(Instant::now() + TICK);
+        let watch = watching.watch.clone();
         thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let due = Instant::now() + TICK;
+            while locked(&watch).goes_on() {
                 thread::sleep(TICK);
-                let late = due.elapsed();
-                if late > USUAL {
-                    let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-                    total.fetch_add(late, Ordering::Relaxed);
-                }
             }
         });
-        Self { stop, micros }
+        watching
     }
 
-    /// How much too late the thread was by now, all in all.
+    fn due(due: Instant) -> Self {
+        let watch = Watch {
+            late: Duration::ZERO,
+            due,
+            ended: false,
+        };
+        Self {
+            watch: Arc::new(Mutex::new(watch)),
+        }
+    }
+
+    /// How much too late the thread was by now, all in all; if it should be awake and
+    /// is not, that counts too.
     pub fn total(&self) -> Duration {
-        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+        let watch = locked(&self.watch);
+        watch.late + watch.overdue()
     }
 }
 
 impl Drop for Lateness {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        locked(&self.watch).ended = true;
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    fn overdue(&self) -> Duration {
+        let late = self.due.elapsed();
+        if late > USUAL { late } else { Duration::ZERO }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.late += self.overdue();
+        self.due = Instant::now() + TICK;
+        !self.ended
+    }
+}
+
+fn locked(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
+    watch.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, Lateness};
+
+    /// Whoever wakes up before it must not take the machine for idle.
+    #[test]
+    fn thread_that_has_not_woken_up_yet_is_late_already() {
+        let before = Instant::now().checked_sub(Duration::from_secs(1));
+        let asleep = Lateness::due(before.unwrap());
+        assert!(asleep.total() >= Duration::from_secs(1));
     }
 }

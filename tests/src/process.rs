@@ -236,8 +236,9 @@ impl Process {
         let Ok(status) = status else {
             panic!("{} runs after {limit:?}:\n{}", self.name, self.tail());
         };
-        // What it started may hold its output open; that is not waited for.
-        let _ = within(Duration::from_secs(1), async || {
+        // What it started may hold its output open; that is not waited for, but for as
+        // long as a busy machine may keep the threads that read.
+        let _ = within(Duration::from_secs(10), async || {
             self.ended().then_some(()).ok_or_else(String::new)
         })
         .await;

@@ -14,7 +14,9 @@ use std::{
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 
 use self::{connection::Link, faults::Faults};
-use crate::wait::free_port;
+use crate::wait::{free_port, within};
+
+const HEAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// A TCP proxy on a port of 127.0.0.1 that stays the same for its lifetime.
 ///
@@ -160,8 +162,13 @@ impl Proxy {
         self.link.change(|faults| *faults = Faults::default());
         let mut accepting = self.accepting.lock().await;
         if accepting.is_none() {
-            let task = accept(&self.link, self.port).await;
-            *accepting = Some(task.unwrap_or_else(|error| panic!("{}: {error}", self.address())));
+            // Whoever looks for a free port holds this one for a moment.
+            let task = within(HEAL_LIMIT, async || {
+                let task = accept(&self.link, self.port).await;
+                task.map_err(|error| error.to_string())
+            });
+            let task = task.await;
+            *accepting = Some(task.unwrap_or_else(|why| panic!("{}: {why}", self.address())));
         }
     }
 

@@ -140,7 +140,7 @@ async fn run_that_blocks_its_thread_is_not_joined_by_a_second() {
         count.fetch_add(1, Ordering::SeqCst);
         let blocked = blocked.clone();
         // The limit lets a failing test end: blocked threads also hold up its timer.
-        let limit = Duration::from_secs(2);
+        let limit = Duration::from_secs(60);
         async move {
             let blocked = blocked.lock().unwrap();
             blocked.recv_timeout(limit).map_err(BoxError::from)
@@ -326,7 +326,7 @@ async fn hooks_that_panic_or_block_hold_up_no_check_and_no_other_hook() {
     health.on_transition(|_, _, _| panic!("a defect in the hook"));
     health.on_transition(move |_, _, _| {
         // The limit lets a failing test end.
-        let limit = Duration::from_secs(5);
+        let limit = Duration::from_secs(60);
         let _ = blocked.lock().unwrap().recv_timeout(limit);
     });
     let told = noting(&health);
@@ -336,11 +336,8 @@ async fn hooks_that_panic_or_block_hold_up_no_check_and_no_other_hook() {
     passing.store(false, Ordering::SeqCst);
     until(|| status(&health) == Status::Down).await;
     until(|| told.lock().unwrap().len() == 2).await;
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        start.elapsed()
-    );
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(48), "{took:?}");
     drop(release);
 }
 

@@ -1,7 +1,8 @@
 //! What every [`LimitStore`] must do, as checks that any backend can run.
 //!
-//! The checks take real time (some hundred milliseconds) and panic on the first
-//! promise that is broken.
+//! The checks take real time (some seconds) and panic on the first promise that is
+//! broken. Where they have to ask before a moment has come, a machine that was too slow
+//! for that is given another try.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,6 +15,9 @@ use super::{Call, Edit, Entry, Granted, LimitStore, Log, Quota, Rate, Rule, Run,
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const SECOND: Duration = Duration::from_secs(1);
+
+/// How often a slow machine may be too slow.
+const TRIES: u32 = 60;
 
 /// Runs every check with two clients of one store, which must be fresh.
 ///
@@ -32,7 +36,7 @@ pub async fn check<S: LimitStore>(here: &S, there: &S) {
     }
     keys_are_independent(here, there).await;
     rules_of_two_kinds_do_not_undo_each_other(here, there).await;
-    for rule in [rate(5, SECOND, 1), log(1, SECOND / 5)] {
+    for rule in [rate(1, SECOND, 1), log(1, SECOND)] {
         denied_takes_cost_nothing(here, rule).await;
     }
     burst_comes_back_and_no_more(here, there).await;
@@ -178,35 +182,48 @@ async fn rules_of_two_kinds_do_not_undo_each_other<S: LimitStore>(here: &S, ther
 
 /// However often a key is denied, one is admitted after the wait told first.
 async fn denied_takes_cost_nothing<S: LimitStore>(store: &S, rule: Rule) {
-    let principal = named("denied", rule);
-    assert_eq!(take(store, &principal, rule).await.count, 1);
-    let wait = wait_of(&take(store, &principal, rule).await);
-    assert!(wait <= SECOND / 5, "{wait:?}");
-    for _ in 0..20 {
-        take(store, &principal, rule).await;
+    for round in 0..TRIES {
+        let principal = format!("{} {round}", named("denied", rule));
+        let begun = Instant::now();
+        assert_eq!(take(store, &principal, rule).await.count, 1);
+        let denied = take(store, &principal, rule).await;
+        for _ in 0..20 {
+            take(store, &principal, rule).await;
+        }
+        if begun.elapsed() >= SECOND {
+            // A slow machine: one came back meanwhile, which is right.
+            continue;
+        }
+        let wait = wait_of(&denied);
+        assert!(wait <= SECOND, "{wait:?}");
+        sleep(wait).await;
+        let after = take(store, &principal, rule).await;
+        assert_eq!(after.count, 1, "after its wait, {rule:?}");
+        return;
     }
-    sleep(wait).await;
-    let after = take(store, &principal, rule).await;
-    assert_eq!(after.count, 1, "after its wait, {rule:?}");
+    panic!("each time 22 calls took longer than {SECOND:?}");
 }
 
 /// After the time told the whole burst is there, and not more.
 async fn burst_comes_back_and_no_more<S: LimitStore>(here: &S, there: &S) {
-    let rule = rate(20, SECOND, 3);
-    use_up(here, "refill", rule).await;
-    let answer = take(there, "refill", rule).await;
-    if answer.count == 1 {
+    let rule = rate(10, SECOND, 3);
+    let mut tries = 0..TRIES;
+    let Status { reset, .. } = loop {
+        assert!(tries.next().is_some(), "one came back each time");
+        use_up(here, "refill", rule).await;
+        let answer = take(there, "refill", rule).await;
+        if answer.count == 0 {
+            break answer.statuses[0];
+        }
         // A slow machine: one came back meanwhile, which is right.
-        return;
-    }
-    let Status { reset, .. } = answer.statuses[0];
-    assert!(reset <= Duration::from_millis(150), "{reset:?}");
+    };
+    assert!(reset <= SECOND * 3 / 10, "{reset:?}");
     // Ten times as long does not save up ten bursts.
-    sleep(Duration::from_millis(1_500)).await;
+    sleep(3 * SECOND).await;
     let start = Instant::now();
     let answers = all((0..50).map(|_| take(there, "refill", rule))).await;
     let granted: u32 = answers.iter().map(|answer| answer.count).sum();
-    let regained = start.elapsed().as_micros() / 50_000;
+    let regained = start.elapsed().as_micros() / 100_000;
     assert!(
         (3..=4 + regained).contains(&u128::from(granted)),
         "{granted}"

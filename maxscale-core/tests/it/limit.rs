@@ -9,6 +9,9 @@ mod leases;
 mod together;
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,15 +22,16 @@ use maxscale_core::limit::{
     Log as Few, Policy, Quota, Rate, RedisLimits, Rule, Source, conformance,
 };
 use maxscale_core::redis::{Command, Redis, Reply};
-use maxscale_core::telemetry::Metrics;
 use maxscale_tests::{Lateness, RedisCluster, RedisServer, eventually};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::redis::log::Log;
-use crate::redis::{SOON, TIMEOUT, cluster_config, connect, open, patient};
+use crate::redis::{SOON, TIMEOUT, ample, cluster_config, connect, open, patient};
 
-async fn shared(server: &RedisServer) -> RedisLimits {
-    through(open(server).await)
+/// For tests of what a timeout does, where all before must be in time.
+async fn amply(server: &RedisServer) -> RedisLimits {
+    through(ample(server).await)
 }
 
 /// For tests of anything but outages, on a machine that is busy.
@@ -69,7 +73,7 @@ async fn redis_limits_keep_every_promise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_limits_keep_every_promise_on_a_cluster() {
     let cluster = RedisCluster::start().await;
-    let limits = async || through(connect(cluster_config(&cluster)).await);
+    let limits = async || through(connect(cluster_config(&cluster).timeout(SOON)).await);
     conformance::check(&limits().await, &limits().await).await;
 }
 
@@ -153,8 +157,8 @@ async fn while_redis_is_down_each_process_limits_alone_and_then_they_share_again
     let server = RedisServer::start().await;
     let local = || LocalLimits::new(Clock::system());
     let (here, there) = (
-        Limits::shared(shared(&server).await, local()),
-        Limits::shared(shared(&server).await, local()),
+        Limits::shared(patiently(&server).await, local()),
+        Limits::shared(patiently(&server).await, local()),
     );
     assert_eq!(allowed(&here, "a", 20).await, 10);
     assert_eq!(allowed(&there, "a", 20).await, 0);
@@ -180,7 +184,7 @@ async fn log_tells_once_of_a_redis_that_counts_some_keys_and_others_not() {
     let log = Log::default();
     let _log = tracing::subscriber::set_default(log.clone());
     let server = RedisServer::start().await;
-    let redis = open(&server).await;
+    let redis = patient(&server).await;
     let limits = Limits::shared(through(redis.clone()), LocalLimits::new(Clock::system()));
     assert_eq!(allowed(&limits, "bad", 1).await, 1);
     let keys = redis.command(Command::new("KEYS").arg("*")).await.unwrap();
@@ -210,7 +214,7 @@ async fn log_tells_once_of_a_redis_that_counts_some_keys_and_others_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_redis_delays_no_check_beyond_twice_the_timeout() {
     let server = RedisServer::start().await;
-    let limits = Limits::shared(shared(&server).await, LocalLimits::new(Clock::system()));
+    let limits = both(through(open(&server).await));
     server.pause();
     let (start, late) = (Instant::now(), Lateness::watch());
     assert_eq!(allowed(&limits, "a", 64).await, 10);
@@ -233,20 +237,45 @@ async fn commands(redis: &Redis) -> i64 {
     calls.map_or(0, |rest| rest[..rest.find(',').unwrap()].parse().unwrap())
 }
 
+/// Begins all of these, each by a task of its own, and returns once each has asked.
+async fn begun<F>(asks: impl Iterator<Item = F>) -> JoinSet<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (asked, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    for ask in asks {
+        let asked = asked.clone();
+        tasks.spawn(async move {
+            let mut ask = Box::pin(ask);
+            let first = futures_util::poll!(&mut ask);
+            asked.fetch_add(1, Ordering::Relaxed);
+            match first {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => ask.await,
+            }
+        });
+    }
+    eventually(SOON, async || asked.load(Ordering::Relaxed) == tasks.len()).await;
+    tasks
+}
+
 /// What comes while a command is under way goes together with the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_a_principal_at_once_are_few_commands_and_each_is_told_its_own() {
     let server = RedisServer::start().await;
-    let (redis, limits) = (open(&server).await, both(patiently(&server).await));
+    let (redis, limits) = (patient(&server).await, both(patiently(&server).await));
     let rate = Rate::new(300, HOUR).unwrap().burst(300).unwrap();
     let policy = Policy::new("test", rate).unwrap();
     limits.check(&policy, "warm").await;
     let before = commands(&redis).await;
-    let mut at_once = tokio::task::JoinSet::new();
-    for _ in 0..500 {
+    let checks = (0..500).map(|_| {
         let (limits, policy) = (limits.clone(), policy.clone());
-        at_once.spawn(async move { limits.check(&policy, "one").await });
-    }
+        async move { limits.check(&policy, "one").await }
+    });
+    // However fast it would answer the first ones, it has them all before.
+    server.pause();
+    let at_once = begun(checks).await;
+    server.resume();
     let decisions = at_once.join_all().await;
     let sent = commands(&redis).await - before;
     assert!(sent < 100, "{sent} commands for 500 requests");
@@ -292,51 +321,6 @@ async fn request_that_is_polled_no_more_keeps_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn denied_principal_is_denied_without_a_command_until_its_wait_is_over() {
-    let server = RedisServer::start().await;
-    let metrics = Metrics::new();
-    let (redis, limits) = (open(&server).await, both(patiently(&server).await));
-    let policy = Policy::new("test", Rate::new(2, Duration::from_secs(1)).unwrap()).unwrap();
-    let policy = policy.measured(&metrics.meter("test"));
-    assert!(limits.check(&policy, "one").await.is_allowed());
-    let denied = limits.check(&policy, "one").await;
-    assert_eq!(denied.source(), Source::Store);
-    let before = commands(&redis).await;
-    for _ in 0..1_000 {
-        let again = limits.check(&policy, "one").await;
-        assert!(!again.is_allowed());
-        assert_eq!(again.source(), Source::DenyCache);
-        assert!(again.retry_after() <= denied.retry_after());
-    }
-    assert_eq!(commands(&redis).await, before);
-    let told = metrics.exposition().unwrap();
-    for (outcome, source, count) in [
-        ("allowed", "store", 1),
-        ("denied", "store", 1),
-        ("denied", "deny-cache", 1_000),
-    ] {
-        let is_it = |line: &&str| {
-            let labels = [("outcome", outcome), ("source", source)];
-            line.starts_with("maxscale_limit_decisions_total")
-                && labels
-                    .iter()
-                    .all(|(k, v)| line.contains(&format!("{k}=\"{v}\"")))
-        };
-        let line = told.lines().find(is_it).unwrap();
-        assert!(line.ends_with(&format!(" {count}")), "{line}");
-    }
-    tokio::time::sleep(denied.retry_after().unwrap()).await;
-    assert!(limits.check(&policy, "one").await.is_allowed());
-
-    // Another rule of the same policy is another question, and so is an operator's word.
-    let wide = Policy::new("test", Rate::per_second(100).unwrap()).unwrap();
-    assert_eq!(limits.check(&wide, "one").await.source(), Source::Store);
-    assert!(!limits.check(&policy, "one").await.is_allowed());
-    limits.edit("one", &policy, Edit::Reset).await;
-    assert!(limits.check(&policy, "one").await.is_allowed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn where_one_principal_denies_what_others_took_is_given_back() {
     let server = RedisServer::start().await;
     let limits = both(patiently(&server).await);
@@ -361,14 +345,17 @@ async fn where_one_principal_denies_what_others_took_is_given_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_down_each_policy_does_what_it_says() {
     let server = RedisServer::start().await;
-    let (here, there) = (both(shared(&server).await), both(shared(&server).await));
+    let (here, there) = (
+        both(patiently(&server).await),
+        both(patiently(&server).await),
+    );
     let policy = |name, down| {
         let rate = Rate::new(10, HOUR).unwrap().burst(10).unwrap();
         Policy::new(name, rate).unwrap().when_down(down)
     };
     let share = policy("share", Down::LocalShare);
     // Both processes have said by then that they are there.
-    eventually(Duration::from_secs(20), async || {
+    eventually(SOON, async || {
         let told = [&here, &there].map(|limits| format!("{limits:?}"));
         told.iter().all(|told| told.contains("instances: 2"))
     })

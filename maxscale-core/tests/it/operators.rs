@@ -8,12 +8,18 @@ use maxscale_core::limit::{
     Limits, LocalLimits, OverrideError, Policy, Rate, RedisLimits, Reputation, Source,
 };
 use maxscale_core::redis::{Command, Redis};
-use maxscale_tests::{RedisServer, eventually};
+use maxscale_tests::{Lateness, RedisServer, eventually};
 use tokio::time::Instant;
 
 use crate::redis::{SOON, patient};
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How soon all processes hear of what an operator says.
+const HEARD: Duration = Duration::from_secs(5);
+
+/// So long that it is heard before its end.
+const BRIEF: Duration = Duration::from_secs(6);
 
 /// The limits of one process.
 async fn process(server: &RedisServer) -> Limits {
@@ -71,12 +77,12 @@ async fn override_holds_here_at_once_and_soon_in_all_processes_and_later_ones() 
     here.override_rule("ada", &policy(), rate(7), HOUR)
         .await
         .unwrap();
-    let start = Instant::now();
+    let (start, late) = (Instant::now(), Lateness::watch());
     assert_eq!(admitted(&here, "ada").await, 5);
     heard(&there, "ada", 7).await;
     let told = start.elapsed();
     println!("an override was heard after {told:?}");
-    assert!(told < SOON, "{told:?}");
+    assert!(told < HEARD + late.total(), "{told:?}, {late:?}");
     assert_eq!(admitted(&there, "ada").await, 0);
     assert_eq!(burst(&there, "bob"), 2);
     drop((here, there));
@@ -93,7 +99,6 @@ async fn override_holds_here_at_once_and_soon_in_all_processes_and_later_ones() 
 async fn override_ends_in_all_processes_by_word_and_by_time() {
     let server = RedisServer::start().await;
     let (here, there) = (process(&server).await, process(&server).await);
-    let second = Duration::from_secs(1);
     here.override_rule("ada", &policy(), rate(7), HOUR)
         .await
         .unwrap();
@@ -102,7 +107,7 @@ async fn override_ends_in_all_processes_by_word_and_by_time() {
     assert_eq!(burst(&there, "ada"), 2);
     heard(&here, "ada", 2).await;
 
-    here.override_rule("bob", &policy(), rate(7), 2 * second)
+    here.override_rule("bob", &policy(), rate(7), BRIEF)
         .await
         .unwrap();
     heard(&there, "bob", 7).await;
@@ -190,8 +195,8 @@ async fn override_that_redis_loses_at_once_is_forgotten() {
         here.override_rule(principal, &policy(), rate(7), HOUR)
             .await
             .unwrap();
-        redis.command(Command::new("FLUSHALL")).await.unwrap();
         assert_eq!(burst(&here, principal), 7);
+        redis.command(Command::new("FLUSHALL")).await.unwrap();
         heard(&here, principal, 2).await;
     }
 }
@@ -212,13 +217,14 @@ async fn override_costs_requests_no_command() {
         let calls = calls.split(',').next().unwrap();
         calls.parse::<u64>().unwrap()
     };
-    let before = sent().await;
+    let (before, start) = (sent().await, Instant::now());
     for _ in 0..500 {
         assert!(here.check(&policy(), "ada").await.is_allowed());
     }
     let sent = sent().await - before;
-    // A sign of life and a look at the overrides may come between.
-    assert!((500..505).contains(&sent), "{sent}");
+    // A sign of life and, each second, a look at the overrides may come between.
+    let most = 505 + start.elapsed().as_secs();
+    assert!((500..most).contains(&sent), "{sent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,7 +252,7 @@ async fn who_is_suspicious_to_one_process_is_to_all_until_forgiven_or_forgotten(
     let server = RedisServer::start().await;
     let here = reputation(&server, HOUR).await;
     let there = reputation(&server, HOUR).await;
-    let brief = reputation(&server, Duration::from_secs(2)).await;
+    let brief = reputation(&server, BRIEF).await;
     assert!(here.signal("ada", 10));
     eventually(SOON, async || there.is_suspicious("ada")).await;
     assert!(!there.is_suspicious("bob"));

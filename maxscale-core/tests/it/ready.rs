@@ -10,7 +10,7 @@ use maxscale_tests::{RedisServer, eventually};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::redis::{SOON, open};
+use crate::redis::{SOON, patient};
 
 async fn ask(routes: &Router, path: &str) -> (u16, Value) {
     let request = Request::get(path).body(Body::empty()).unwrap();
@@ -22,7 +22,7 @@ async fn ask(routes: &Router, path: &str) -> (u16, Value) {
 
 /// Waits until `/readyz` answers so; `/livez` says yes all the while.
 async fn becomes(routes: &Router, ready: u16) {
-    eventually(SOON * 4, async || {
+    eventually(SOON, async || {
         assert_eq!(ask(routes, "/livez").await.0, 200);
         ask(routes, "/readyz").await.0 == ready
     })
@@ -37,7 +37,7 @@ async fn readiness_follows_what_is_critical_alone_and_health_names_both() {
         ("sessions", &critical, Importance::Critical),
         ("cache", &other, Importance::Degrading),
     ] {
-        let redis = open(server).await;
+        let redis = patient(server).await;
         health.register(Place::REDIS, name, importance, move || {
             let redis = redis.clone();
             async move { Ok(redis.ping().await?) }
@@ -47,7 +47,7 @@ async fn readiness_follows_what_is_critical_alone_and_health_names_both() {
     becomes(&routes, 200).await;
 
     let is = async |name: &str, status: &str| {
-        eventually(SOON * 4, async || {
+        eventually(SOON, async || {
             let (_, tree) = ask(&routes, "/health").await;
             let text = tree.to_string();
             let named = text

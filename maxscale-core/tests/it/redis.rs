@@ -4,7 +4,7 @@ mod charges;
 mod cluster;
 pub(crate) mod log;
 mod outage;
-mod past;
+pub(crate) mod past;
 mod script;
 mod sentinel;
 mod server;
@@ -21,7 +21,10 @@ use maxscale_tests::{Lateness, RedisCluster, RedisServer};
 use tokio::time::Instant;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(250);
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// No promise: what is to happen happens by then, on a machine however busy.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// A timeout that a stall of the machine does not use up, of tests that wait for it.
+pub(crate) const AMPLE: Duration = Duration::from_secs(2);
 
 pub(crate) fn config(server: &RedisServer) -> RedisConfig {
     RedisConfig::new(&server.url()).unwrap().timeout(TIMEOUT)
@@ -44,6 +47,11 @@ pub(crate) async fn connect(config: RedisConfig) -> Redis {
 /// For tests of what a timeout does.
 pub(crate) async fn open(server: &RedisServer) -> Redis {
     connect(config(server)).await
+}
+
+/// For tests of what a longer timeout does too, where a step before must not fail.
+pub(crate) async fn ample(server: &RedisServer) -> Redis {
+    connect(config(server).timeout(AMPLE)).await
 }
 
 /// For tests of anything else, on a machine that is busy.
@@ -99,7 +107,8 @@ async fn pipeline_gives_each_reply_or_error_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn call_has_its_own_timeout() {
     let server = RedisServer::start().await;
-    let redis = open(&server).await;
+    // Its own would not end before all is asked.
+    let redis = patient(&server).await;
     server.pause();
     let (start, late) = (Instant::now(), Lateness::watch());
     let short = Command::new("GET").key("key");
@@ -169,7 +178,7 @@ fn sent(replies: &[Result<Reply, RedisError>]) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_commands_are_in_flight_than_allowed() {
     let server = RedisServer::start().await;
-    let redis = connect(config(&server).in_flight(2)).await;
+    let redis = connect(config(&server).timeout(AMPLE).in_flight(2)).await;
     server.pause();
     let pings = vec![Command::new("PING"); 32];
     let replies = redis.pipeline(pings).await;
@@ -180,7 +189,7 @@ async fn no_more_commands_are_in_flight_than_allowed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_were_given_up_stay_in_flight_until_they_are_answered() {
     let server = RedisServer::start().await;
-    let redis = connect(config(&server).in_flight(8)).await;
+    let redis = connect(config(&server).timeout(SOON).in_flight(8)).await;
     server.pause();
     let mut given_up = 0;
     for _ in 0..32 {
@@ -223,7 +232,7 @@ async fn command_that_follows_is_sent_on_the_same_connection_after_a_reply() {
 
     // There is no replica, and it waits for one without an end.
     let wait = Command::new("WAIT").arg(1).arg(0);
-    let both = push().then(wait).timeout(TIMEOUT);
+    let both = push().then(wait).timeout(AMPLE);
     let both = redis.command(both).await.unwrap();
     assert_eq!(both, Reply::Array(vec![Reply::Int(2), Reply::Nil]));
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use maxscale_core::fact::Deadline;
 use maxscale_shard::{Database, Engine, Isolation, ShardError, TxOptions, Work, sql};
-use maxscale_tests::eventually;
+use maxscale_tests::{Lateness, eventually};
 use sqlx::{Connection, Executor};
 use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
 
-use crate::support::{LIMIT, Nodes, note, noted, notes, options};
+use crate::support::{Nodes, note, noted, notes, options};
 
 on_both!(
     write_commits_what_its_closure_did,
@@ -320,7 +320,7 @@ async fn watermark_is_where_the_log_ends_after_the_commit() {
     assert_eq!(notes(&nodes).await, [(1, 1)]);
     // The transaction in which the position was asked is ended, long before the
     // server would end it for idling.
-    eventually(LIMIT / 4, async || {
+    eventually(Duration::from_secs(5), async || {
         let open = sql("SELECT 1 AS one FROM pg_stat_activity
              WHERE datname = current_database() AND state LIKE 'idle in transaction%'");
         observer.fetch_all(open).await.unwrap().is_empty()
@@ -350,7 +350,7 @@ async fn refused_commit_brings_no_watermark() {
 async fn deadline_bounds_each_statement_here_and_in_the_server() {
     let (nodes, database) = single(Engine::Postgres).await;
     let within = |time| TxOptions::new().deadline(Deadline::at(Instant::now() + time));
-    let shown = database.read(within(Duration::from_secs(2)), |tx| {
+    let shown = database.read(within(Duration::from_secs(4)), |tx| {
         Work::new(async move {
             let setting = sql("SELECT setting::bigint AS n FROM pg_settings
              WHERE name = 'statement_timeout'");
@@ -358,9 +358,9 @@ async fn deadline_bounds_each_statement_here_and_in_the_server() {
         })
     });
     let shown = shown.await.unwrap();
-    assert!((1_000..=2_000).contains(&shown), "{shown}");
+    assert!((1_000..=4_000).contains(&shown), "{shown}");
 
-    let start = Instant::now();
+    let (start, lateness) = (Instant::now(), Lateness::watch());
     let late = database.write(within(Duration::from_millis(200)), |tx| {
         Work::new(async move {
             tx.execute(note(1, 1)).await?;
@@ -369,7 +369,8 @@ async fn deadline_bounds_each_statement_here_and_in_the_server() {
     });
     let late = late.await.unwrap_err();
     let in_time = matches!(late, ShardError::Busy { .. } | ShardError::Deadline { .. });
-    assert!(in_time && start.elapsed() < LIMIT / 4, "{late:?}");
+    let most = Duration::from_secs(5) + lateness.total();
+    assert!(in_time && start.elapsed() < most, "{late:?}, {lateness:?}");
 
     // A single statement too.
     let mut conn = database.writer().await.unwrap();

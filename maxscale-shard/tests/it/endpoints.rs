@@ -9,10 +9,11 @@ use maxscale_shard::fleet::NodeSpec;
 use maxscale_shard::{
     Conn, Database, DatabaseOptions, Engine, Keyspace, NodeId, Role, Router, Topology, Vindex, sql,
 };
-use maxscale_tests::eventually;
+use maxscale_tests::{Lateness, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::pool::CONNECTED;
 use crate::support::{LIMIT, Nodes, SHARDS, options};
 
 fn id(name: &str) -> NodeId {
@@ -61,7 +62,7 @@ async fn background_work_and_requests_do_not_take_each_others_connections() {
     let nodes = Nodes::fresh(Engine::Postgres, 1).await;
     let mut few = options();
     (few.connections, few.background) = (1, 1);
-    few.acquire_timeout = Duration::from_millis(300);
+    few.acquire_timeout = CONNECTED;
     let router = router(&entries(&nodes.urls), few);
     let (requests, background) = (databases(&router).remove(0), router.nodes()[0].background());
 
@@ -117,14 +118,15 @@ async fn who_finds_all_connections_in_use_gets_the_first_that_comes_back_anywher
 async fn who_finds_all_connections_in_use_waits_no_longer_than_for_one() {
     let nodes = Nodes::fresh(Engine::Postgres, 2).await;
     let mut tight = options();
-    (tight.budget, tight.acquire_timeout) = (1, Duration::from_millis(300));
+    (tight.budget, tight.acquire_timeout) = (1, CONNECTED);
     let router = router(&entries(&nodes.urls), tight);
     let all = databases(&router);
     let _held = all[0].writer().await.unwrap();
-    let start = Instant::now();
+    let (start, late) = (Instant::now(), Lateness::watch());
     assert!(all[1].writer().await.unwrap_err().is_unreachable());
     let took = start.elapsed();
-    assert!((300..3_000).contains(&took.as_millis()), "{took:?}");
+    let most = CONNECTED * 2 + late.total();
+    assert!((CONNECTED..most).contains(&took), "{took:?}, {late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +152,8 @@ async fn many_tasks_on_many_databases_share_a_few_connections() {
     while let Some(done) = timeout(LIMIT, tasks.join_next()).await.unwrap() {
         done.unwrap();
     }
-    assert!(sessions(&observer, &nodes).await <= 3);
+    // The server may not be done with one that was closed.
+    eventually(LIMIT, async || sessions(&observer, &nodes).await <= 3).await;
 }
 
 #[tokio::test]

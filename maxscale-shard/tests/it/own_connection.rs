@@ -1,9 +1,8 @@
 //! A connection that nobody else takes.
 
-use std::time::Duration;
-
 use maxscale_shard::{Database, Engine, sql};
 
+use crate::pool::CONNECTED;
 use crate::support::{Nodes, options};
 
 #[tokio::test]
@@ -33,7 +32,7 @@ async fn connection_apart_is_had_while_all_others_are_taken() {
 async fn connection_apart_counts_in_the_budget() {
     let nodes = Nodes::fresh(Engine::Postgres, 1).await;
     let mut few = options();
-    (few.budget, few.acquire_timeout) = (1, Duration::from_millis(300));
+    (few.budget, few.acquire_timeout) = (1, CONNECTED);
     let database = Database::open("tight", &nodes.urls[0], &few).unwrap();
     let all = database.writer().await.unwrap();
     let apart = database.apart();

@@ -15,11 +15,14 @@ use maxscale_shard::{
 };
 use maxscale_tests::{PostgresServer, eventually};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{LIMIT, SHARDS, open, options};
 
 const READ: TxOptions = TxOptions::new();
+
+/// How far behind a replica is.
+const DELAY: Duration = Duration::from_millis(500);
 
 /// A primary, a replica of it, and a router over both.
 struct Pair {
@@ -59,6 +62,13 @@ impl Pair {
     /// How often the user was here, and whether a replica said so.
     async fn seen(&self, id: i64, policy: ReadPolicy) -> (i64, bool) {
         seen(&self.shard(), id, policy).await.unwrap()
+    }
+
+    /// Until a replica is read from by who has written so much.
+    async fn is_shown(&self, id: i64, mark: Watermark) {
+        while !self.seen(id, at_least(mark)).await.1 {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Until the replica is known to be as fresh as it gets.
@@ -130,11 +140,11 @@ async fn user_reads_what_the_user_wrote_a_hundred_thousand_times() {
 }
 
 /// Reads all through the half second in which the replica is behind, and just after
-/// it, and then from a second after the write on.
+/// it, and then from when it is known to be as far.
 async fn read_your_writes(reads: u64) {
     const USERS: i64 = 16;
     let pair = Arc::new(Pair::new().await);
-    pair.replica.delay_replay(Duration::from_millis(500)).await;
+    pair.replica.delay_replay(DELAY).await;
     pair.is_known().await;
     let replica = pair.router.nodes()[0].endpoints()[1].database().clone();
     let counts: Arc<[AtomicU64; 7]> = Arc::default();
@@ -146,8 +156,8 @@ async fn read_your_writes(reads: u64) {
                 counts[at].fetch_add(u64::from(how), Ordering::Relaxed);
             };
             let (mut n, share) = (0, reads / u64::try_from(USERS).unwrap());
-            let mut done = 0;
-            while done < share {
+            let (mut done, mut controlled) = (0, false);
+            while done < share || !controlled {
                 n += 1;
                 let mark = pair.visit(user, n).await;
                 let written = Instant::now();
@@ -158,12 +168,16 @@ async fn read_your_writes(reads: u64) {
                     count(1, found != n);
                     count(2, by_replica);
                     if asked % 8 == 0 {
-                        count(6, true);
-                        count(5, directly(&replica, user).await != n);
+                        let is_stale = directly(&replica, user).await != n;
+                        // Who is told later has learned nothing.
+                        let in_time = written.elapsed() < DELAY / 2;
+                        count(6, in_time);
+                        count(5, in_time && is_stale);
+                        controlled |= in_time;
                     }
                     asked += 1;
                 }
-                sleep_until(written + Duration::from_millis(1_050)).await;
+                timeout(LIMIT, pair.is_shown(user, mark)).await.unwrap();
                 // As many as are left, so that a long run is not made of waiting.
                 for _ in 0..(share / 8).max(8) {
                     let (found, by_replica) = pair.seen(user, at_least(mark)).await;
@@ -187,7 +201,7 @@ async fn read_your_writes(reads: u64) {
     ] = counts.each_ref().map(|count| count.load(Ordering::Relaxed));
     eprintln!(
         "{stale} stale of {}; by the replica {young_replica} of {young} within 600 ms, \
-         {old_replica} of {old} after a second; ungated {ungated} of {control} stale",
+         {old_replica} of {old} once it had it; ungated {ungated} of {control} stale",
         young + old
     );
     assert_eq!(stale, 0);
@@ -200,15 +214,16 @@ async fn read_your_writes(reads: u64) {
 async fn replica_that_shows_a_write_in_a_moment_is_waited_for() {
     let pair = Pair::new().await;
     pair.is_known().await;
-    let mut by_replica = 0;
-    for n in 1..=50 {
+    // It is never known beforehand that it shows what was written just now.
+    let (begun, mut by_replica, mut n) = (Instant::now(), 0, 0);
+    while n < 50 || by_replica <= 10 {
+        n += 1;
+        assert!(begun.elapsed() < 2 * LIMIT, "{by_replica} of {n}");
         let mark = pair.visit(1, n).await;
         let (found, replica) = pair.seen(1, at_least(mark)).await;
         assert_eq!(found, n);
         by_replica += u32::from(replica);
     }
-    // It is never known beforehand that it shows what was written just now.
-    assert!(by_replica > 10, "{by_replica} of 50");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,7 +235,10 @@ async fn replica_is_read_from_only_while_it_is_known_to_be_young_enough() {
     let (mut n, mut written) = (0, Vec::new());
     let limits = [1_500, 400].map(Duration::from_millis);
     let mut by_replica = [0, 0];
-    while begun.elapsed() < Duration::from_secs(4) {
+    // It is 800 ms behind, unless nothing was written for a while; or more, on a machine
+    // that is busy.
+    while begun.elapsed() < Duration::from_secs(4) || by_replica[0] <= 2 * by_replica[1] {
+        assert!(begun.elapsed() < 2 * LIMIT, "{by_replica:?}");
         n += 1;
         pair.visit(1, n).await;
         written.push((Instant::now(), n));
@@ -231,11 +249,8 @@ async fn replica_is_read_from_only_while_it_is_known_to_be_young_enough() {
             assert!(found >= must.map_or(0, |(_, n)| *n), "{found}");
             *count += u32::from(replica);
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
-    // It is 800 ms behind, unless nothing was written for a while.
-    let [wide, close] = by_replica;
-    assert!(wide > 2 * close, "{by_replica:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -305,8 +320,8 @@ async fn shard_that_is_about_to_move_is_read_from_its_primary() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn freshness_carries_what_was_written_from_one_process_to_another() {
     let pair = Pair::new().await;
-    pair.replica.delay_replay(Duration::from_millis(500)).await;
     pair.is_known().await;
+    pair.replica.pause_replay().await;
     let keys = KeyRing::new(1, Secret::new([7; 32])).unwrap();
     let first = Freshness::new(Clock::system());
     let elsewhere = first.policy(&pair.shard());
@@ -317,6 +332,7 @@ async fn freshness_carries_what_was_written_from_one_process_to_another() {
     let second = Freshness::from_text(&text, &keys, Clock::system()).unwrap();
     let policy = second.policy(&pair.shard());
     assert_eq!(pair.seen(1, policy).await, (1, false));
+    pair.replica.resume_replay().await;
     eventually(LIMIT, async || pair.seen(1, policy).await == (1, true)).await;
 }
 

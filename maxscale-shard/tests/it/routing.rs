@@ -1,7 +1,7 @@
 //! A router over a map from code: what it answers, and how the map is swapped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::{RegionId, VirtualShard};
@@ -13,7 +13,9 @@ use maxscale_shard::{
     ShardError, SlotMove, SlotState, Target, Topology, TopologyError, Why, sql,
 };
 
-use crate::support::Nodes;
+use tokio::time::Instant;
+
+use crate::support::{LIMIT, Nodes};
 
 fn node(number: usize) -> NodeId {
     NodeId::new(&format!("node-{number}")).unwrap()
@@ -288,7 +290,7 @@ async fn connections_of_a_node_that_left_end_with_its_last_user() {
     assert_eq!(backend(held.node().database()).await, pid);
     drop(held);
     let left = sql("SELECT count(*) AS n FROM pg_stat_activity WHERE pid = $1");
-    maxscale_tests::eventually(crate::support::LIMIT, async || {
+    maxscale_tests::eventually(LIMIT, async || {
         let database = router.nodes()[0].database().clone();
         let rows = database.fetch_all(left.clone().bind(pid)).await.unwrap();
         rows[0].get::<i64>("n").unwrap() == 0
@@ -300,24 +302,28 @@ async fn connections_of_a_node_that_left_end_with_its_last_user() {
 async fn answers_during_reloads_are_each_of_one_map() {
     let router = router("id", map());
     let tenant = id(9);
-    let done = Arc::new(AtomicBool::new(false));
+    let (done, maps) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::<AtomicU64>::default(),
+    );
     let reader = {
-        let (router, done) = (router.clone(), done.clone());
+        let (router, done, maps) = (router.clone(), done.clone(), maps.clone());
         tokio::task::spawn_blocking(move || {
-            let (mut last, mut seen) = (0, 0);
-            while !done.load(Ordering::Relaxed) || seen == 0 {
+            let mut last = 0;
+            while !done.load(Ordering::Relaxed) {
                 let (shard, node, epoch, _) = told(&router, tenant);
                 // Odd epochs say node-2, even ones node-1; time does not run backwards.
                 let expected = if epoch % 2 == 0 { "node-1" } else { "node-2" };
                 assert_eq!((shard, node.as_str()), (9, expected), "epoch {epoch}");
                 assert!(epoch >= last);
-                seen += u64::from(epoch != last);
+                maps.fetch_add(u64::from(epoch != last), Ordering::Relaxed);
                 last = epoch;
             }
-            seen
         })
     };
-    for round in 0..2_000_usize {
+    let (end, seen) = (Instant::now() + LIMIT, || maps.load(Ordering::Relaxed));
+    // Until the reader has come to see some of them.
+    for round in (0_usize..).take_while(|n| *n < 2_000 || (seen() <= 1 && Instant::now() < end)) {
         let (from, to) = if round % 2 == 0 { (2, 1) } else { (1, 2) };
         let step = SlotMove {
             shard: VirtualShard::new(9),
@@ -328,5 +334,6 @@ async fn answers_during_reloads_are_each_of_one_map() {
         router.reload(next, &entries(2)).unwrap();
     }
     done.store(true, Ordering::Relaxed);
-    assert!(reader.await.unwrap() > 1);
+    reader.await.unwrap();
+    assert!(seen() > 1);
 }

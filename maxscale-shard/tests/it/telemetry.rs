@@ -1,7 +1,5 @@
 //! What a fleet and a router tell of themselves.
 
-use std::time::Duration;
-
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::KeyspaceTag;
 use maxscale_core::telemetry::Metrics;
@@ -12,6 +10,7 @@ use maxscale_shard::{
 };
 use maxscale_tests::eventually;
 
+use crate::pool::CONNECTED;
 use crate::support::{LIMIT, Nodes, note, open};
 
 on_both!(
@@ -145,7 +144,7 @@ async fn connections_that_are_not_had_in_time_are_counted() {
     let metrics = Metrics::new();
     let mut options = DatabaseOptions::default();
     options.connections = 1;
-    options.acquire_timeout = Duration::from_millis(100);
+    options.acquire_timeout = CONNECTED;
     let telemetry = Telemetry::new().meter(&metrics.meter("test"));
     let router = one(&nodes, options, &telemetry);
     let database = router.nodes()[0].database().clone();

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
 
 use maxscale_shard::fleet::{Rollout, RolloutError, Waves};
 use maxscale_shard::{
@@ -180,7 +179,7 @@ async fn starter_gives_up_on_one_that_goes_on_and_on(engine: Engine) {
     let catalog = nodes.database().await;
     catalog.execute(sql(held)).await.unwrap();
 
-    let config = nodes.config().migrations(APP).wait(Duration::from_secs(1));
+    let config = nodes.config().migrations(APP).wait(LIMIT / 12);
     let refused = Fleet::migrate(config, &Waves::new()).await.unwrap_err();
 
     assert!(

@@ -179,13 +179,13 @@ async fn migration_outlasts_the_limits_of_its_role() {
         steps: &[Migration {
             version: 1,
             name: "slow",
-            postgres: "SELECT pg_sleep(1)",
+            postgres: "SELECT pg_sleep(4)",
             sqlite: "",
         }],
     };
     let (pooler, database) = own().await;
     let mut hasty = DatabaseOptions::default();
-    hasty.statement_timeout = Duration::from_millis(300);
+    hasty.statement_timeout = Duration::from_secs(2);
     let entry = format!("{}?pooler=prepared", pooler.url_of(&database));
 
     let opened = config(&[&entry]).options(hasty).migrations(SLOW);

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
+use futures_util::future::join_all;
+
 use super::{RedisServer, role::Role};
 use crate::wait::within;
 
@@ -111,13 +113,12 @@ impl RedisCluster {
 
     /// The servers that answer, and what each says of itself.
     async fn nodes(&self) -> Vec<(&RedisServer, Node)> {
-        let mut nodes = Vec::new();
-        for server in &self.servers {
-            if let Ok(node) = node(server).await {
-                nodes.push((server, node));
-            }
-        }
-        nodes
+        // At once, as one that hangs takes its time.
+        let asked = self.servers.iter().map(async |server| {
+            let node = node(server).await.ok()?;
+            Some((server, node))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn form(&self) -> Result<(), String> {

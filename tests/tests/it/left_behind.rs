@@ -9,7 +9,7 @@ use std::{
 use maxscale_tests::{Process, ProcessBuilder, eventually, processes};
 
 const START: Duration = Duration::from_secs(240);
-const GONE: Duration = Duration::from_secs(30);
+const GONE: Duration = Duration::from_secs(60);
 
 const HOLDER: &str = env!("CARGO_BIN_EXE_hold_servers");
 

@@ -2,7 +2,7 @@ use std::{os::unix::process::ExitStatusExt, time::Duration};
 
 use maxscale_tests::{Process, eventually, free_port};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn shell(script: &str) -> Process {
     Process::builder("sh").args(["-c", script]).start()

@@ -2,14 +2,14 @@
 
 use std::{io::ErrorKind, time::Duration};
 
-use maxscale_tests::{Cut, Proxy, RedisServer, Way, eventually};
+use maxscale_tests::{Cut, Lateness, Proxy, RedisServer, Way, eventually};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::{Instant, timeout},
 };
 
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough to see that nothing comes.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -168,9 +168,10 @@ async fn a_delay_is_added_each_way_and_holds_up_no_more_than_that() {
     assert!(start.elapsed() >= latency * 2);
 
     // Many pieces wait side by side, not one after the other.
-    let start = Instant::now();
+    let (start, late) = (Instant::now(), Lateness::watch());
     pass(&mut line.client, &mut line.server, 2_000_000).await;
-    assert!(start.elapsed() < latency * 40, "{:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took < latency * 40 + late.total(), "{took:?}, {late:?}");
 }
 
 #[tokio::test]

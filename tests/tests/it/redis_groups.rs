@@ -6,29 +6,33 @@ use maxscale_tests::{RedisCluster, RedisSentinels, RedisServer, eventually};
 
 use crate::redis::ask;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sets a key and waits until as many servers have it.
-async fn set_on_both(primary: &RedisServer, servers: &[RedisServer]) {
+/// Sets a key, and returns the replica once that has it too.
+async fn set_on_both<'a>(primary: &RedisServer, servers: &'a [RedisServer]) -> &'a RedisServer {
     ask(&primary.url(), "SET key 42").await.unwrap();
     eventually(LIMIT, async || {
-        let mut have = 0;
-        for server in servers {
-            have += usize::from(ask(&server.url(), "DBSIZE").await.unwrap() == ":1");
+        for server in servers.iter().filter(|it| it.url() != primary.url()) {
+            if ask(&server.url(), "DBSIZE").await.unwrap() == ":1" {
+                return Some(server);
+            }
         }
-        have == 2
+        None
     })
-    .await;
+    .await
 }
 
 #[tokio::test]
 async fn a_cluster_that_lost_a_master_serves_its_keys_from_the_replica() {
     let cluster = RedisCluster::start().await;
     let lost = cluster.master_of("key").await.unwrap();
-    set_on_both(lost, cluster.servers()).await;
+    let replica = set_on_both(lost, cluster.servers()).await;
 
+    // Nobody takes over until it was seen that nobody is there.
+    replica.pause();
     lost.kill().await;
     assert!(cluster.master_of("key").await.is_none());
+    replica.resume();
     cluster.wait_until_served(LIMIT).await;
 
     let now = cluster.master_of("key").await.unwrap();
@@ -40,10 +44,13 @@ async fn a_cluster_that_lost_a_master_serves_its_keys_from_the_replica() {
 async fn sentinels_promote_the_replica_of_a_killed_primary_which_then_follows() {
     let group = RedisSentinels::start().await;
     let lost = group.primary().await.unwrap();
-    set_on_both(lost, group.servers()).await;
+    let replica = set_on_both(lost, group.servers()).await;
 
+    // Nobody takes over until it was seen that nobody is there.
+    replica.pause();
     lost.kill().await;
     assert!(group.primary().await.is_none());
+    replica.resume();
     let now = eventually(LIMIT, async || group.primary().await).await;
 
     assert_ne!(now.url(), lost.url());

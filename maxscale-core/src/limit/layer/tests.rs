@@ -13,7 +13,7 @@ type Key = fn(&Request<()>) -> Option<String>;
 type Mock = mock::Spawn<Limit<mock::Mock<Request<()>, Response<Body>>, Key>>;
 type Inner = mock::Handle<Request<()>, Response<Body>>;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(60);
 
 fn by_path(request: &Request<()>) -> Option<String> {
     (request.uri() != "/nobody").then(|| request.uri().to_string())

@@ -3,21 +3,26 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use maxscale_core::redis::{Command, Redis, RedisConfig, RedisError, Reply};
+use maxscale_core::redis::{Command, Redis, RedisError, Reply};
 use maxscale_tests::{Lateness, RedisServer, eventually};
 use tokio::time::{Instant, timeout};
 
 use super::log::Log;
-use super::{SOON, TIMEOUT, kill, open, patient};
+use super::{SOON, TIMEOUT, ample, config, connect, kill, open, patient};
 
 /// How long the handle may take once the server is back.
 const BACK: Duration = Duration::from_secs(2);
 
+/// How much later than its timeout a call may end.
+const OVER: Duration = Duration::from_millis(10);
+
 /// Calls at once: enough for a 99th percentile.
 const CALLS: usize = 400;
 
-/// How long each of many calls at once waited, the shortest first.
-async fn waits(redis: &Redis) -> Vec<Duration> {
+/// How long each of many calls at once waited, the shortest first; and how long the
+/// machine let wait meanwhile.
+async fn waits(redis: &Redis) -> (Vec<Duration>, Duration) {
+    let late = Lateness::watch();
     let call = async || {
         let start = Instant::now();
         let get = redis.command(Command::new("GET").key("key"));
@@ -26,7 +31,7 @@ async fn waits(redis: &Redis) -> Vec<Duration> {
     };
     let mut waits = join_all((0..CALLS).map(|_| call())).await;
     waits.sort_unstable();
-    waits
+    (waits, late.total())
 }
 
 /// Nothing is sent any more, so nothing waits.
@@ -42,34 +47,37 @@ async fn fails_fast(redis: &Redis) {
 }
 
 pub(super) async fn is_back(redis: &Redis) {
-    let start = Instant::now();
-    eventually(BACK, async || {
+    let (start, late) = (Instant::now(), Lateness::watch());
+    eventually(SOON, async || {
         redis.ping().await?;
         redis.is_up().then_some(()).ok_or(RedisError::Down)
     })
     .await;
-    println!("back after {:?}", start.elapsed());
+    let took = start.elapsed();
+    println!("back after {took:?}");
+    assert!(took < BACK + late.total(), "{took:?}, {late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_server_delays_each_call_by_its_timeout_once() {
     let server = RedisServer::start().await;
     let redis = open(&server).await;
-    let mut best = Duration::MAX;
-    // The bound on the 99th percentile is absolute, and the machine is busy
-    // with other tests: the best of some rounds counts. The other bound is for
-    // every call.
+    let mut over = Duration::MAX;
+    // The bound on the 99th percentile is close, and the machine is busy with
+    // other tests: the best of some rounds counts. The other bound is for every
+    // call.
     for _ in 0..5 {
         server.pause();
-        let waits = waits(&redis).await;
-        assert!(waits[CALLS - 1] < 2 * TIMEOUT, "{:?}", waits[CALLS - 1]);
-        best = best.min(waits[CALLS * 99 / 100]);
+        let (waits, late) = waits(&redis).await;
+        let longest = waits[CALLS - 1];
+        assert!(longest < 2 * TIMEOUT + late, "{longest:?}, {late:?}");
+        over = over.min(waits[CALLS * 99 / 100].saturating_sub(TIMEOUT + late));
         fails_fast(&redis).await;
         server.resume();
         is_back(&redis).await;
     }
-    println!("timeout {TIMEOUT:?}, 99th percentile {best:?}");
-    assert!(best <= TIMEOUT + Duration::from_millis(10), "{best:?}");
+    println!("timeout {TIMEOUT:?}, 99th percentile {over:?} more");
+    assert!(over <= OVER, "{over:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,8 +86,9 @@ async fn killed_and_restarted_server_is_used_again() {
     let redis = open(&server).await;
     for _ in 0..3 {
         server.kill().await;
-        let waits = waits(&redis).await;
-        assert!(waits[CALLS - 1] < 2 * TIMEOUT, "{:?}", waits[CALLS - 1]);
+        let (waits, late) = waits(&redis).await;
+        let longest = waits[CALLS - 1];
+        assert!(longest < 2 * TIMEOUT + late, "{longest:?}, {late:?}");
         eventually(SOON, async || !redis.is_up()).await;
         fails_fast(&redis).await;
         server.restart().await;
@@ -93,7 +102,9 @@ async fn log_has_one_line_when_the_server_goes_and_one_when_it_comes() {
     let log = Log::default();
     let _log = log.listen();
     let server = RedisServer::start().await;
-    let redis = open(&server).await;
+    // Three of them are longer than a stall of the machine, which would be one more
+    // line, and one is shorter than a silent connection is kept.
+    let redis = connect(config(&server).timeout(2 * TIMEOUT)).await;
     let mut expected = vec!["INFO redis is up"];
     assert_eq!(log.lines(), expected);
 
@@ -128,7 +139,7 @@ async fn idle_handle_notices_a_paused_server_by_itself() {
     let mut up = redis.watch_up();
     timeout(SOON, up.wait_for(|up| !up)).await.unwrap().unwrap();
     server.resume();
-    assert!(redis.wait_ready(Duration::from_secs(2)).await);
+    is_back(&redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,19 +149,16 @@ async fn long_pause_ends_within_two_seconds_too() {
     server.pause();
     let start = Instant::now();
     // Past the time after which a silent connection is given up.
-    eventually(Duration::from_secs(9), async || {
-        start.elapsed() > Duration::from_secs(4)
-    })
-    .await;
+    eventually(SOON, async || start.elapsed() > Duration::from_secs(4)).await;
     assert!(!redis.is_up());
     server.resume();
-    assert!(redis.wait_ready(Duration::from_secs(2)).await);
+    is_back(&redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_that_is_cut_off_with_its_connection_may_have_run() {
     let server = RedisServer::start().await;
-    let redis = open(&server).await;
+    let redis = ample(&server).await;
     server.pause();
     // It would wait for longer than the connection is kept.
     let incr = Command::new("INCR").key("count").timeout(SOON);
@@ -164,10 +172,10 @@ async fn command_that_is_cut_off_with_its_connection_may_have_run() {
 async fn handle_opened_before_its_server_connects_later() {
     let server = RedisServer::start().await;
     server.kill().await;
-    let redis = Redis::open(RedisConfig::new(&server.url()).unwrap());
+    let redis = Redis::open(config(&server));
     assert!(matches!(redis.ping().await, Err(RedisError::Down)));
     server.restart().await;
-    assert!(redis.wait_ready(Duration::from_secs(2)).await);
+    is_back(&redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

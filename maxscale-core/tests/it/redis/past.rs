@@ -9,7 +9,7 @@ pub(super) fn host(url: &str) -> &str {
 }
 
 /// The last line of an answer that is no error.
-pub(super) async fn tell(server: &RedisServer, command: &str) -> String {
+pub(crate) async fn tell(server: &RedisServer, command: &str) -> String {
     let answer = all(server, command).await;
     assert!(!answer.starts_with('-'), "{command}: {answer}");
     answer.lines().last().unwrap().to_owned()

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use maxscale_core::redis::{Command, Redis, RedisError, Reply, Script};
 use maxscale_tests::{RedisServer, eventually};
 
-use super::{SOON, open, patient};
+use super::{AMPLE, SOON, patient};
 
 const ADD: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 
@@ -29,10 +29,12 @@ async fn script_runs_also_after_the_server_forgot_it() {
 /// Calls `script` while the server is paused; what it did once it goes on.
 async fn after_a_pause(script: &Script) -> Reply {
     let server = RedisServer::start().await;
-    let redis = open(&server).await;
+    // With a timeout of their own, which is short for this one: it keeps its connection.
+    let redis = patient(&server).await;
     redis.script(script.call().key("sum").arg(0)).await.unwrap();
     server.pause();
-    let calls = (0..50).map(|_| redis.script(script.call().key("sum").arg(1)));
+    let call = || script.call().key("sum").arg(1).timeout(AMPLE);
+    let calls = (0..50).map(|_| redis.script(call()));
     for reply in join_all(calls).await {
         let unknown = matches!(reply, Err(RedisError::Timeout { .. }));
         assert!(unknown, "{reply:?}");

@@ -175,7 +175,12 @@ impl Rounds {
         self.lost += last - expected - heard;
     }
 
-    fn report(&self, rounds: u64) {
+    async fn report(&mut self, mut rounds: u64) {
+        // Who is back before the next message has lost none.
+        while self.lost == 0 && rounds < 2_000 {
+            self.kill_connection().await;
+            rounds += 1;
+        }
         let Self {
             gaps, lost, next, ..
         } = self;
@@ -194,7 +199,7 @@ async fn subscription_loses_no_message_silently() {
     for _ in 0..3 {
         rounds.kill_server().await;
     }
-    rounds.report(53);
+    rounds.report(53).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,5 +215,5 @@ async fn subscription_loses_no_message_silently_in_a_thousand_rounds() {
         }
     }
     rounds.kill_connection().await;
-    rounds.report(1_000);
+    rounds.report(1_000).await;
 }

@@ -10,7 +10,12 @@ use super::{SOON, connect};
 
 fn trusting(url: &str, certificates: &Certificates) -> RedisConfig {
     let ca = certificates.ca().display();
-    RedisConfig::new(&format!("{url}?ca={ca}")).unwrap()
+    patient(RedisConfig::new(&format!("{url}?ca={ca}")).unwrap())
+}
+
+/// A handshake or a reply that is slow on a busy machine is no refusal.
+fn patient(config: RedisConfig) -> RedisConfig {
+    config.connect_timeout(SOON).timeout(SOON)
 }
 
 /// Why the first connection did not stand. On one thread, so that the log of
@@ -61,7 +66,7 @@ async fn server_with_a_wrong_certificate_is_refused() {
 async fn private_ca_is_refused_unless_it_is_named() {
     let certificates = Certificates::new();
     let server = RedisServer::start_with_tls(certificates.valid()).await;
-    let config = RedisConfig::new(&server.tls_url()).unwrap();
+    let config = patient(RedisConfig::new(&server.tls_url()).unwrap());
     let cause = refusal(config).await;
     assert!(cause.contains("UnknownIssuer"), "{cause}");
 }
@@ -71,5 +76,7 @@ async fn server_without_tls_is_refused() {
     let certificates = Certificates::new();
     let server = RedisServer::start().await;
     let url = server.url().replace("redis://", "rediss://");
-    refusal(trusting(&url, &certificates)).await;
+    // It may wait for more of what it does not understand.
+    let hasty = RedisConfig::DEFAULT_CONNECT_TIMEOUT;
+    refusal(trusting(&url, &certificates).connect_timeout(hasty)).await;
 }

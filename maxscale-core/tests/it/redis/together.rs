@@ -102,7 +102,7 @@ async fn connection_that_the_server_closed_costs_nobody_a_reply() {
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_server_is_waited_for_until_the_deadline() {
     let server = RedisServer::start().await;
-    let redis = super::open(&server).await;
+    let redis = super::ample(&server).await;
     set(&redis, &["a", "b"]).await;
     assert!(are_read(&redis, &["a", "b"]).await);
     server.pause();

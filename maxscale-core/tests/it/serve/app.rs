@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,10 +18,12 @@ use hyper_util::rt::TokioIo;
 use maxscale_core::serve::{
     Connections, Draining, Ended, Peer, Server, ServerBuilder, Serving, ServingBuilder, Stop,
 };
+use maxscale_tests::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tower::util::MapRequestLayer;
 
 use super::wire::LIMIT;
 
@@ -29,6 +33,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
     pub(crate) stop: Stop,
+    begun: Arc<AtomicUsize>,
     served: JoinHandle<Ended>,
 }
 
@@ -136,6 +141,12 @@ impl Running {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = begun.clone();
+        let app = app.layer(MapRequestLayer::new(move |request: Request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            request
+        }));
         let server = server(Server::builder("main", listener, app));
         let server = server.build().unwrap();
         let connections = server.connections();
@@ -146,12 +157,18 @@ impl Running {
             address,
             connections,
             stop,
+            begun,
             served: tokio::spawn(async move { serving.run(&asked).await }),
         }
     }
 
     pub(crate) async fn plain() -> Self {
         Self::start(|server| server, |serving| serving).await
+    }
+
+    /// Waits until so many requests have begun.
+    pub(crate) async fn begun(&self, count: usize) {
+        eventually(LIMIT, async || self.begun.load(Ordering::SeqCst) >= count).await;
     }
 
     pub(crate) async fn ended(self) -> Ended {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use maxscale_core::serve::{Cause, ServeError, Server, Serving, Stop};
-use maxscale_tests::eventually;
+use maxscale_tests::{Lateness, eventually};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,7 +24,8 @@ async fn request_that_was_begun_is_finished_and_told_that_the_connection_closes(
     idle.until("here\n").await;
     let mut slow = Wire::connect(running.address).await;
     slow.get("/slow/500").await;
-    eventually(LIMIT, async || running.connections.open() == 2).await;
+    running.begun(2).await;
+    assert_eq!(running.connections.open(), 2);
 
     running.stop.ask(Cause::Terminate);
     assert_eq!(idle.rest().await, "");
@@ -64,7 +65,7 @@ async fn streams_that_listen_are_told_and_end_themselves() {
 async fn what_does_not_end_is_cut_within_the_budget_and_told() {
     let running = Running::start(
         |server| server,
-        |serving| serving.budget(2 * SECOND).reserve(SECOND),
+        |serving| serving.budget(6 * SECOND).reserve(4 * SECOND),
     )
     .await;
     let mut stuck = Wire::connect(running.address).await;
@@ -75,13 +76,15 @@ async fn what_does_not_end_is_cut_within_the_budget_and_told() {
     let mut flood = Wire::connect(running.address).await;
     flood.get("/flood").await;
     flood.until("\r\n\r\n").await;
-    eventually(LIMIT, async || running.connections.open() == 3).await;
+    running.begun(3).await;
+    assert_eq!(running.connections.open(), 3);
 
     running.stop.ask(Cause::Interrupt);
     let connections = running.connections.clone();
     let ended = running.ended().await;
     assert_eq!((ended.cut_connections, ended.cut_requests), (3, 3));
-    assert!(ended.took >= SECOND && ended.took < 2 * SECOND, "{ended:?}");
+    let budget = 2 * SECOND..6 * SECOND;
+    assert!(budget.contains(&ended.took), "{ended:?}");
     assert_eq!(connections.open(), 0);
     assert_eq!(stuck.rest().await, "");
 }
@@ -111,19 +114,26 @@ async fn asked_twice_it_ends_at_once() {
     let running = Running::plain().await;
     let mut stuck = Wire::connect(running.address).await;
     stuck.get("/stuck").await;
-    eventually(LIMIT, async || running.connections.open() == 1).await;
+    running.begun(1).await;
     running.stop.ask(Cause::Terminate);
     eventually(LIMIT, async || {
         TcpStream::connect(running.address).await.is_err()
     })
     .await;
     running.stop.ask(Cause::Terminate);
-    let start = Instant::now();
+    let (start, late) = (Instant::now(), Lateness::watch());
     let ended = running.ended().await;
-    assert!(start.elapsed() < SECOND, "{ended:?}");
+    let took = start.elapsed();
+    assert!(
+        took < SECOND + late.total(),
+        "{took:?}, {late:?}, {ended:?}"
+    );
     assert!(ended.at_once);
     assert_eq!(stuck.rest().await, "");
 }
+
+/// Who is held up still comes in that time.
+const WAIT: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn after_sigterm_connections_are_accepted_for_the_wait_and_after_sigint_not() {
@@ -131,11 +141,11 @@ async fn after_sigterm_connections_are_accepted_for_the_wait_and_after_sigint_no
         let (tell, told) = oneshot::channel();
         let running = Running::start(
             |server| server,
-            |serving| serving.wait(SECOND).not_ready(|| tell.send(()).unwrap()),
+            |serving| serving.wait(WAIT).not_ready(|| tell.send(()).unwrap()),
         )
         .await;
         running.stop.ask(cause);
-        timeout(SECOND / 2, told).await.unwrap().unwrap();
+        timeout(LIMIT, told).await.unwrap().unwrap();
         let address = running.address;
         let late = tokio::spawn(async move {
             let mut late = Wire::connect(address).await;
@@ -144,7 +154,7 @@ async fn after_sigterm_connections_are_accepted_for_the_wait_and_after_sigint_no
         });
         let ended = running.ended().await;
         assert_eq!(late.await.is_ok(), accepted, "{cause:?}");
-        assert_eq!(ended.took >= SECOND, accepted, "{ended:?}");
+        assert_eq!(ended.took >= WAIT, accepted, "{ended:?}");
     }
 }
 
@@ -193,7 +203,7 @@ async fn phases_come_one_after_the_other_and_the_last_server_answers_through_the
     .await;
     let mut slow = Wire::connect(running.address).await;
     slow.get("/slow").await;
-    eventually(LIMIT, async || running.connections.open() == 1).await;
+    running.begun(1).await;
     running.stop.ask(Cause::Terminate);
     slow.until("done\n").await;
     let ended = running.ended().await;
@@ -209,8 +219,8 @@ async fn hooks_that_hang_or_panic_are_named_and_hold_up_nothing_beyond_the_budge
         |server| server,
         |serving| {
             serving
-                .budget(SECOND)
-                .reserve(SECOND / 2)
+                .budget(4 * SECOND)
+                .reserve(2 * SECOND)
                 .on_stop("jobs", |_| std::future::pending())
                 .on_hand_back("leases", async { panic!("a defect in the hook") })
                 .on_hand_back("tokens", async {})
@@ -221,7 +231,7 @@ async fn hooks_that_hang_or_panic_are_named_and_hold_up_nothing_beyond_the_budge
     running.stop.ask(Cause::Interrupt);
     let ended = running.ended().await;
     assert_eq!(ended.unfinished, ["jobs", "leases", "spans"]);
-    assert!(ended.took < 2 * SECOND, "{ended:?}");
+    assert!(ended.took < 6 * SECOND, "{ended:?}");
 }
 
 #[tokio::test]

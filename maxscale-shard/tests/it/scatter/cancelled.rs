@@ -118,6 +118,18 @@ async fn dropped_merge_gives_its_places_back(engine: Engine) {
 
 async fn next_that_is_dropped_has_taken_no_row(engine: Engine) {
     let things = many(engine).await;
+    // Where rows come faster than they are taken, none is waited for: once more.
+    let mut rounds = 0..100;
+    while rounds.next().is_some() {
+        if dropped_on_the_way(&things).await > 0 {
+            return;
+        }
+    }
+    panic!("no row was waited for in 100 rounds");
+}
+
+/// Reads all, and drops each wait for a row; how many these were.
+async fn dropped_on_the_way(things: &Things) -> u32 {
     let mut merged = things
         .router
         .scatter(self::things())
@@ -141,5 +153,5 @@ async fn next_that_is_dropped_has_taken_no_row(engine: Engine) {
         }
     }
     assert_eq!(wanted, 4_000);
-    assert!(dropped > 0);
+    dropped
 }

@@ -149,12 +149,12 @@ async fn leg_that_a_replica_cancels_is_read_from_the_primary() {
     let two = Two::new().await;
     let replica = impatient(&two).await;
     let slow = sql(
-        "SELECT shard_id, id, pg_is_in_recovery() AS by_replica, pg_sleep(0.2)::text AS slept
+        "SELECT shard_id, id, pg_is_in_recovery() AS by_replica, pg_sleep(0.4)::text AS slept
          FROM visit WHERE id <= 10 AND shard_id = ANY($shards)",
     );
     let asked = tokio::spawn(two.scatter(slow).policy(ANY).rows());
     let runs = "SELECT count(*) > 0 AS holds FROM pg_stat_activity
-        WHERE state = 'active' AND query LIKE '%pg_sleep(0.2)%' AND pid <> pg_backend_pid()";
+        WHERE state = 'active' AND query LIKE '%pg_sleep(0.4)%' AND pid <> pg_backend_pid()";
     holds(&replica, runs).await;
     two.primary().execute(sql(CHANGE)).await.unwrap();
     let rows = timeout(LIMIT, asked).await.unwrap().unwrap().unwrap();

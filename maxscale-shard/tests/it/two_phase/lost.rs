@@ -189,7 +189,12 @@ async fn random_drops_beside_recovery_leave_nothing_by_halves() {
             let (ids, mut acknowledged) = (ids(), Vec::new());
             for n in (0..EACH).map(|n| n * 3 + task) {
                 let both = begun(&two_phase, &ids, n).await;
-                let done = cut(random() % 16, random().is_multiple_of(2), both.commit()).await;
+                // Some to their end, however many polls that takes beside others.
+                let polls = match random().is_multiple_of(4) {
+                    true => u64::MAX,
+                    false => random() % 16,
+                };
+                let done = cut(polls, random().is_multiple_of(2), both.commit()).await;
                 match done {
                     Some(Ok(_)) => acknowledged.push(n),
                     None => {}
