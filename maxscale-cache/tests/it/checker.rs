@@ -46,6 +46,8 @@ struct Run {
     /// How long it lasts at most, however few were read.
     longest: Duration,
     keys: u64,
+    /// How long the source takes to answer, at most.
+    slow: Duration,
     fenced: bool,
     /// What goes wrong, again and again.
     faults: &'static [Fault],
@@ -70,6 +72,7 @@ const SMALL: Run = Run {
     least: Duration::from_secs(3),
     longest: Duration::from_secs(120),
     keys: 40,
+    slow: Duration::from_millis(4),
     fenced: true,
     faults: &[Fault::Deaf, Fault::Evict, Fault::Flush],
 };
@@ -183,8 +186,11 @@ fn start(run: Run, number: usize, servers: &Servers, folder: &Path) -> Process {
         (
             node::RUN,
             format!(
-                "{number} {} {least} {longest} {} {}",
-                run.reads, run.keys, run.fenced
+                "{number} {} {least} {longest} {} {} {}",
+                run.reads,
+                run.keys,
+                run.fenced,
+                run.slow.as_micros()
             ),
         ),
     ];
@@ -284,8 +290,10 @@ async fn no_read_of_three_processes_is_older_than_it_may_be() {
 async fn checker_finds_old_reads_where_fences_do_nothing() {
     let run = Run {
         fenced: false,
-        // A busy machine needs time to meet the races.
+        // A busy machine changes little: what it does is to meet a load.
         least: Duration::from_secs(6),
+        keys: 4,
+        slow: Duration::from_millis(50),
         faults: &[],
         ..SMALL
     };
@@ -307,6 +315,7 @@ const FULL: Run = Run {
     least: Duration::ZERO,
     longest: Duration::from_secs(900),
     keys: 150,
+    slow: SMALL.slow,
     fenced: true,
     faults: &[Fault::Deaf, Fault::Evict, Fault::Flush, Fault::Freeze],
 };

@@ -41,6 +41,8 @@ struct Work {
     truth: Redis,
     cache: Cache<u64>,
     keys: u64,
+    /// Microseconds.
+    slow: u64,
     left: Arc<AtomicU64>,
     /// Until then it goes on, though enough was read.
     least: Instant,
@@ -97,6 +99,7 @@ async fn program_that_reads() {
         truth,
         cache,
         keys: number(4),
+        slow: number(6),
         left: Arc::new(AtomicU64::new(number(1))),
         least: after(number(2)),
         enough,
@@ -216,7 +219,7 @@ impl Task {
     + Send
     + use<> {
         let truth = self.work.truth.clone();
-        let slow = Duration::from_micros(self.draw(4_000));
+        let slow = Duration::from_micros(self.draw(self.work.slow));
         move || {
             Box::pin(async move {
                 let get = Command::new("GET").key(format!("v:{key}"));
