@@ -17,6 +17,8 @@ mod cancel;
 mod claim;
 mod dead;
 mod depth;
+#[cfg(feature = "testkit")]
+mod due;
 mod enqueue;
 mod lease;
 mod pause;
@@ -55,6 +57,8 @@ pub(crate) use dead::{
     set_apart,
 };
 pub(crate) use depth::{Depth, depth};
+#[cfg(feature = "testkit")]
+pub(crate) use due::{due, pass};
 pub(crate) use enqueue::{Common, NewJob, enqueue, insert, insert_many};
 pub(crate) use lease::{bury, enter, leave, renew, rescue};
 pub(crate) use pause::{pause, paused, resume};

@@ -1,5 +1,9 @@
-//! What every database under a queue must keep; run [`check`] against yours.
+//! For tests: of databases, and of services that enqueue jobs.
 //!
+//! A service's test runs jobs by [`WorkerBuilder::drain`](crate::WorkerBuilder::drain),
+//! on its own databases, and lets time go by with [`pass`].
+//!
+//! What every database under a queue must keep is a suite; run [`check`] against yours.
 //! The store is statements on the handles of `maxscale_shard`, so what varies is the
 //! database: another PostgreSQL, an engine that speaks like it, a file. Each end of a
 //! run is made well, after its worker died, twice, by a stale token and by another
@@ -15,6 +19,7 @@
 mod alone;
 mod ends;
 mod races;
+mod time;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,6 +34,8 @@ use crate::job::JobId;
 use crate::queue::Queue;
 use crate::seal::StoredArgs;
 use crate::store::{self, Claimed, Common, Ended, Ending, Form, Lease, NewJob, Seen, Wanted};
+
+pub use time::pass;
 
 /// Longer than the suite runs.
 const LEASE: Duration = Duration::from_secs(3_600);

@@ -2,6 +2,8 @@
 
 mod counts;
 mod depth;
+#[cfg(feature = "testkit")]
+mod drain;
 mod ending;
 mod frozen;
 mod handler;
@@ -316,6 +318,11 @@ impl WorkerBuilder {
     ///
     /// Panics outside a tokio runtime.
     pub fn start(self) -> Result<Worker, QueueError> {
+        self.launch().map(|(worker, _)| worker)
+    }
+
+    /// Starts it; gives also what its tasks share.
+    fn launch(self) -> Result<(Worker, Arc<Shared>), QueueError> {
         let mut handlers = HashMap::new();
         let mut queues: HashMap<&'static str, Map<String, Value>> = HashMap::new();
         for (kind, handler) in self.handlers {
@@ -358,7 +365,7 @@ impl WorkerBuilder {
             let serve = NodeWorker::new(shared.clone(), self.queue.clone(), node);
             nodes.spawn(serve.run(phase.subscribe()));
         }
-        Ok(Worker { phase, nodes })
+        Ok((Worker { phase, nodes }, shared))
     }
 }
 

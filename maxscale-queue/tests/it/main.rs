@@ -11,6 +11,7 @@ mod blocked;
 mod counts;
 mod crash;
 mod dead;
+mod drained;
 mod ends;
 mod enqueue;
 mod faults;

@@ -16,7 +16,7 @@ fn unique(unique: Unique) -> EnqueueOptions {
 }
 
 /// Enqueues in a transaction of its own.
-async fn put(stage: &Stage, text: &str, options: EnqueueOptions) -> Enqueued {
+pub(crate) async fn put(stage: &Stage, text: &str, options: EnqueueOptions) -> Enqueued {
     let mut tx = stage.begin(SHARD).await;
     let enqueued = stage
         .queue
