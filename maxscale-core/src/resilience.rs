@@ -23,6 +23,8 @@ mod outlier;
 mod pool;
 mod priority;
 mod retry;
+#[cfg(test)]
+mod upstream;
 
 use std::time::Duration;
 
