@@ -24,6 +24,8 @@ mod pool;
 mod priority;
 mod retry;
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod upstream;
 
 use std::time::Duration;
