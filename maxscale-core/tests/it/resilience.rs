@@ -1,6 +1,9 @@
 //! Layers of resilience as they are stacked: in axum, in tonic, and around a client.
 
 mod adaptive;
+#[cfg(all(feature = "serve", feature = "axum"))]
+mod overload;
+mod shed;
 
 use std::convert::Infallible;
 use std::sync::Arc;
