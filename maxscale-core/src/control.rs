@@ -10,6 +10,7 @@
 //! | [`Breaker`] | a call is wanted, succeeded, failed | go, probe, stop; opens, closes |
 //! | [`Outliers`] | a call of one of several ended | that one is left alone, or not |
 //! | [`Concurrency`] | calls of a window took so long | how many at a time |
+//! | [`Shedding`] | so many came, and waited so long | from which rank on they are shed |
 //! | [`Pressure`] | something bounded is so full | what is refused |
 //! | [`Rates`] | counts of calls | which rate is too high |
 //! | [`Budget`] | a retry is wanted, a call succeeded | allowed or not |
@@ -26,6 +27,7 @@ mod deadline;
 mod outliers;
 mod pressure;
 mod rates;
+mod shedding;
 
 pub use again::{Again, Declined, FailedCall, Pushback};
 pub use backoff::{Attempt, Backoff, Retries, Retry};
@@ -36,3 +38,4 @@ pub use deadline::{Admission, TimeLimit};
 pub use outliers::{Ejection, OutlierRules, Outliers};
 pub use pressure::{Fill, Pressure, PressureRules, Strain};
 pub use rates::{Counts, Exceeded, Rates};
+pub use shedding::{Offered, Shedding, SheddingRules};

@@ -6,7 +6,8 @@
 //! [`RetryLayer`] makes again what failed, [`Endpoints`] leave those of several
 //! alone that keep failing, [`PoolGuardLayer`] refuses what matters least while a
 //! pool is nearly full, [`AdaptiveLimitLayer`] learns how many calls something works
-//! on at a time and refuses more. The arithmetic behind such layers lives
+//! on at a time and refuses more, [`LoadShedderLayer`] refuses what matters least
+//! while requests wait for too long. The arithmetic behind such layers lives
 //! in [`control`](crate::control).
 //!
 //! Each layer keeps the inner service's error and answers what it does not let
@@ -14,6 +15,7 @@
 //! share; the handle works without tower too.
 
 mod adaptive;
+mod admitted;
 mod bulkhead;
 mod circuit;
 mod deadline;
@@ -23,6 +25,11 @@ mod outlier;
 mod pool;
 mod priority;
 mod retry;
+mod shed;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod upstream;
 
 use std::time::Duration;
 
@@ -52,6 +59,10 @@ pub use priority::Priority;
 pub use retry::{
     Idempotent, MayRepeat, RETRY_DECISIONS, Replay, Retry, RetryAttempt, RetryBudget, RetryBuilder,
     RetryFuture, RetryLayer, Retrying,
+};
+pub use shed::{
+    ByCaller, LOAD_SHED_REQUESTS, LOAD_SHED_TIERS, LOAD_SHED_WAITING, LoadShed, LoadShedFuture,
+    LoadShedKey, LoadShedPermit, LoadShedder, LoadShedderBuilder, LoadShedderLayer, Overloaded,
 };
 
 /// A layer was given a value that cannot be.

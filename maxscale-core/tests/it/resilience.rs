@@ -1,5 +1,10 @@
 //! Layers of resilience as they are stacked: in axum, in tonic, and around a client.
 
+mod adaptive;
+#[cfg(all(feature = "serve", feature = "axum"))]
+mod overload;
+mod shed;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,6 +41,23 @@ fn asked(path: &str) -> Request {
     Request::get(path).body(Body::empty()).unwrap()
 }
 
+/// A call of a method of the health service, with a message of no bytes.
+fn called(method: &str) -> Request {
+    let call = Request::post(format!("/grpc.health.v1.Health/{method}"));
+    let call = call.header("content-type", "application/grpc");
+    call.body(Body::from(&[0_u8; 5][..])).unwrap()
+}
+
+/// What the head of the answer says; what went well says so in the trailers.
+fn grpc_status<B>(answer: &Response<B>) -> Option<&str> {
+    answer.headers().get("grpc-status")?.to_str().ok()
+}
+
+async fn problem(answer: Response<Body>) -> serde_json::Value {
+    let problem = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&problem).unwrap()
+}
+
 #[tokio::test]
 async fn layers_stand_around_routes_of_axum() {
     let (circuit, bulkhead) = (circuit(), Bulkhead::builder("routes", 1));
@@ -58,9 +80,7 @@ async fn layers_stand_around_routes_of_axum() {
     let answer = routes.oneshot(asked("/")).await.unwrap();
     assert_eq!(answer.status(), 503);
     assert!(answer.headers().contains_key("retry-after"));
-    let problem = answer.into_body().collect().await.unwrap().to_bytes();
-    let problem: serde_json::Value = serde_json::from_slice(&problem).unwrap();
-    assert_eq!(problem["code"], "circuit_open");
+    assert_eq!(problem(answer).await["code"], "circuit_open");
     assert_eq!((bulkhead.active(), bulkhead.keys()), (0, 0));
 }
 
@@ -74,17 +94,17 @@ async fn layers_stand_around_services_of_tonic() {
         .layer(CircuitBreakerLayer::new(circuit.clone()));
     let service = stack.service(Routes::new(health));
     let status = async || {
-        let mut call = asked("/grpc.health.v1.Health/Nothing");
-        let grpc = "application/grpc".parse().unwrap();
-        call.headers_mut().insert("content-type", grpc);
-        let answer = service.clone().oneshot(call).await.unwrap();
-        let status = answer.headers()["grpc-status"].to_str().unwrap();
-        status.to_owned()
+        let answer = service.clone().oneshot(called("Nothing")).await.unwrap();
+        grpc_status(&answer).map(str::to_owned)
     };
-    assert_eq!(status().await, "12", "there is no such method");
+    assert_eq!(
+        status().await.as_deref(),
+        Some("12"),
+        "there is no such method"
+    );
     assert_eq!(circuit.phase(), Phase::Closed);
     circuit.force_open();
-    assert_eq!(status().await, "14");
+    assert_eq!(status().await.as_deref(), Some("14"));
     assert_eq!(bulkhead.active(), 0);
 }
 

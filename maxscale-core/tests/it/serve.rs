@@ -5,4 +5,4 @@ mod end;
 mod grpc;
 mod limits;
 mod process;
-mod wire;
+pub(crate) mod wire;

@@ -1,18 +1,12 @@
-use std::convert::Infallible;
-use std::task::{Context, Poll, Waker};
-
-use http::{Request, Response};
-use http_body_util::Empty;
+use http::Request;
 use tokio::sync::Semaphore;
 use tokio::time::advance;
-use tower::util::{ServiceExt as _, service_fn};
+use tower::util::ServiceExt as _;
 use tower_layer::Layer as _;
-use tower_service::Service;
 
 use super::*;
+use crate::resilience::upstream::{dropped_anywhere, upstream};
 use crate::resilience::{Outcome, ResilienceError};
-
-type Body = Empty<bytes::Bytes>;
 
 fn builder() -> AdaptiveLimitBuilder {
     AdaptiveLimit::builder("upstream").initial(3)
@@ -59,20 +53,6 @@ async fn limit_grows_where_nothing_queues_and_falls_by_what_is_sent_back() {
     assert_eq!(limit.active(), 0);
 }
 
-/// Answers when it is given a permit to.
-fn upstream(
-    answers: Arc<Semaphore>,
-) -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone
-{
-    service_fn(move |_: Request<()>| {
-        let answers = answers.clone();
-        async move {
-            answers.acquire().await.unwrap().forget();
-            Ok::<_, Infallible>(Response::new(Body::new()))
-        }
-    })
-}
-
 #[tokio::test(start_paused = true)]
 async fn request_beyond_the_limit_is_a_503() {
     let limit = builder().build().unwrap();
@@ -107,30 +87,12 @@ async fn places_are_free_again_wherever_the_request_was_dropped() {
     let limit = builder().build().unwrap();
     let answers = Arc::new(Semaphore::new(0));
     let service = AdaptiveLimitLayer::new(limit.clone()).layer(upstream(answers.clone()));
-    let mut context = Context::from_waker(Waker::noop());
-    for seed in 0..1_000_usize {
-        let requests = (0..6).map(|_| Box::pin(service.clone().oneshot(Request::new(()))));
-        let mut requests: Vec<_> = requests.collect();
-        for step in 0..seed % 16 {
-            // Any of them goes on, or goes away.
-            let at = (seed / 16 + step * 7) % requests.len().max(1);
-            match (seed / 4 + step) % 5 {
-                0 if !requests.is_empty() => drop(requests.remove(at)),
-                1 => answers.add_permits(1),
-                _ => {
-                    let polled = requests
-                        .get_mut(at)
-                        .map(|it| it.as_mut().poll(&mut context));
-                    if let Some(Poll::Ready(_)) = polled {
-                        drop(requests.remove(at));
-                    }
-                }
-            }
+    for seed in 0..1_000 {
+        let requests = (0..6).map(|_| service.clone().oneshot(Request::new(())));
+        dropped_anywhere(seed, requests, &answers, || {
             assert!(limit.active() <= 3, "seed {seed}");
-        }
-        drop(requests);
+        });
         assert_eq!(limit.active(), 0, "seed {seed}");
-        answers.forget_permits(answers.available_permits());
     }
 }
 

@@ -1,6 +1,6 @@
 use std::hash::Hash;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::{fmt, mem};
 
 use pin_project_lite::pin_project;
@@ -10,6 +10,7 @@ use tower_service::Service;
 use super::{Bulkhead, BulkheadError, BulkheadPermit, Entry};
 use crate::fact::{Deadline, Facts};
 use crate::refusal::{Asker, Refusal, Refuse};
+use crate::resilience::admitted::Admitted;
 
 /// Gives each request a place in a [`Bulkhead`] until the head of its answer.
 ///
@@ -46,20 +47,7 @@ pin_project! {
         K: Eq,
     {
         #[pin]
-        state: State<F, K, R, E>,
-    }
-}
-
-pin_project! {
-    #[project = StateP]
-    enum State<F, K, R, E>
-    where
-        K: Hash,
-        K: Eq,
-    {
-        Forward { #[pin] inner: F, permit: Option<BulkheadPermit<K>> },
-        Wait { answer: Pin<Box<dyn Future<Output = Result<R, E>> + Send>> },
-        Refuse { reply: Option<R> },
+        call: Admitted<F, BulkheadPermit<K>, R, E>,
     }
 }
 
@@ -134,30 +122,24 @@ where
             Some(key) => bulkhead.try_enter(&key).map(Some),
             None => Ok(None),
         };
-        let state = match entry {
+        let call = match entry {
             Ok(Some(Entry::Full(compartment))) => {
                 // `poll_ready` readied this value and not its clone, so this one goes along.
                 let clone = self.inner.clone();
                 let mut service = mem::replace(&mut self.inner, clone);
                 let bulkhead = bulkhead.clone();
-                let answer = Box::pin(async move {
+                Admitted::wait(async move {
                     let deadline = req.fact::<Deadline>().copied();
                     match bulkhead.wait(compartment, deadline).await {
                         Ok(_permit) => service.call(req).await.map(Refuse::pass),
                         Err(error) => Ok(refused::<S::Response, Q>(&error, &req)),
                     }
-                });
-                State::Wait { answer }
+                })
             }
-            Ok(permit) => State::Forward {
-                permit: permit.and_then(Entry::permit),
-                inner: self.inner.call(req),
-            },
-            Err(error) => State::Refuse {
-                reply: Some(refused::<S::Response, Q>(&error, &req)),
-            },
+            Ok(permit) => Admitted::forward(self.inner.call(req), permit.and_then(Entry::permit)),
+            Err(error) => Admitted::refuse(refused::<S::Response, Q>(&error, &req)),
         };
-        BulkheadFuture { state }
+        BulkheadFuture { call }
     }
 }
 
@@ -176,19 +158,7 @@ where
     type Output = Result<A::Reply, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateP::Forward { inner, permit } => {
-                let answer = ready!(inner.poll(cx));
-                // Free now, and not when the future is dropped.
-                drop(permit.take());
-                Poll::Ready(answer.map(Refuse::pass))
-            }
-            StateP::Wait { answer } => answer.as_mut().poll(cx),
-            StateP::Refuse { reply } => {
-                let reply = reply.take().expect("polled after it was ready");
-                Poll::Ready(Ok(reply))
-            }
-        }
+        self.project().call.poll(cx)
     }
 }
 

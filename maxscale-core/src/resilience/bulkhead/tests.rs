@@ -1,20 +1,12 @@
-use std::convert::Infallible;
-use std::task::{Context, Poll, Waker};
-
-use http::{Request, Response};
-use http_body_util::Empty;
+use http::Request;
 use tokio::sync::Semaphore;
 use tokio::time::advance;
-use tower::util::{ServiceExt as _, service_fn};
+use tower::util::ServiceExt as _;
 use tower_layer::Layer as _;
-use tower_service::Service;
 
 use super::*;
-use crate::refusal::ReplyBody;
 use crate::resilience::ResilienceError;
-
-type Body = Empty<bytes::Bytes>;
-type Reply = Result<Response<ReplyBody<Body>>, Infallible>;
+use crate::resilience::upstream::{Reply, dropped_anywhere, upstream};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,22 +80,6 @@ async fn wait_ends_with_the_bulkheads_time_or_the_deadline() {
     assert!(nothing_is_held(&bulkhead));
 }
 
-/// Answers when it is given a permit to.
-fn upstream(
-    answers: Arc<Semaphore>,
-) -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ 'static {
-    service_fn(move |_: Request<()>| {
-        let answers = answers.clone();
-        async move {
-            answers.acquire().await.unwrap().forget();
-            Ok::<_, Infallible>(Response::new(Body::new()))
-        }
-    })
-}
-
 fn user(name: &'static str) -> Request<()> {
     Request::builder().uri(name).body(()).unwrap()
 }
@@ -168,34 +144,16 @@ async fn places_are_free_again_wherever_the_request_was_dropped() {
     let answers = Arc::new(Semaphore::new(0));
     let layer = BulkheadLayer::keyed(bulkhead.clone(), by_path);
     let service = layer.layer(upstream(answers.clone()));
-    let mut context = Context::from_waker(Waker::noop());
-    for seed in 0..1_000_usize {
-        let requests = (0..4).map(|_| Box::pin(service.clone().oneshot(user("/a"))));
-        let mut requests: Vec<_> = requests.collect();
-        for step in 0..seed % 16 {
-            // Any of them goes on, or goes away.
-            let at = (seed / 16 + step * 7) % requests.len().max(1);
-            match (seed / 4 + step) % 5 {
-                0 if !requests.is_empty() => drop(requests.remove(at)),
-                1 => answers.add_permits(1),
-                _ => {
-                    let polled = requests
-                        .get_mut(at)
-                        .map(|it| it.as_mut().poll(&mut context));
-                    if let Some(Poll::Ready(_)) = polled {
-                        drop(requests.remove(at));
-                    }
-                }
-            }
+    for seed in 0..1_000 {
+        let requests = (0..4).map(|_| service.clone().oneshot(user("/a")));
+        dropped_anywhere(seed, requests, &answers, || {
             assert!(bulkhead.active() <= 1, "seed {seed}");
-        }
-        drop(requests);
+        });
         assert!(nothing_is_held(&bulkhead), "seed {seed}");
         assert_eq!(bulkhead.keys(), 0, "seed {seed}");
         let place = bulkhead.try_enter(&"/a".to_owned());
         assert!(matches!(place, Ok(Entry::Permit(_))), "seed {seed}");
         drop(place);
-        answers.forget_permits(answers.available_permits());
     }
 }
 
