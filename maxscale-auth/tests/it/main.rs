@@ -42,6 +42,7 @@ mod revoked;
 mod routes;
 mod secrets;
 mod sessions;
+mod signing_keys;
 mod stores;
 mod strangers;
 #[cfg(feature = "bcrypt")]
