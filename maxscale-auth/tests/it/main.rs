@@ -37,6 +37,7 @@ mod quiet;
 mod races;
 mod rank;
 mod redis_sessions;
+mod refresh;
 mod revoked;
 #[cfg(feature = "openapi")]
 mod routes;
