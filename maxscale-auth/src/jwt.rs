@@ -8,21 +8,29 @@
 //!
 //! A header is never a reason for anything: a token is verified by the key whose own header
 //! it has, letter by letter. So there is no algorithm to choose, no key to name by a path
-//! and none to bring along. It does no I/O and keeps nothing: whether what a token says is
-//! still so (its session, its user's epoch) is its caller's to ask.
+//! and none to bring along. Whether what a token says is still so (its session, its user's
+//! epoch) is its caller's to ask.
+//!
+//! [`SigningKeys`] keeps the keys in the database, for all processes; the rest does no I/O.
 
 mod claims;
+mod keeper;
 mod keys;
 mod public;
+mod published;
+mod record;
 mod rotation;
 mod signing;
+mod store;
 mod verify;
 
 pub use claims::Claims;
+pub use keeper::{SigningKeys, SigningKeysBuilder};
 pub use keys::{Keys, KeysError};
 pub use public::{Algorithm, Kid};
 pub use rotation::{KeyState, Rotation, RotationError, Step};
 pub use signing::{SigningKey, SigningKeyError};
+pub use store::KeyStoreError;
 pub use verify::{AccessTokens, AccessTokensError, IssueError, Refused};
 
 #[cfg(test)]

@@ -175,6 +175,26 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
             postgres: UNVERIFIED,
             sqlite: UNVERIFIED,
         },
+        Migration {
+            version: 6,
+            name: "the keys that sign access tokens",
+            postgres: "
+            CREATE TABLE ms_signing_keys (
+                shard_id integer NOT NULL,
+                realm integer NOT NULL,
+                version bigint NOT NULL,
+                sealed bytea NOT NULL,
+                PRIMARY KEY (shard_id, realm)
+            )",
+            sqlite: "
+            CREATE TABLE ms_signing_keys (
+                shard_id INTEGER NOT NULL,
+                realm INTEGER NOT NULL,
+                version INTEGER NOT NULL,
+                sealed BLOB NOT NULL,
+                PRIMARY KEY (shard_id, realm)
+            ) WITHOUT ROWID",
+        },
     ],
 };
 

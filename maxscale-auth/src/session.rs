@@ -23,6 +23,7 @@ mod policy;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod refresh;
 mod rules;
 mod sessions;
 mod sql;
@@ -41,6 +42,7 @@ pub use policy::{Proof, SessionPolicy};
 pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing};
 #[cfg(feature = "redis")]
 pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
+pub use refresh::{RefreshError, RefreshTokens, Refreshed};
 pub(crate) use sessions::Drawn;
 pub use sessions::{Consistency, Sessions};
 pub use sql::SqlSessions;

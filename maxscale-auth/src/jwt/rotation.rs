@@ -93,6 +93,11 @@ impl Rotation {
         }
     }
 
+    /// The longest that a token may live that is signed by these keys.
+    pub const fn life(&self) -> Duration {
+        self.life
+    }
+
     /// How old a process's view of the keys may be.
     pub const fn seen_within(&self) -> Duration {
         self.seen_within
@@ -137,6 +142,24 @@ impl Rotation {
                 due.then_some(Step::Add(KeyState::Next))
             }
         }
+    }
+
+    /// How long [`step`](Self::step) has nothing to do with these keys.
+    pub fn due_in(&self, keys: &[(KeyState, Timestamp)], now: Timestamp) -> Duration {
+        let left = |since: Timestamp, span: Duration| span.saturating_sub(now.since(since));
+        let of = |state: KeyState| keys.iter().find(move |key| key.0 == state);
+        let Some((_, signs)) = of(KeyState::Active) else {
+            return Duration::ZERO;
+        };
+        let next = match of(KeyState::Next) {
+            Some((_, published)) => {
+                left(*published, self.seen_within).max(left(*signs, self.every))
+            }
+            None => left(*signs, self.every.saturating_sub(self.seen_within)),
+        };
+        let retiring = keys.iter().filter(|key| key.0 == KeyState::Retiring);
+        let gone = retiring.map(|key| left(key.1, self.retires_for()));
+        gone.fold(next, Duration::min)
     }
 }
 

@@ -37,11 +37,13 @@ mod quiet;
 mod races;
 mod rank;
 mod redis_sessions;
+mod refresh;
 mod revoked;
 #[cfg(feature = "openapi")]
 mod routes;
 mod secrets;
 mod sessions;
+mod signing_keys;
 mod stores;
 mod strangers;
 #[cfg(feature = "bcrypt")]

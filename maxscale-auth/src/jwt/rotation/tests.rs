@@ -49,6 +49,23 @@ fn first_key_signs_at_once_and_no_second_one_comes_before_it_is_due() {
 }
 
 #[test]
+fn nothing_is_to_be_done_before_it_is_due_and_something_is_then() {
+    let (rotation, mut keys, mut now) = (rotation(), Vec::new(), 0);
+    let tick = Duration::from_secs(1);
+    for _ in 0..40 {
+        let due = rotation.due_in(&keys, at(now));
+        if due >= tick {
+            assert_eq!(rotation.step(&keys, at(now).after(due - tick)), None);
+        }
+        now += due.as_secs();
+        let step = rotation.step(&keys, at(now));
+        done(&mut keys, step.expect("it is due"), at(now));
+        keys.retain(|key| key.0 != KeyState::Gone);
+    }
+    assert!(now > 12 * 24 * 3_600, "{now}");
+}
+
+#[test]
 fn exchange_that_takes_longer_than_the_time_between_two_is_refused() {
     assert!(Rotation::new(2 * HOUR, HOUR, LIFE).is_err());
     assert!(Rotation::new(3 * HOUR, HOUR, LIFE).is_ok());
