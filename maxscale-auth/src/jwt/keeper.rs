@@ -218,6 +218,10 @@ impl Keeper {
     }
 }
 
+/// How often something is done before others are let look: more is never due at once, but
+/// where a change is refused again and again because it comes too late.
+const STEPS: u32 = 16;
+
 /// What is stored, once all is done that was to be done.
 async fn read(
     store: &KeyStore,
@@ -225,26 +229,28 @@ async fn read(
     algorithm: Algorithm,
     clock: &Clock,
 ) -> Result<View, KeyStoreError> {
+    let mut steps = 0;
     loop {
         let read_at = clock.now();
         let stored = store.load().await?;
         let states = stored.record.states();
         let next = match rotation.step(&states, read_at) {
+            _ if steps == STEPS => None,
             Some(step) => {
                 let draw = || SigningKey::random(algorithm);
                 // As late as it can be stored: who counts from then on counts too little.
                 let since = read_at.after(KeyStore::WITHIN);
-                stored.record.after(step, since, draw)?
+                Some(stored.record.after(step, since, draw)?)
             }
-            None if stored.is_sealed_before => stored.record.clone(),
-            None => {
-                let due_in = rotation.due_in(&states, read_at);
-                return View::of(&stored, due_in, read_at);
-            }
+            None => (stored.is_sealed_before).then(|| stored.record.clone()),
+        };
+        let Some(next) = next else {
+            return View::of(&stored, rotation.due_in(&states, read_at), read_at);
         };
         // Whether this or another process's change was stored is seen by reading it: what
         // was never stored signs nothing.
         store.exchange(&stored, &next).await?;
+        steps += 1;
     }
 }
 
