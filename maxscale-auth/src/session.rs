@@ -20,6 +20,7 @@ mod memory;
 #[cfg_attr(not(feature = "near"), path = "session/not_near.rs")]
 mod near;
 mod policy;
+mod recognised;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
@@ -32,12 +33,13 @@ pub use builder::SessionsBuilder;
 pub use change::{ImpersonateError, Impersonation};
 pub use durable::{DurableSessions, Snapshot, Untold};
 pub use erased::StoreError;
-pub(crate) use layer::Asked;
+pub(crate) use layer::Nobody;
 pub use layer::{SessionFuture, SessionLayer, SessionService, Strong, StrongLayer};
 #[cfg(feature = "redis")]
 pub use map::{SessionMap, SessionMapError, SessionRoute};
 pub use memory::MemorySessions;
 pub use policy::{Proof, SessionPolicy};
+pub(crate) use recognised::Recognised;
 pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing};
 #[cfg(feature = "redis")]
 pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
