@@ -6,22 +6,32 @@ use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
 
-use crate::session::{Consistency, Level, Methods, Recognised, Roles, Sessions};
+use crate::session::{Consistency, Known, Level, Methods, Recognised, Roles, Source};
+use crate::token::Fingerprint;
 
 /// Who is logged in: the fact that the session layer leaves in a request. Cheap to clone.
 #[derive(Clone)]
 pub struct Principal {
-    pub(crate) known: Arc<Recognised>,
-    pub(crate) recognised_at: Timestamp,
-    /// Who recognised him.
-    pub(crate) sessions: Sessions,
+    known: Arc<Recognised>,
+    recognised_at: Timestamp,
     /// How old what is known may have been.
-    pub(crate) consistency: Consistency,
+    consistency: Consistency,
+    /// Who recognised him.
+    source: Source,
 }
 
 // === impl Principal ===
 
 impl Principal {
+    pub(crate) fn of(known: Known, consistency: Consistency, source: &Source) -> Self {
+        Self {
+            known: known.what,
+            recognised_at: known.at,
+            consistency,
+            source: source.clone(),
+        }
+    }
+
     /// The user.
     pub fn user(&self) -> Id {
         self.known.token.user
@@ -71,6 +81,19 @@ impl Principal {
     /// Who acts in the user's name, if it is not the user.
     pub fn actor(&self) -> Option<Id> {
         self.known.actor
+    }
+
+    /// By what it was recognised.
+    pub(crate) fn token(&self) -> &Fingerprint {
+        &self.known.token
+    }
+
+    pub(crate) const fn consistency(&self) -> Consistency {
+        self.consistency
+    }
+
+    pub(crate) const fn source(&self) -> &Source {
+        &self.source
     }
 
     pub(crate) fn version(&self) -> u32 {

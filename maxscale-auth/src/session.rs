@@ -26,6 +26,7 @@ mod record;
 mod redis;
 mod rules;
 mod sessions;
+mod source;
 mod sql;
 mod store;
 
@@ -43,8 +44,9 @@ pub(crate) use recognised::Recognised;
 pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing};
 #[cfg(feature = "redis")]
 pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
-pub(crate) use sessions::Drawn;
 pub use sessions::{Consistency, Sessions};
+pub(crate) use sessions::{Drawn, Known};
+pub(crate) use source::Source;
 pub use sql::SqlSessions;
 pub use store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,

@@ -85,7 +85,7 @@ pub(crate) fn tell(denied: &Denied, facts: &Extensions) {
     if let Ok(Some(principal)) = principal(facts) {
         let code = denied.code();
         principal
-            .sessions
+            .source()
             .tell(principal, Audited::Refused { code });
     }
 }

@@ -15,6 +15,7 @@ use maxscale_core::refusal::{Class, Refusal, ReplyBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::source::{Source, Sources};
 use super::{Consistency, Sessions};
 use crate::cookie::CookiePolicy;
 use crate::principal::Principal;
@@ -49,13 +50,13 @@ pub struct SessionService<S> {
 
 #[derive(Debug)]
 struct Shared {
-    sessions: Sessions,
+    sources: Sources,
     cookie: CookiePolicy,
 }
 
 /// What the store is asked for a request.
 struct Question {
-    sessions: Sessions,
+    source: Source,
     token: Fingerprint,
 }
 
@@ -68,8 +69,9 @@ pub(crate) struct Nobody;
 impl SessionLayer {
     /// Recognises `sessions` by the cookie of `cookie`, or a bearer token.
     pub fn new(sessions: Sessions, cookie: CookiePolicy) -> Self {
+        let sources = Sources::new(&sessions);
         Self {
-            shared: Arc::new(Shared { sessions, cookie }),
+            shared: Arc::new(Shared { sources, cookie }),
         }
     }
 }
@@ -104,7 +106,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Shared { sessions, cookie } = &*self.shared;
+        let Shared { sources, cookie } = &*self.shared;
+        let source = sources.of_this_thread();
         let after = After {
             cookie: *cookie,
             varies: vary::may_be_stored(request.method()),
@@ -117,15 +120,18 @@ where
             }
         };
         let consistency = request.extensions().get().copied().unwrap_or_default();
-        let token = match sessions.recognise_at_once(text, consistency) {
-            Ok(principal) => {
+        let known = text.map_or(Ok(None), |text| source.know(text, consistency));
+        let token = match known {
+            Ok(known) => {
+                let bounded = Consistency::Bounded;
+                let principal = known.map(|known| Principal::of(known, bounded, source));
                 leave(principal, &mut request);
                 return SessionFuture::through(self.inner.call(request), Some(after));
             }
             Err(token) => token,
         };
         let question = Question {
-            sessions: sessions.clone(),
+            source: source.clone(),
             token: token.fingerprint(),
         };
         // `poll_ready` readied this value and not its clone, so this one goes along.
@@ -140,8 +146,10 @@ where
 impl Question {
     /// Asks the store and leaves the facts.
     async fn settle<B>(self, request: &mut Request<B>) -> Result<(), Refusal> {
-        match self.sessions.ask(&self.token).await {
-            Ok(principal) => {
+        match self.source.find(&self.token).await {
+            Ok(known) => {
+                let strong = Consistency::Strong;
+                let principal = known.map(|known| Principal::of(known, strong, &self.source));
                 leave(principal, request);
                 Ok(())
             }

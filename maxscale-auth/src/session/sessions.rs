@@ -14,6 +14,7 @@ use super::near::NearSessions;
 use super::policy::{Proof, SessionPolicy};
 use super::recognised::Recognised;
 use super::record::Session;
+use super::source::Source;
 use super::store::{Created, NewSession, SessionStore, Why};
 use crate::audit::{Audit, AuditEvent, Audited};
 use crate::error::AuthError;
@@ -50,6 +51,12 @@ pub enum Consistency {
 pub(crate) struct Drawn {
     pub(crate) session: Session,
     pub(crate) token: SessionToken,
+}
+
+/// Who has a token, at a time.
+pub(crate) struct Known {
+    pub(crate) what: Arc<Recognised>,
+    pub(crate) at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -171,41 +178,9 @@ impl Sessions {
     /// Returns [`AuthError::Session`] when the store did not answer: nobody knows then.
     pub async fn recognise(&self, token: &SessionToken) -> Result<Option<Principal>, AuthError> {
         match self.recall(token.presented()) {
-            Some(principal) => Ok(Some(principal)),
+            Some(known) => Ok(Some(self.principal(known, Consistency::Bounded))),
             None => self.recognise_strong(token).await,
         }
-    }
-
-    /// Who shows what may be a token, as far as nobody has to be asked: whose it is, or
-    /// that it is none. Otherwise the token.
-    pub(super) fn recognise_at_once(
-        &self,
-        text: Option<&str>,
-        consistency: Consistency,
-    ) -> Result<Option<Principal>, SessionToken> {
-        let Some(shown) = text.and_then(Presented::read) else {
-            return Ok(None);
-        };
-        if consistency == Consistency::Bounded
-            && let Some(principal) = self.recall(&shown)
-        {
-            return Ok(Some(principal));
-        }
-        self.verify(shown).map_or(Ok(None), Err)
-    }
-
-    /// Whose token this process remembers to have verified, and asked the store for,
-    /// within the last second.
-    fn recall(&self, shown: &Presented) -> Option<Principal> {
-        let known = self.0.near.as_ref()?.get(shown)?;
-        let now = self.0.clock.now();
-        // A secret that is not known may be one that another process has just given out.
-        known.is_live(now).then(|| Principal {
-            known,
-            recognised_at: now,
-            sessions: self.clone(),
-            consistency: Consistency::Bounded,
-        })
     }
 
     /// Who has the token, as the store says now.
@@ -217,32 +192,59 @@ impl Sessions {
         &self,
         token: &SessionToken,
     ) -> Result<Option<Principal>, AuthError> {
-        self.ask(&token.fingerprint()).await
+        let known = self.find(&token.fingerprint()).await?;
+        Ok(known.map(|known| self.principal(known, Consistency::Strong)))
     }
 
-    /// Asks the store who has a token.
-    pub(super) async fn ask(&self, token: &Fingerprint) -> Result<Option<Principal>, AuthError> {
+    fn principal(&self, known: Known, consistency: Consistency) -> Principal {
+        Principal::of(known, consistency, &Source::new(self.clone()))
+    }
+
+    /// What may be a token, as far as nobody has to be asked: who has it, or that it is
+    /// none. Otherwise the token.
+    pub(super) fn know(
+        &self,
+        text: &str,
+        consistency: Consistency,
+    ) -> Result<Option<Known>, SessionToken> {
+        let Some(shown) = Presented::read(text) else {
+            return Ok(None);
+        };
+        if consistency == Consistency::Bounded
+            && let Some(known) = self.recall(&shown)
+        {
+            return Ok(Some(known));
+        }
+        self.verify(shown).map_or(Ok(None), Err)
+    }
+
+    /// What this process remembers of a token that it has verified, and asked the store
+    /// for, within the last second.
+    fn recall(&self, shown: &Presented) -> Option<Known> {
+        let what = self.0.near.as_ref()?.get(shown)?;
+        let at = self.0.clock.now();
+        // A secret that is not known may be one that another process has just given out.
+        what.is_live(at).then_some(Known { what, at })
+    }
+
+    /// Asks the store.
+    pub(super) async fn find(&self, token: &Fingerprint) -> Result<Option<Known>, AuthError> {
         let (user, id) = (token.user, token.session);
         let near = self.0.near.as_ref().map(|near| (near, near.begin(user)));
         let found = self.0.store.load(user, id).await?;
-        let now = self.0.clock.now();
+        let at = self.0.clock.now();
         let of = |token: &Fingerprint| {
             let (session, standing) = found.as_ref()?;
-            Recognised::of(session, standing, token, now).map(Arc::new)
+            Recognised::of(session, standing, token, at).map(Arc::new)
         };
         let known = of(token);
         if let (Some((session, _)), Some(_)) = (&found, &known) {
-            self.note(session, now);
+            self.note(session, at);
         }
         if let Some((near, begun)) = near {
             near.learn(&begun, token, known.clone(), of);
         }
-        Ok(known.map(|known| Principal {
-            known,
-            recognised_at: now,
-            sessions: self.clone(),
-            consistency: Consistency::Strong,
-        }))
+        Ok(known.map(|what| Known { what, at }))
     }
 
     fn note(&self, session: &Session, now: Timestamp) {

@@ -54,13 +54,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let principal = request.extensions().get::<Principal>();
-        let Some(again) = principal.filter(|it| it.consistency == Consistency::Bounded) else {
+        let Some(again) = principal.filter(|it| it.consistency() == Consistency::Bounded) else {
             request.extensions_mut().insert(Consistency::Strong);
             return SessionFuture::through(self.inner.call(request), None);
         };
         let again = Question {
-            sessions: again.sessions.clone(),
-            token: again.known.token.clone(),
+            source: again.source().clone(),
+            token: again.token().clone(),
         };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
