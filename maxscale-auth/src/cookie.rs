@@ -1,10 +1,12 @@
 //! Where a request carries its token, and the cookie that keeps it.
 
+use std::iter;
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 use maxscale_core::refusal::{Class, Classify};
+use memchr::memchr;
 
 /// How the session cookie is named and protected.
 ///
@@ -115,7 +117,7 @@ impl CookiePolicy {
     fn cookie<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h str>, Ambiguous> {
         let lines = headers.get_all(COOKIE).iter();
         // By bytes: what other cookies of the line are made of is not our business.
-        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let pairs = lines.flat_map(|line| pairs(line.as_bytes()));
         let ours = pairs.filter_map(|pair| {
             let value = pair.trim_ascii().strip_prefix(self.name().as_bytes())?;
             value.strip_prefix(b"=")
@@ -145,6 +147,18 @@ impl CookiePolicy {
             headers.append(SET_COOKIE, other);
         }
     }
+}
+
+/// What stands between semicolons. Most of a line is the token, and many bytes of that are
+/// looked at in one go.
+fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    iter::from_fn(move || {
+        let line = rest?;
+        let end = memchr(b';', line);
+        rest = end.map(|end| &line[end + 1..]);
+        Some(&line[..end.unwrap_or(line.len())])
+    })
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Ambiguous> {

@@ -1,120 +1,119 @@
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
-use uuid::Uuid;
 
-use crate::session::{Level, Methods, Roles, SecretHash, Session, Standing};
+use crate::session::{Consistency, Known, Level, Methods, Recognised, Roles, Source};
+use crate::token::Fingerprint;
 
-/// Who is logged in: the fact that the session layer leaves in a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who is logged in: the fact that the session layer leaves in a request. Cheap to clone.
+#[derive(Clone)]
 pub struct Principal {
-    user: Id,
-    session: Id,
-    subject: Subject,
-    level: Level,
-    methods: Methods,
-    authenticated_at: Timestamp,
+    known: Arc<Recognised>,
     recognised_at: Timestamp,
-    ends_at: Timestamp,
-    version: u32,
-    roles: Roles,
-    actor: Option<Id>,
+    /// How old what is known may have been.
+    consistency: Consistency,
+    /// Who recognised him.
+    source: Source,
 }
 
 // === impl Principal ===
 
 impl Principal {
-    /// Who has `session`, by this secret at this time; `None` if it is over, or the
-    /// secret not its own.
-    pub(crate) fn of(
-        session: &Session,
-        standing: &Standing,
-        secret: &SecretHash,
-        now: Timestamp,
-    ) -> Option<Self> {
-        let level = session.level_of(secret, now)?;
-        // A secret that was exchanged has no part in the proof for which it was: all
-        // that is known of its own is that it was not made before the session began.
-        // Nor may it be exchanged again: no session has the version before its own.
-        let is_current = session.secret_hash == *secret;
-        let (methods, authenticated_at, version) = if is_current {
-            (session.methods, session.authenticated_at, session.version)
-        } else {
-            let before = session.version.saturating_sub(1);
-            (Methods::default(), session.created_at, before)
-        };
-        // As an id shows itself, without a text of its own on the way.
-        let mut text = Uuid::encode_buffer();
-        let text = session.user.as_uuid().hyphenated().encode_lower(&mut text);
-        Some(Self {
-            user: session.user,
-            session: session.id,
-            subject: Subject::new(text),
-            level,
-            methods,
-            authenticated_at,
-            recognised_at: now,
-            ends_at: session.ends_at,
-            version,
-            roles: standing.roles.clone(),
-            actor: session.actor,
-        })
+    pub(crate) fn of(known: Known, consistency: Consistency, source: &Source) -> Self {
+        Self {
+            known: known.what,
+            recognised_at: known.at,
+            consistency,
+            source: source.clone(),
+        }
     }
 
     /// The user.
-    pub const fn user(&self) -> Id {
-        self.user
+    pub fn user(&self) -> Id {
+        self.known.token.user
     }
 
     /// The session that the request came with.
-    pub const fn session(&self) -> Id {
-        self.session
+    pub fn session(&self) -> Id {
+        self.known.token.session
     }
 
     /// The user as core's layers name one.
-    pub const fn subject(&self) -> &Subject {
-        &self.subject
+    pub fn subject(&self) -> &Subject {
+        &self.known.subject
     }
 
     /// How sure it is that it is the user.
-    pub const fn level(&self) -> Level {
-        self.level
+    pub fn level(&self) -> Level {
+        self.known.level
     }
 
     /// By what the user proved it.
-    pub const fn methods(&self) -> Methods {
-        self.methods
+    pub fn methods(&self) -> Methods {
+        self.known.methods
     }
 
     /// When the user last proved it.
-    pub const fn authenticated_at(&self) -> Timestamp {
-        self.authenticated_at
+    pub fn authenticated_at(&self) -> Timestamp {
+        self.known.authenticated_at
     }
 
     /// How old that proof was when the request came.
     pub fn proof_age(&self) -> Duration {
-        self.recognised_at.since(self.authenticated_at)
+        self.recognised_at.since(self.known.authenticated_at)
     }
 
     /// How long the session could go on at most when the request came: what is left
     /// for a cookie.
     pub fn life_left(&self) -> Duration {
-        self.ends_at.since(self.recognised_at)
+        self.known.ends_at.since(self.recognised_at)
     }
 
     /// What the user may do, as the application names it.
-    pub const fn roles(&self) -> &Roles {
-        &self.roles
+    pub fn roles(&self) -> &Roles {
+        &self.known.roles
     }
 
     /// Who acts in the user's name, if it is not the user.
-    pub const fn actor(&self) -> Option<Id> {
-        self.actor
+    pub fn actor(&self) -> Option<Id> {
+        self.known.actor
     }
 
-    pub(crate) const fn version(&self) -> u32 {
-        self.version
+    /// By what it was recognised.
+    pub(crate) fn token(&self) -> &Fingerprint {
+        &self.known.token
+    }
+
+    pub(crate) const fn consistency(&self) -> Consistency {
+        self.consistency
+    }
+
+    pub(crate) const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(crate) fn version(&self) -> u32 {
+        self.known.version
+    }
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.known == other.known && self.recognised_at == other.recognised_at
+    }
+}
+
+impl Eq for Principal {}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("known", &self.known)
+            .field("recognised_at", &self.recognised_at)
+            .finish_non_exhaustive()
     }
 }

@@ -20,12 +20,14 @@ mod memory;
 #[cfg_attr(not(feature = "near"), path = "session/not_near.rs")]
 mod near;
 mod policy;
+mod recognised;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
 mod refresh;
 mod rules;
 mod sessions;
+mod source;
 mod sql;
 mod store;
 
@@ -33,18 +35,20 @@ pub use builder::SessionsBuilder;
 pub use change::{ImpersonateError, Impersonation};
 pub use durable::{DurableSessions, Snapshot, Untold};
 pub use erased::StoreError;
-pub(crate) use layer::Asked;
+pub(crate) use layer::Nobody;
 pub use layer::{SessionFuture, SessionLayer, SessionService, Strong, StrongLayer};
 #[cfg(feature = "redis")]
 pub use map::{SessionMap, SessionMapError, SessionRoute};
 pub use memory::MemorySessions;
 pub use policy::{Proof, SessionPolicy};
+pub(crate) use recognised::Recognised;
 pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing};
 #[cfg(feature = "redis")]
 pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
 pub use refresh::{RefreshError, RefreshTokens, Refreshed};
-pub(crate) use sessions::Drawn;
 pub use sessions::{Consistency, Sessions};
+pub(crate) use sessions::{Drawn, Known};
+pub(crate) use source::Source;
 pub use sql::SqlSessions;
 pub use store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,

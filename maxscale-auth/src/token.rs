@@ -21,28 +21,61 @@ use crate::session::SecretHash;
 /// forged one without any I/O; the secret is stored only as its SHA-256.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionToken {
-    realm: Realm,
     pub(crate) user: Id,
     pub(crate) session: Id,
-    secret: [u8; 32],
+    bytes: Presented,
+}
+
+/// What somebody shows as a token. It is as long as one, and that is all that is known.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Presented([u8; LEN]);
+
+/// All of one token but its secret, of which it has the SHA-256: who has this has no
+/// token, and can tell one from all others.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    pub(crate) user: Id,
+    pub(crate) session: Id,
+    /// What comes before the secret, and the MAC after it.
+    open: ([u8; SECRET_AT], [u8; MAC_LEN]),
+    pub(crate) secret_hash: SecretHash,
 }
 
 const PREFIX: &str = "mxs_";
 const PURPOSE: &str = "session-token";
 const FORMAT: u8 = 2;
 const REGION: [u8; 2] = [0; 2];
+const USER_AT: usize = 6;
+const SESSION_AT: usize = 22;
+const SECRET_AT: usize = 38;
 const SIGNED: usize = 70;
-const LEN: usize = SIGNED + 16;
+const MAC_LEN: usize = 16;
+const LEN: usize = SIGNED + MAC_LEN;
 
 // === impl SessionToken ===
 
 impl SessionToken {
-    pub(crate) fn issue(realm: Realm, user: Id, session: Id) -> Result<Self, KeyError> {
+    /// Draws a secret, and signs all of it.
+    pub(crate) fn issue(
+        keys: &PurposeKeys,
+        realm: Realm,
+        user: Id,
+        session: Id,
+    ) -> Result<Self, KeyError> {
+        let mut bytes = [0; LEN];
+        bytes[0] = FORMAT;
+        bytes[1] = keys.version();
+        bytes[2..4].copy_from_slice(&realm.get().to_be_bytes());
+        bytes[4..USER_AT].copy_from_slice(&REGION);
+        bytes[USER_AT..SESSION_AT].copy_from_slice(user.as_uuid().as_bytes());
+        bytes[SESSION_AT..SECRET_AT].copy_from_slice(session.as_uuid().as_bytes());
+        bytes[SECRET_AT..SIGNED].copy_from_slice(&Secret::random::<32>()?);
+        let (_, tag) = keys.sign(&bytes[..SIGNED]);
+        bytes[SIGNED..].copy_from_slice(&tag[..MAC_LEN]);
         Ok(Self {
-            realm,
             user,
             session,
-            secret: Secret::random()?,
+            bytes: Presented(bytes),
         })
     }
 
@@ -52,49 +85,101 @@ impl SessionToken {
     }
 
     /// The token's text, for a cookie or an `Authorization: Bearer` header.
-    pub(crate) fn text(&self, keys: &PurposeKeys) -> String {
-        let mut bytes = vec![FORMAT, keys.version()];
-        bytes.extend_from_slice(&self.realm.get().to_be_bytes());
-        bytes.extend_from_slice(&REGION);
-        bytes.extend_from_slice(self.user.as_uuid().as_bytes());
-        bytes.extend_from_slice(self.session.as_uuid().as_bytes());
-        bytes.extend_from_slice(&self.secret);
-        let (_, tag) = keys.sign(&bytes);
-        bytes.extend_from_slice(&tag[..16]);
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+    pub(crate) fn text(&self) -> String {
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.bytes.0))
     }
 
-    /// Reads a token; `None` for anything that these keys did not sign.
-    pub(crate) fn parse(text: &str, keys: &PurposeKeys) -> Option<Self> {
+    pub(crate) fn realm(&self) -> Realm {
+        self.bytes.realm()
+    }
+
+    /// What was shown to be this token.
+    pub(crate) const fn presented(&self) -> &Presented {
+        &self.bytes
+    }
+
+    pub(crate) fn secret_hash(&self) -> SecretHash {
+        self.bytes.secret_hash()
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            user: self.user,
+            session: self.session,
+            open: (self.bytes.part(0), self.bytes.part(SIGNED)),
+            secret_hash: self.secret_hash(),
+        }
+    }
+}
+
+// === impl Presented ===
+
+impl Presented {
+    /// Reads what may be a token; `None` for what cannot be one.
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let text = text.strip_prefix(PREFIX)?;
         // In place: every request has one.
         let mut bytes = [0; LEN];
         let read = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes);
-        if read != Ok(LEN) {
+        (read == Ok(LEN) && bytes[0] == FORMAT).then_some(Self(bytes))
+    }
+
+    /// The token that it is; `None` for anything that these keys did not sign.
+    pub(crate) fn verify(self, keys: &PurposeKeys) -> Option<SessionToken> {
+        let (signed, tag) = self.0.split_at(SIGNED);
+        if !keys.verify(signed[1], signed, tag) {
             return None;
         }
-        let (signed, tag) = bytes.split_at(SIGNED);
-        if signed[0] != FORMAT || !keys.verify(signed[1], signed, tag) {
-            return None;
-        }
-        let id = |from: usize| {
-            let uuid = Uuid::from_slice(signed.get(from..from + 16)?).ok()?;
-            Id::from_uuid(uuid).ok()
-        };
-        Some(Self {
-            realm: Realm::new(u16::from_be_bytes([signed[2], signed[3]])),
-            user: id(6)?,
-            session: id(22)?,
-            secret: signed[38..].try_into().ok()?,
+        Some(SessionToken {
+            user: Id::from_uuid(self.user()).ok()?,
+            session: Id::from_uuid(Uuid::from_bytes(self.part(SESSION_AT))).ok()?,
+            bytes: self,
         })
     }
 
-    pub(crate) fn realm(&self) -> Realm {
-        self.realm
+    /// Whose it would be.
+    pub(crate) fn user(&self) -> Uuid {
+        Uuid::from_bytes(self.part(USER_AT))
     }
 
-    pub(crate) fn secret_hash(&self) -> SecretHash {
-        SecretHash::new(Sha256::digest(self.secret).into())
+    fn realm(&self) -> Realm {
+        Realm::new(u16::from_be_bytes(self.part(2)))
+    }
+
+    fn secret_hash(&self) -> SecretHash {
+        SecretHash::new(Sha256::digest(self.part::<32>(SECRET_AT)).into())
+    }
+
+    fn part<const N: usize>(&self, from: usize) -> [u8; N] {
+        let mut part = [0; N];
+        part.copy_from_slice(&self.0[from..from + N]);
+        part
+    }
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    /// Whether it is this token that is shown: then it is as good as verified, without
+    /// the MAC's three turns of SHA-256.
+    ///
+    /// What is open is compared in the time that it takes. Who found it out, MAC and all,
+    /// would have no token yet: nobody gets further without the secret, and the MAC is of
+    /// a token with that secret only.
+    pub(crate) fn is_of(&self, shown: &Presented) -> bool {
+        let (before, mac) = &self.open;
+        shown.0.starts_with(before)
+            && shown.0.ends_with(mac)
+            && shown.secret_hash() == self.secret_hash
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fingerprint")
+            .field("user", &self.user)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,16 +207,21 @@ mod tests {
         let (keys, other) = (keys(7), keys(8));
         let ids = IdGenerator::new(Clock::system(), KeyspaceTag::default());
         let draw = || ids.draw(VirtualShard::new(5));
-        let token = SessionToken::issue(Realm::MAIN, draw(), draw()).unwrap();
-        let text = token.text(&keys);
-        assert_eq!(SessionToken::parse(&text, &keys), Some(token));
+        let token = SessionToken::issue(&keys, Realm::MAIN, draw(), draw()).unwrap();
+        let text = token.text();
+        let parse = |text: &str, keys| Presented::read(text)?.verify(keys);
+        assert_eq!(parse(&text, &keys), Some(token.clone()));
+        let print = token.fingerprint();
+        assert!(print.is_of(token.presented()));
 
         let raw = URL_SAFE_NO_PAD.decode(&text[4..]).unwrap();
         for bit in 0..raw.len() * 8 {
             let mut bad = raw.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             let bad = format!("mxs_{}", URL_SAFE_NO_PAD.encode(bad));
-            assert!(SessionToken::parse(&bad, &keys).is_none(), "bit {bit}");
+            let shown = Presented::read(&bad);
+            assert!(!shown.is_some_and(|it| print.is_of(&it)), "bit {bit}");
+            assert!(parse(&bad, &keys).is_none(), "bit {bit}");
         }
         for bad in [
             "",
@@ -141,8 +231,8 @@ mod tests {
             &format!("{text}A"),
             &format!("{text}{}", "A".repeat(1_000_000)),
         ] {
-            assert!(SessionToken::parse(bad, &keys).is_none(), "{bad}");
+            assert!(parse(bad, &keys).is_none(), "{bad}");
         }
-        assert!(SessionToken::parse(&text, &other).is_none());
+        assert!(parse(&text, &other).is_none());
     }
 }

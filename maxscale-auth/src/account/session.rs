@@ -116,7 +116,7 @@ impl Accounts {
             None => self.know(&email, Device::draw()?).await,
         };
         Ok(LoggedIn {
-            token: self.0.sessions.text(&drawn.token),
+            token: drawn.token.text(),
             device: device.text(&email, &self.0.keys),
             user,
         })

@@ -12,7 +12,6 @@ use super::typed::principal;
 use super::{Denied, Guard};
 use crate::audit::Audited;
 use crate::gate::GateFuture;
-use crate::session::Asked;
 
 /// Adds [`Require`] to a stack, inside of [`SessionLayer`](crate::SessionLayer).
 #[derive(Clone, Debug)]
@@ -83,8 +82,10 @@ pub(crate) fn tell(denied: &Denied, facts: &Extensions) {
     if *denied == Denied::NoSessionLayer {
         tracing::error!(error = %denied, "cannot say who is logged in");
     }
-    if let (Some(asked), Ok(Some(principal))) = (facts.get::<Asked>(), principal(facts)) {
+    if let Ok(Some(principal)) = principal(facts) {
         let code = denied.code();
-        asked.sessions.tell(principal, Audited::Refused { code });
+        principal
+            .source()
+            .tell(principal, Audited::Refused { code });
     }
 }

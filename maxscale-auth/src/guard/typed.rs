@@ -8,7 +8,7 @@ use http::Extensions;
 
 use super::{Denied, Guard};
 use crate::principal::Principal;
-use crate::session::Asked;
+use crate::session::Nobody;
 
 /// A [`Guard`] with a name.
 ///
@@ -104,7 +104,7 @@ impl<D> Deref for Allowed<D> {
 /// Who is logged in, as the session layer left it.
 pub(crate) fn principal(facts: &Extensions) -> Result<Option<&Principal>, Denied> {
     let principal = facts.get::<Principal>();
-    if principal.is_none() && facts.get::<Asked>().is_none() {
+    if principal.is_none() && facts.get::<Nobody>().is_none() {
         return Err(Denied::NoSessionLayer);
     }
     Ok(principal)

@@ -129,7 +129,7 @@ impl Sessions {
         proof: Proof,
     ) -> Result<Option<String>, AuthError> {
         let (user, id) = (principal.user(), principal.session());
-        let token = SessionToken::issue(self.0.realm, user, id)?;
+        let token = SessionToken::issue(&self.0.keys, self.0.realm, user, id)?;
         let now = self.0.clock.now();
         let rotation = Rotation {
             expected: principal.version(),
@@ -147,7 +147,7 @@ impl Sessions {
         }
         let (level, methods) = (proof.level, proof.methods);
         self.tell(principal, Audited::SessionRotated { level, methods });
-        Ok(Some(self.text(&token)))
+        Ok(Some(token.text()))
     }
 
     /// Ends sessions of `user`.
@@ -245,6 +245,6 @@ impl Sessions {
         let one_more = NonZeroU32::MIN.saturating_add(most.get());
         self.store_new(session, "", one_more).await?;
         self.audit(&drawn.session, Audited::Impersonated);
-        Ok(self.text(&drawn.token))
+        Ok(drawn.token.text())
     }
 }

@@ -15,11 +15,13 @@ use maxscale_core::refusal::{Class, Refusal, ReplyBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::source::{Source, Sources};
 use super::{Consistency, Sessions};
 use crate::cookie::CookiePolicy;
 use crate::principal::Principal;
-use crate::token::SessionToken;
+use crate::token::Fingerprint;
 
+use future::After;
 pub use future::SessionFuture;
 pub use strong::{Strong, StrongLayer};
 
@@ -48,25 +50,28 @@ pub struct SessionService<S> {
 
 #[derive(Debug)]
 struct Shared {
-    sessions: Sessions,
+    sources: Sources,
     cookie: CookiePolicy,
 }
 
-/// A session layer has seen the request: what it asked for, and whom.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) sessions: Sessions,
-    token: Option<SessionToken>,
-    consistency: Consistency,
+/// What the store is asked for a request.
+struct Question {
+    source: Source,
+    token: Fingerprint,
 }
+
+/// A session layer has seen the request, and recognised nobody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nobody;
 
 // === impl SessionLayer ===
 
 impl SessionLayer {
     /// Recognises `sessions` by the cookie of `cookie`, or a bearer token.
     pub fn new(sessions: Sessions, cookie: CookiePolicy) -> Self {
+        let sources = Sources::new(&sessions);
         Self {
-            shared: Arc::new(Shared { sessions, cookie }),
+            shared: Arc::new(Shared { sources, cookie }),
         }
     }
 }
@@ -101,85 +106,72 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Shared { sessions, cookie } = &*self.shared;
-        let varies = vary::may_be_stored(request.method());
+        let Shared { sources, cookie } = &*self.shared;
+        let source = sources.of_this_thread();
+        let after = After {
+            cookie: *cookie,
+            varies: vary::may_be_stored(request.method()),
+        };
         let text = match cookie.token(request.headers()) {
             Ok(text) => text,
             Err(ambiguous) => {
                 let refusal = Refusal::new(&ambiguous).into_response(&request);
-                return SessionFuture::refused(refusal).with(*cookie, varies);
+                return SessionFuture::refused(refusal, after);
             }
         };
-        let token = text.and_then(|text| sessions.read(text));
         let consistency = request.extensions().get().copied().unwrap_or_default();
-        let asked = Asked {
-            sessions: sessions.clone(),
-            token,
-            consistency,
-        };
-        let asked = match asked.settle_at_once(&mut request) {
-            Ok(()) => {
-                let response = self.inner.call(request);
-                return SessionFuture::through(response).with(*cookie, varies);
+        let known = text.map_or(Ok(None), |text| source.know(text, consistency));
+        let token = match known {
+            Ok(known) => {
+                let bounded = Consistency::Bounded;
+                let principal = known.map(|known| Principal::of(known, bounded, source));
+                leave(principal, &mut request);
+                return SessionFuture::through(self.inner.call(request), Some(after));
             }
-            Err(asked) => asked,
+            Err(token) => token,
+        };
+        let question = Question {
+            source: source.clone(),
+            token: token.fingerprint(),
         };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
-        SessionFuture::asking(asked, request, ready).with(*cookie, varies)
+        SessionFuture::asking(question, request, ready, Some(after))
     }
 }
 
-// === impl Asked ===
+// === impl Question ===
 
-impl Asked {
-    /// Leaves the facts, if nobody has to be asked for them.
-    fn settle_at_once<B>(self, request: &mut Request<B>) -> Result<(), Self> {
-        let principal = match (&self.token, self.consistency) {
-            (None, _) => None,
-            (Some(_), Consistency::Strong) => return Err(self),
-            (Some(token), Consistency::Bounded) => match self.sessions.recognise_near(token) {
-                Some(principal) => Some(principal),
-                None => return Err(self),
-            },
-        };
-        self.leave(principal, request);
-        Ok(())
-    }
-
+impl Question {
     /// Asks the store and leaves the facts.
-    async fn settle<B>(mut self, request: &mut Request<B>) -> Result<(), Refusal> {
-        let principal = match &self.token {
-            None => None,
-            Some(token) => match self.sessions.recognise_strong(token).await {
-                Ok(principal) => principal,
-                Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "cannot ask for a session");
-                    return Err(Refusal::of(Class::Unavailable));
-                }
-            },
-        };
-        self.consistency = Consistency::Strong;
-        self.leave(principal, request);
-        Ok(())
-    }
-
-    /// Who was recognised before, and is not now, is no fact any more.
-    fn leave<B>(self, principal: Option<Principal>, request: &mut Request<B>) {
-        let facts = request.extensions_mut();
-        match principal {
-            Some(principal) => {
-                facts.insert(principal.subject().clone());
-                facts.insert(principal);
+    async fn settle<B>(self, request: &mut Request<B>) -> Result<(), Refusal> {
+        match self.source.find(&self.token).await {
+            Ok(known) => {
+                let strong = Consistency::Strong;
+                let principal = known.map(|known| Principal::of(known, strong, &self.source));
+                leave(principal, request);
+                Ok(())
             }
-            None => {
-                // A subject that is not of ours stays.
-                if facts.remove::<Principal>().is_some() {
-                    facts.remove::<Subject>();
-                }
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "cannot ask for a session");
+                Err(Refusal::of(Class::Unavailable))
             }
         }
-        facts.insert(self);
     }
+}
+
+/// Who was recognised before, and is not now, is no fact any more.
+fn leave<B>(principal: Option<Principal>, request: &mut Request<B>) {
+    let facts = request.extensions_mut();
+    if let Some(principal) = principal {
+        facts.insert(principal.subject().clone());
+        facts.insert(principal);
+        return;
+    }
+    // A subject that is not of ours stays.
+    if facts.remove::<Principal>().is_some() {
+        facts.remove::<Subject>();
+    }
+    facts.insert(Nobody);
 }

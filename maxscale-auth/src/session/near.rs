@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use maxscale_cache::{Begun, Hub, Near};
 use maxscale_core::id::Id;
+use uuid::Uuid;
 
-use super::record::{Session, Standing};
+use super::recognised::Recognised;
+use crate::token::{Fingerprint, Presented};
 
 /// How old what is served may be, counted from before the store was asked.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(1);
@@ -16,20 +18,32 @@ pub(super) const MAX_AGE: Duration = Duration::from_secs(1);
 /// How the bus calls it.
 const KIND: &str = "auth-session";
 
-/// The sessions that are kept of one user. It is more than one may have, but for those
-/// of others who act in his name.
+/// The tokens that are kept of one user. It is more than he may have sessions, but for
+/// those of others who act in his name.
 const MOST: usize = 128;
 
-/// The sessions of users that were asked for within the last second.
+/// The tokens of users that were asked for within the last second.
 #[derive(Clone, Debug)]
-pub(super) struct NearSessions(Near<Known>);
+pub(super) struct NearSessions {
+    near: Near<Known>,
+    /// Handles on one hub do not take over what the others have verified: they may be
+    /// of another realm, with other keys.
+    own: Own,
+}
 
-/// What the store said of a user's sessions.
+/// Tells handles apart, by where it lies.
+type Own = Arc<()>;
+
+/// What the stores said of a user's tokens.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known(Vec<Arc<Found>>);
+pub(super) struct Known(Vec<Seen>);
 
-/// What the store said of one.
-pub(super) type Found = (Session, Standing);
+/// A token that was verified, and what the store said of who has it.
+#[derive(Clone, Debug)]
+struct Seen {
+    by: Own,
+    known: Arc<Recognised>,
+}
 
 // === impl NearSessions ===
 
@@ -37,41 +51,66 @@ impl NearSessions {
     pub(super) fn new(hub: &Hub) -> Self {
         // Roles are the one thing in it that may be long.
         let weight_of = |known: &Known| {
-            let bytes = |it: &Arc<Found>| size_of::<Found>() + it.1.roles.text().len();
+            let bytes = |it: &Seen| size_of::<Recognised>() + it.known.roles.text().len();
             known.0.iter().map(bytes).sum()
         };
-        Self(hub.near(KIND, MAX_AGE).weighed_by(weight_of))
+        Self {
+            near: hub.near(KIND, MAX_AGE).weighed_by(weight_of),
+            own: Own::default(),
+        }
     }
 
-    /// What is known of the session.
-    pub(super) fn get(&self, user: Id, session: Id) -> Option<Arc<Found>> {
-        let known = with_name(user, |name| self.0.get(name))?;
-        known.0.iter().find(|it| it.0.id == session).cloned()
+    /// What is known of who has the token that is shown, if it is one that was verified.
+    pub(super) fn get(&self, shown: &Presented) -> Option<Arc<Recognised>> {
+        let known = with_name(shown.user(), |name| self.near.get(name))?;
+        let mut own = known.0.iter().filter(|it| self.has_seen(it));
+        let seen = own.find(|it| it.known.token.is_of(shown))?;
+        Some(seen.known.clone())
     }
 
     /// To be called before the store is asked.
     pub(super) fn begin(&self, user: Id) -> Begun<Known> {
-        with_name(user, |name| self.0.begin(name))
+        with_name(user.as_uuid(), |name| self.near.begin(name))
     }
 
-    /// Keeps what the store said of a session. That there is none is not kept.
-    pub(super) fn learn(&self, begun: &Begun<Known>, session: Id, found: Option<Found>) {
-        self.0.keep(begun, |known| {
-            let known = known.map_or_else(Vec::new, |known| known.0.clone());
-            let others = known.into_iter().filter(|it| it.0.id != session);
-            let found = found.map(Arc::new);
-            Known(found.into_iter().chain(others).take(MOST).collect())
+    /// Keeps what the store said of a session: of `token`, which was verified, and `of`
+    /// its other tokens that are kept. That one is over is not kept.
+    pub(super) fn learn(
+        &self,
+        begun: &Begun<Known>,
+        token: &Fingerprint,
+        known: Option<Arc<Recognised>>,
+        of: impl Fn(&Fingerprint) -> Option<Arc<Recognised>>,
+    ) {
+        let seen = |known| Seen {
+            by: self.own.clone(),
+            known,
+        };
+        let again = |it: Seen| match &it.known.token {
+            other if !self.has_seen(&it) || other.session != token.session => Some(it),
+            other if other == token => None,
+            other => of(other).map(seen),
+        };
+        self.near.keep(begun, |before| {
+            let others = before.map_or_else(Vec::new, |before| before.0.clone());
+            let others = others.into_iter().filter_map(again);
+            let all = known.map(seen).into_iter().chain(others);
+            Known(all.take(MOST).collect())
         });
+    }
+
+    fn has_seen(&self, it: &Seen) -> bool {
+        Arc::ptr_eq(&it.by, &self.own)
     }
 
     /// Forgets the user's sessions here at once, and in the other processes by a message.
     pub(super) async fn forget(&self, user: Id) {
         // What is not confirmed is over in a second.
         let name = user.as_uuid().simple().to_string();
-        let _ = self.0.invalidate(&name).await;
+        let _ = self.near.invalidate(&name).await;
     }
 }
 
-fn with_name<T>(user: Id, then: impl FnOnce(&str) -> T) -> T {
-    then(user.as_uuid().simple().encode_lower(&mut [0; 32]))
+fn with_name<T>(user: Uuid, then: impl FnOnce(&str) -> T) -> T {
+    then(user.simple().encode_lower(&mut [0; 32]))
 }

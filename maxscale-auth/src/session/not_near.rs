@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use maxscale_core::id::Id;
 
-use super::record::{Session, Standing};
+use super::recognised::Recognised;
+use crate::token::{Fingerprint, Presented};
 
 /// What there is none of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NearSessions(Infallible);
 
-type Found = (Session, Standing);
-
 // === impl NearSessions ===
 
 impl NearSessions {
-    pub(super) const fn get(&self, _: Id, _: Id) -> Option<Arc<Found>> {
+    pub(super) const fn get(&self, _: &Presented) -> Option<Arc<Recognised>> {
         match self.0 {}
     }
 
@@ -24,7 +23,13 @@ impl NearSessions {
         self.0
     }
 
-    pub(super) fn learn(&self, begun: &Infallible, _: Id, _: Option<Found>) {
+    pub(super) fn learn(
+        &self,
+        begun: &Infallible,
+        _: &Fingerprint,
+        _: Option<Arc<Recognised>>,
+        _: impl Fn(&Fingerprint) -> Option<Arc<Recognised>>,
+    ) {
         match *begun {}
     }
 

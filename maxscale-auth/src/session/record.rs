@@ -92,7 +92,12 @@ pub struct Standing {
 impl Session {
     /// Whether its times allow it at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        now < self.ends_at && now.since(self.last_active) < self.idle
+        now < self.live_until()
+    }
+
+    /// When it ends if there is no request any more.
+    pub(crate) fn live_until(&self) -> Timestamp {
+        self.ends_at.min(self.last_active.after(self.idle))
     }
 
     /// The level at which a token with this secret counts at `now`; `None` if the

@@ -12,13 +12,15 @@ use super::builder::SessionsBuilder;
 use super::erased::{DynStore, StoreError};
 use super::near::NearSessions;
 use super::policy::{Proof, SessionPolicy};
+use super::recognised::Recognised;
 use super::record::Session;
+use super::source::Source;
 use super::store::{Created, NewSession, SessionStore, Why};
 use crate::audit::{Audit, AuditEvent, Audited};
 use crate::error::AuthError;
 use crate::principal::Principal;
 use crate::realm::Realm;
-use crate::token::SessionToken;
+use crate::token::{Fingerprint, Presented, SessionToken};
 
 /// The sessions of a service. Cheap to clone.
 ///
@@ -49,6 +51,12 @@ pub enum Consistency {
 pub(crate) struct Drawn {
     pub(crate) session: Session,
     pub(crate) token: SessionToken,
+}
+
+/// Who has a token, at a time.
+pub(crate) struct Known {
+    pub(crate) what: Arc<Recognised>,
+    pub(crate) at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -95,14 +103,14 @@ impl Sessions {
             .await?;
         let (level, methods) = (proof.level, proof.methods);
         self.audit(&drawn.session, Audited::SessionBegun { level, methods });
-        Ok(self.text(&drawn.token))
+        Ok(drawn.token.text())
     }
 
     /// A session for `user` with a secret of its own, not stored yet.
     pub(crate) fn draw(&self, user: Id, proof: Proof) -> Result<Drawn, AuthError> {
         let policy = &self.0.policy;
         let id = self.0.ids.draw(user.shard());
-        let token = SessionToken::issue(self.0.realm, user, id)?;
+        let token = SessionToken::issue(&self.0.keys, self.0.realm, user, id)?;
         let now = self.0.clock.now();
         let session = Session {
             user,
@@ -142,10 +150,6 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn text(&self, token: &SessionToken) -> String {
-        token.text(&self.0.keys)
-    }
-
     /// How long sessions last, and how many one user may have.
     pub fn policy(&self) -> &SessionPolicy {
         &self.0.policy
@@ -158,7 +162,12 @@ impl Sessions {
 
     /// Reads a token's text without any I/O; `None` for what was not issued here.
     pub fn read(&self, text: &str) -> Option<SessionToken> {
-        SessionToken::parse(text, &self.0.keys).filter(|it| it.realm() == self.0.realm)
+        self.verify(Presented::read(text)?)
+    }
+
+    fn verify(&self, shown: Presented) -> Option<SessionToken> {
+        let token = shown.verify(&self.0.keys);
+        token.filter(|it| it.realm() == self.0.realm)
     }
 
     /// Who has the token; `None` if its session is over. What is remembered of it may be
@@ -168,17 +177,10 @@ impl Sessions {
     ///
     /// Returns [`AuthError::Session`] when the store did not answer: nobody knows then.
     pub async fn recognise(&self, token: &SessionToken) -> Result<Option<Principal>, AuthError> {
-        match self.recognise_near(token) {
-            Some(principal) => Ok(Some(principal)),
+        match self.recall(token.presented()) {
+            Some(known) => Ok(Some(self.principal(known, Consistency::Bounded))),
             None => self.recognise_strong(token).await,
         }
-    }
-
-    /// Who has the token, as far as this process remembers. Asks nobody.
-    pub(super) fn recognise_near(&self, token: &SessionToken) -> Option<Principal> {
-        let found = (self.0.near.as_ref()?).get(token.user, token.session)?;
-        // A secret that is not known may be one that another process has just given out.
-        Principal::of(&found.0, &found.1, &token.secret_hash(), self.0.clock.now())
     }
 
     /// Who has the token, as the store says now.
@@ -190,19 +192,59 @@ impl Sessions {
         &self,
         token: &SessionToken,
     ) -> Result<Option<Principal>, AuthError> {
+        let known = self.find(&token.fingerprint()).await?;
+        Ok(known.map(|known| self.principal(known, Consistency::Strong)))
+    }
+
+    fn principal(&self, known: Known, consistency: Consistency) -> Principal {
+        Principal::of(known, consistency, &Source::new(self.clone()))
+    }
+
+    /// What may be a token, as far as nobody has to be asked: who has it, or that it is
+    /// none. Otherwise the token.
+    pub(super) fn know(
+        &self,
+        text: &str,
+        consistency: Consistency,
+    ) -> Result<Option<Known>, SessionToken> {
+        let Some(shown) = Presented::read(text) else {
+            return Ok(None);
+        };
+        if consistency == Consistency::Bounded
+            && let Some(known) = self.recall(&shown)
+        {
+            return Ok(Some(known));
+        }
+        self.verify(shown).map_or(Ok(None), Err)
+    }
+
+    /// What this process remembers of a token that it has verified, and asked the store
+    /// for, within the last second.
+    fn recall(&self, shown: &Presented) -> Option<Known> {
+        let what = self.0.near.as_ref()?.get(shown)?;
+        let at = self.0.clock.now();
+        // A secret that is not known may be one that another process has just given out.
+        what.is_live(at).then_some(Known { what, at })
+    }
+
+    /// Asks the store.
+    pub(super) async fn find(&self, token: &Fingerprint) -> Result<Option<Known>, AuthError> {
         let (user, id) = (token.user, token.session);
         let near = self.0.near.as_ref().map(|near| (near, near.begin(user)));
         let found = self.0.store.load(user, id).await?;
-        let now = self.0.clock.now();
-        let principal = found.as_ref().and_then(|(session, standing)| {
-            let principal = Principal::of(session, standing, &token.secret_hash(), now)?;
-            self.note(session, now);
-            Some(principal)
-        });
-        if let Some((near, begun)) = near {
-            near.learn(&begun, id, found);
+        let at = self.0.clock.now();
+        let of = |token: &Fingerprint| {
+            let (session, standing) = found.as_ref()?;
+            Recognised::of(session, standing, token, at).map(Arc::new)
+        };
+        let known = of(token);
+        if let (Some((session, _)), Some(_)) = (&found, &known) {
+            self.note(session, at);
         }
-        Ok(principal)
+        if let Some((near, begun)) = near {
+            near.learn(&begun, token, known.clone(), of);
+        }
+        Ok(known.map(|what| Known { what, at }))
     }
 
     fn note(&self, session: &Session, now: Timestamp) {

@@ -36,6 +36,7 @@ mod passwords;
 mod quiet;
 mod races;
 mod rank;
+mod recalled;
 mod redis_sessions;
 mod refresh;
 mod revoked;

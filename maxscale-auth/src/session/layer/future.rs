@@ -7,7 +7,7 @@ use maxscale_core::refusal::ReplyBody;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Asked, vary};
+use super::{Question, vary};
 use crate::cookie::CookiePolicy;
 
 pin_project! {
@@ -16,9 +16,17 @@ pin_project! {
     pub struct SessionFuture<F, R, E> {
         #[pin]
         state: State<F, R, E>,
-        cookie: Option<CookiePolicy>,
-        varies: bool,
+        after: Option<After>,
     }
+}
+
+/// What is done to an answer.
+#[derive(Clone, Copy)]
+pub(super) struct After {
+    /// It keeps to what this cookie needs.
+    pub(super) cookie: CookiePolicy,
+    /// It tells caches that it varies by who asks.
+    pub(super) varies: bool,
 }
 
 type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<ReplyBody<R>>, E>> + Send>>;
@@ -36,46 +44,40 @@ pin_project! {
 // === impl SessionFuture ===
 
 impl<F, R, E> SessionFuture<F, R, E> {
-    pub(super) const fn through(response: F) -> Self {
-        Self::of(State::Through { response })
+    pub(super) const fn through(response: F, after: Option<After>) -> Self {
+        let state = State::Through { response };
+        Self { state, after }
     }
 
-    pub(super) const fn refused(response: Response<ReplyBody<R>>) -> Self {
+    pub(super) const fn refused(response: Response<ReplyBody<R>>, after: After) -> Self {
         let response = Some(response);
-        Self::of(State::Refused { response })
+        Self {
+            state: State::Refused { response },
+            after: Some(after),
+        }
     }
 
     /// Asks the store first.
-    pub(super) fn asking<B, S>(asked: Asked, mut request: Request<B>, mut ready: S) -> Self
+    pub(super) fn asking<B, S>(
+        question: Question,
+        mut request: Request<B>,
+        mut ready: S,
+        after: Option<After>,
+    ) -> Self
     where
         S: Service<Request<B>, Response = Response<R>, Error = E, Future = F> + Send + 'static,
         F: Future<Output = Result<Response<R>, E>> + Send,
         B: Send + 'static,
     {
         let asked = Box::pin(async move {
-            if let Err(refusal) = asked.settle(&mut request).await {
+            if let Err(refusal) = question.settle(&mut request).await {
                 return Ok(refusal.into_response(&request));
             }
             let response = ready.call(request).await?;
             Ok(response.map(ReplyBody::inner))
         });
-        Self::of(State::Asking { asked })
-    }
-
-    /// The same answer, which keeps to what its cookie needs, and tells caches that it
-    /// varies by who asks.
-    pub(super) const fn with(mut self, cookie: CookiePolicy, varies: bool) -> Self {
-        self.cookie = Some(cookie);
-        self.varies = varies;
-        self
-    }
-
-    const fn of(state: State<F, R, E>) -> Self {
-        Self {
-            state,
-            cookie: None,
-            varies: false,
-        }
+        let state = State::Asking { asked };
+        Self { state, after }
     }
 }
 
@@ -92,12 +94,12 @@ where
             StateP::Asking { asked } => ready!(asked.as_mut().poll(cx))?,
             StateP::Refused { response } => response.take().expect("not polled after its end"),
         };
-        if let Some(cookie) = this.cookie {
+        if let Some(after) = this.after {
             let status = response.status();
-            cookie.settle(status, response.headers_mut());
-        }
-        if *this.varies {
-            vary::mark(response.headers_mut());
+            after.cookie.settle(status, response.headers_mut());
+            if after.varies {
+                vary::mark(response.headers_mut());
+            }
         }
         Poll::Ready(Ok(response))
     }

@@ -6,7 +6,8 @@ use maxscale_core::refusal::ReplyBody;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Asked, Consistency, SessionFuture};
+use super::{Consistency, Question, SessionFuture};
+use crate::principal::Principal;
 
 /// Adds [`Strong`] to a stack: to routes on which a session that was revoked a moment
 /// ago must not be served.
@@ -52,15 +53,18 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let asked = request.extensions().get::<Asked>();
-        let again = asked.filter(|it| it.token.is_some() && it.consistency == Consistency::Bounded);
-        let Some(again) = again.cloned() else {
+        let principal = request.extensions().get::<Principal>();
+        let Some(again) = principal.filter(|it| it.consistency() == Consistency::Bounded) else {
             request.extensions_mut().insert(Consistency::Strong);
-            return SessionFuture::through(self.inner.call(request));
+            return SessionFuture::through(self.inner.call(request), None);
+        };
+        let again = Question {
+            source: again.source().clone(),
+            token: again.token().clone(),
         };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
-        SessionFuture::asking(again, request, ready)
+        SessionFuture::asking(again, request, ready, None)
     }
 }
