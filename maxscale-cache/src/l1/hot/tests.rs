@@ -146,15 +146,21 @@ fn what_weighs_too_much_is_never_at_hand_and_what_is_over_is_swept_out() {
     assert_eq!(at_hand(&l1, "k"), None);
 }
 
-/// Fills a set, and names one more key of it, which the engine has too.
-fn full_set(l1: &L1) -> (Vec<String>, String) {
+/// Puts so many keys of one set.
+fn of_one_set(l1: &L1, count: usize) -> Vec<String> {
     let set_of = |part: &str| l1.hot.own().set_of(l1.probe(1, part).hash);
     let keys = (0..).map(|n: u32| n.to_string());
     let of_one = keys.filter(|part| ptr::eq(set_of(part), set_of("0")));
-    let mut parts: Vec<_> = of_one.take(WAYS + 1).collect();
+    let parts: Vec<_> = of_one.take(count).collect();
     for part in &parts {
         assert!(put(l1, part, 1));
     }
+    parts
+}
+
+/// Fills a set, and names one more key of it, which the engine has too.
+fn full_set(l1: &L1) -> (Vec<String>, String) {
+    let mut parts = of_one_set(l1, WAYS + 1);
     let one_more = parts.pop().unwrap();
     for part in &parts {
         take(l1, part);
@@ -187,6 +193,32 @@ fn copy_that_nobody_uses_gives_way_to_what_is_read() {
     assert_eq!(at_hand(&l1, &one_more), Some(1));
     let there = hot.iter().filter(|part| at_hand(&l1, part).is_some());
     assert_eq!(there.count(), WAYS - 1);
+}
+
+/// The place that a key gets with the next turn.
+fn wanted<'a>(l1: &'a L1, part: &str) -> Place<'a> {
+    let hash = l1.probe(1, part).hash;
+    let mut found = (0..TURN).filter_map(|_| match l1.hot.find(hash) {
+        Found::Wanted(place) => Some(place),
+        _ => None,
+    });
+    found.next().unwrap()
+}
+
+#[test]
+fn key_that_threads_of_one_hand_put_there_twice_is_forgotten_twice() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    let parts = of_one_set(&l1, 2);
+    let first = wanted(&l1, &parts[0]);
+    take(&l1, &parts[1]);
+    let second = wanted(&l1, &parts[0]);
+    let probe = l1.probe(1, &parts[0]);
+    let entry = l1.get(&probe).unwrap();
+    let gone = [first, second].map(|place| place.keep(probe.to_key(), entry.clone()));
+    assert_eq!(gone.iter().flatten().count(), 1, "the other key");
+    l1.drop_key(&probe);
+    assert_eq!(at_hand(&l1, &parts[0]), None);
+    assert_eq!(l1.hot.own().weight(), 0);
 }
 
 #[test]
