@@ -26,7 +26,7 @@ pub(crate) use engine::{NearKey, Probe};
 pub(crate) use entry::{AnyValue, Entry, Kept, State, Trust};
 
 use engine::{Chosen, Engine as _};
-use hot::{Found, Hot};
+use hot::{Found, Hot, Place};
 
 const STRIPES: usize = 4_096;
 
@@ -94,9 +94,9 @@ impl L1 {
         look: impl FnOnce(&Entry, u64) -> Option<T>,
     ) -> Option<T> {
         match self.hot.find(probe.hash) {
-            Found::Here(here) => here.look(probe, now, look),
+            Found::Here(place) => place.look(probe, now, look),
             Found::No => None,
-            Found::Wanted => self.take_at_hand(probe),
+            Found::Wanted(place) => self.take_at_hand(probe, &place),
         }
     }
 
@@ -109,10 +109,10 @@ impl L1 {
 
     /// Has this thread keep a copy of what the engine has, for the next time.
     #[cold]
-    fn take_at_hand<T>(&self, probe: &Probe<'_>) -> Option<T> {
+    fn take_at_hand<T>(&self, probe: &Probe<'_>, place: &Place<'_>) -> Option<T> {
         let generation = self.generation(probe.hash);
         let entry = self.values.get(probe);
-        let gone = entry.map(|entry| self.hot.keep(probe.to_key(), entry));
+        let gone = entry.map(|entry| place.keep(probe.to_key(), entry));
         drop(generation);
         drop(gone);
         None

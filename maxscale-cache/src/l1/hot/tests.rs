@@ -1,7 +1,9 @@
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use super::set::{TURN, WAYS};
 use super::*;
 use crate::l1::engine::{self, L1Engine};
 use crate::l1::tests::{TRUST, kept};
@@ -22,16 +24,17 @@ fn put(l1: &L1, part: &str, value: u32) -> bool {
 
 /// What is at hand, within the time in which the engine is not asked.
 fn at_hand(l1: &L1, part: &str) -> Option<u32> {
-    let look = |now| l1.at_hand(&l1.probe(1, part), || now, |entry, _| value_of(entry));
     // The first one after the engine was asked.
-    look(1).or_else(|| look(1))
+    at_hand_at(l1, part, 1).or_else(|| at_hand_at(l1, part, 1))
+}
+
+fn at_hand_at(l1: &L1, part: &str, now: u64) -> Option<u32> {
+    l1.at_hand(&l1.probe(1, part), || now, |entry, _| value_of(entry))
 }
 
 /// As a cache reads.
 fn read(l1: &L1, part: &str, now: u64) -> Option<u32> {
-    let probe = l1.probe(1, part);
-    l1.at_hand(&probe, || now, |entry, _| value_of(entry))
-        .or_else(|| value_of(&l1.get(&probe)?))
+    at_hand_at(l1, part, now).or_else(|| value_of(&l1.get(&l1.probe(1, part))?))
 }
 
 fn value_of(entry: &Entry) -> Option<u32> {
@@ -40,7 +43,7 @@ fn value_of(entry: &Entry) -> Option<u32> {
 
 /// Reads it until the thread has it at hand.
 fn take(l1: &L1, part: &str) {
-    for _ in 0..IN_A_ROW {
+    for _ in 0..TURN {
         assert!(read(l1, part, 0).is_some());
     }
 }
@@ -70,9 +73,10 @@ fn entry_that_took_the_place_of_another_is_what_all_threads_read() {
     here();
     assert!(put(&l1, "k", 2));
     assert_eq!(at_hand(&l1, "k"), None);
-    let at = place_of(l1.probe(1, "k").hash);
-    let copies = l1.hot.hands.iter().filter(|it| it.lock(at).is_some());
-    assert_eq!(copies.count(), 0, "of other threads");
+    let hash = l1.probe(1, "k").hash;
+    let mut hands = l1.hot.hands.iter();
+    let has_copy = |it: &Hand| it.set_of(hash).find(hash).is_some();
+    assert!(!hands.any(has_copy), "of other threads");
     assert_eq!(read(&l1, "k", 1), Some(2));
 
     take(&l1, "k");
@@ -98,7 +102,7 @@ fn engine_is_asked_again_and_again() {
     let l1 = L1::new(L1Engine::default(), BUDGET, 10);
     assert!(put(&l1, "k", 1));
     take(&l1, "k");
-    let look = |now| l1.at_hand(&l1.probe(1, "k"), || now, |entry, _| value_of(entry));
+    let look = |now| at_hand_at(&l1, "k", now);
     assert_eq!(look(1), None);
     for now in [2, ASK_EVERY] {
         assert_eq!(look(now), Some(1), "{now}");
@@ -142,24 +146,101 @@ fn what_weighs_too_much_is_never_at_hand_and_what_is_over_is_swept_out() {
     assert_eq!(at_hand(&l1, "k"), None);
 }
 
+/// Puts so many keys of one set.
+fn of_one_set(l1: &L1, count: usize) -> Vec<String> {
+    let set_of = |part: &str| l1.hot.own().set_of(l1.probe(1, part).hash);
+    let keys = (0..).map(|n: u32| n.to_string());
+    let of_one = keys.filter(|part| ptr::eq(set_of(part), set_of("0")));
+    let parts: Vec<_> = of_one.take(count).collect();
+    for part in &parts {
+        assert!(put(l1, part, 1));
+    }
+    parts
+}
+
+/// Fills a set, and names one more key of it, which the engine has too.
+fn full_set(l1: &L1) -> (Vec<String>, String) {
+    let mut parts = of_one_set(l1, WAYS + 1);
+    let one_more = parts.pop().unwrap();
+    for part in &parts {
+        take(l1, part);
+        assert_eq!(at_hand(l1, part), Some(1));
+    }
+    (parts, one_more)
+}
+
 #[test]
 fn keys_that_take_turns_are_not_copied_each_time() {
     let l1 = L1::new(L1Engine::default(), BUDGET, 10);
-    let hot = (0..)
-        .map(|n: u32| n.to_string())
-        .find(|part| place_of(l1.probe(1, part).hash) == place_of(l1.probe(1, "k").hash));
-    let hot = hot.unwrap();
-    assert!(put(&l1, "k", 1) && put(&l1, &hot, 2));
-    take(&l1, &hot);
+    let (hot, one_more) = full_set(&l1);
     for now in 2..1_000 {
-        assert_eq!(read(&l1, "k", now), Some(1));
-        assert_eq!(read(&l1, &hot, now), Some(2));
+        assert_eq!(at_hand_at(&l1, &one_more, now), None);
+        for part in &hot {
+            let value = at_hand_at(&l1, part, now);
+            assert_eq!(value, Some(1), "it was there first, and is read");
+        }
     }
-    assert_eq!(
-        at_hand(&l1, &hot),
-        Some(2),
-        "it was there first, and is read"
-    );
+}
+
+#[test]
+fn copy_that_nobody_uses_gives_way_to_what_is_read() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    let (hot, one_more) = full_set(&l1);
+    // Once round for what was used, and one turn more.
+    for _ in 0..=WAYS {
+        take(&l1, &one_more);
+    }
+    assert_eq!(at_hand(&l1, &one_more), Some(1));
+    let there = hot.iter().filter(|part| at_hand(&l1, part).is_some());
+    assert_eq!(there.count(), WAYS - 1);
+}
+
+/// The place that a key gets with the next turn.
+fn wanted<'a>(l1: &'a L1, part: &str) -> Place<'a> {
+    let hash = l1.probe(1, part).hash;
+    let mut found = (0..TURN).filter_map(|_| match l1.hot.find(hash) {
+        Found::Wanted(place) => Some(place),
+        _ => None,
+    });
+    found.next().unwrap()
+}
+
+#[test]
+fn key_that_threads_of_one_hand_put_there_twice_is_forgotten_twice() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    let parts = of_one_set(&l1, 2);
+    let first = wanted(&l1, &parts[0]);
+    take(&l1, &parts[1]);
+    let second = wanted(&l1, &parts[0]);
+    let probe = l1.probe(1, &parts[0]);
+    let entry = l1.get(&probe).unwrap();
+    let gone = [first, second].map(|place| place.keep(probe.to_key(), entry.clone()));
+    assert_eq!(gone.iter().flatten().count(), 1, "the other key");
+    l1.drop_key(&probe);
+    assert_eq!(at_hand(&l1, &parts[0]), None);
+    assert_eq!(l1.hot.own().weight(), 0);
+}
+
+#[test]
+fn copies_of_a_thread_stay_within_its_share_and_what_is_read_last_is_among_them() {
+    let l1 = L1::new(L1Engine::default(), BUDGET, 10);
+    let share = BUDGET / PART / STRIPES as u64;
+    let parts: Vec<_> = (0..256).map(|n| n.to_string()).collect();
+    for part in &parts {
+        let key = l1.probe(1, part).to_key();
+        assert!(l1.insert(&key, l1.stamp(key.hash), weighing(4_000)));
+        // Twice round the sets of the hand, and one turn more.
+        for _ in 0..65 {
+            take(&l1, part);
+        }
+        assert_eq!(at_hand(&l1, part), Some(0));
+        assert!(l1.hot.own().weight() <= share);
+    }
+    assert!(l1.hot.own().weight() > share / 2);
+    for part in &parts {
+        l1.drop_key(&l1.probe(1, part));
+    }
+    assert_eq!(l1.hot.own().weight(), 0);
 }
 
 /// Values of a key only rise. Whoever saw one, or saw that all up to one are gone, never
@@ -195,7 +276,7 @@ fn threads_agree_on_what_is_there() {
                             return;
                         }
                         // Often enough to have it at hand.
-                        (0..24).for_each(|n| rises(n / 8, now));
+                        (0..3 * TURN).for_each(|n| rises(usize::from(n / TURN), now));
                     }
                 });
             }
