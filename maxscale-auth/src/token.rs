@@ -160,6 +160,17 @@ impl Presented {
 // === impl Fingerprint ===
 
 impl Fingerprint {
+    /// Stands for a session's secret that is not in a session token: none is this one, as
+    /// none begins with a zero.
+    pub(crate) const fn of_no_token(user: Id, session: Id, secret_hash: SecretHash) -> Self {
+        Self {
+            user,
+            session,
+            open: ([0; SECRET_AT], [0; MAC_LEN]),
+            secret_hash,
+        }
+    }
+
     /// Whether it is this token that is shown: then it is as good as verified, without
     /// the MAC's three turns of SHA-256.
     ///

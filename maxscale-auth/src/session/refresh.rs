@@ -22,13 +22,16 @@ use maxscale_core::keys::KeyRing;
 use maxscale_core::refusal::{Class, Classify};
 
 use super::policy::Proof;
+use super::recognised::Recognised;
 use super::record::{Session, Standing};
-use super::sessions::Sessions;
+use super::sessions::{Consistency, Known, Sessions};
+use super::source::Source;
 use super::sql::SqlSessions;
 use super::store::{Rotation, SessionStore as _, Touch, Which, Why};
 use crate::audit::Audited;
 use crate::error::AuthError;
 use crate::principal::Principal;
+use crate::token::Fingerprint;
 use decide::{Use, decide};
 use token::RefreshToken;
 
@@ -209,10 +212,13 @@ impl RefreshTokens {
         exchanges: u64,
         now: Timestamp,
     ) -> Result<Refreshed, RefreshError> {
-        let principal = Principal::of(session, standing, &session.secret_hash, now);
+        let token = Fingerprint::of_no_token(session.user, session.id, session.secret_hash);
+        let what = Recognised::of(session, standing, &token, now).ok_or(RefreshError::Over)?;
+        let (what, at) = (Arc::new(what), now);
+        let source = Source::new(self.sessions.clone());
         Ok(Refreshed {
             token: next.text(&self.ring),
-            principal: principal.ok_or(RefreshError::Over)?,
+            principal: Principal::of(Known { what, at }, Consistency::Strong, &source),
             epoch: standing.changes + exchanges,
         })
     }
