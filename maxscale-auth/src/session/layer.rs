@@ -69,7 +69,7 @@ pub(crate) struct Nobody;
 impl SessionLayer {
     /// Recognises `sessions` by the cookie of `cookie`, or a bearer token.
     pub fn new(sessions: Sessions, cookie: CookiePolicy) -> Self {
-        let sources = Sources::new(&sessions);
+        let sources = Sources::new(sessions);
         Self {
             shared: Arc::new(Shared { sources, cookie }),
         }

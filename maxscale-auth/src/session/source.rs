@@ -1,6 +1,7 @@
 //! A handle for each stripe of threads: what requests take along of it is counted on a
 //! cache line that other threads do not write.
 
+use std::iter::repeat_n;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -39,9 +40,9 @@ impl Deref for Source {
 // === impl Sources ===
 
 impl Sources {
-    pub(super) fn new(sessions: &Sessions) -> Self {
-        let all = (0..STRIPES).map(|_| Source::new(sessions.clone()));
-        Self(all.collect())
+    pub(super) fn new(sessions: Sessions) -> Self {
+        let all = repeat_n(sessions, STRIPES);
+        Self(all.map(Source::new).collect())
     }
 
     pub(super) fn of_this_thread(&self) -> &Source {
