@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use maxscale_auth::session::{Level, Sessions, SessionsBuilder};
+use maxscale_auth::session::{Level, Methods, Sessions, SessionsBuilder};
 use maxscale_auth::{CookiePolicy, Principal, Realm, SessionLayer};
 use maxscale_cache::Hub;
 use maxscale_core::keys::{KeyRing, Secret};
@@ -124,6 +124,12 @@ async fn what_is_heard_of_one_token_counts_for_the_others_of_its_session() {
 
     let (asked, who) = it.asked(&sessions, &old).await;
     assert_eq!(asked, 0);
-    let rotated = sessions.rotate(&who.unwrap(), PROOF).await.unwrap();
+    let who = who.unwrap();
+    assert_eq!(
+        who.methods(),
+        Methods::default(),
+        "the proof is the new one's"
+    );
+    let rotated = sessions.rotate(&who, PROOF).await.unwrap();
     assert!(rotated.is_none(), "of an exchanged secret");
 }
