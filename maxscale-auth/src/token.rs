@@ -177,6 +177,7 @@ impl Fingerprint {
     /// What is open is compared in the time that it takes. Who found it out, MAC and all,
     /// would have no token yet: nobody gets further without the secret, and the MAC is of
     /// a token with that secret only.
+    #[cfg(feature = "near")]
     pub(crate) fn is_of(&self, shown: &Presented) -> bool {
         let (before, mac) = &self.open;
         shown.0.starts_with(before)
