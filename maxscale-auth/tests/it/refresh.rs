@@ -173,20 +173,21 @@ async fn end_of_the_session_does_not_move(bench: Bench) {
 async fn cut_at_any_await_the_token_still_gives_the_next_one(bench: Bench) {
     let refresh = bench.refresh();
     let mut token = begin(&refresh, bench.somebody()).await;
-    for polls in 0..10_000 {
-        let cut_off = cut(polls, refresh.refresh(&token)).await;
-        let again = next(&refresh, &token).await;
-        let is_whole = match cut_off {
-            Some(answer) => answer.unwrap().token == again,
-            None => false,
-        };
-        token = again;
-        if is_whole {
-            assert!(polls > 3, "{polls}");
-            return;
+    let mut dropped = 0;
+    // On a busy machine answers come in few polls: then it is done once more.
+    while dropped <= 10 {
+        for polls in 0.. {
+            let whole = cut(polls, refresh.refresh(&token)).await;
+            let again = next(&refresh, &token).await;
+            if let Some(answer) = whole {
+                assert_eq!(answer.unwrap().token, again, "after {polls} polls");
+                token = again;
+                break;
+            }
+            dropped += 1;
+            token = again;
         }
     }
-    panic!("it never came to its end");
 }
 
 async fn ring_that_has_another_key_gives_the_same_next_one(bench: Bench) {
