@@ -33,19 +33,19 @@ const DUE: Sql = Sql::each(
     ),
 );
 
-/// Node-wide, by the primary key, every row of it: what waits or lies there is older.
+/// Node-wide, by every row: what waits or lies there is older.
 const PASS: Sql = Sql::both(
     "UPDATE ms_job SET run_at = run_at - $1, rank = rank - $1, created_at = created_at - $1,
         expires_at = expires_at - $1, finished_at = finished_at - $1, prune_at = prune_at - $1",
 );
 
-/// Node-wide, by the primary key, every row of it: the same of what is dead.
+/// Node-wide, by every row: the same of what is dead.
 const PASS_DEAD: Sql = Sql::both(
     "UPDATE ms_job_dead SET run_at = run_at - $1, created_at = created_at - $1,
         dead_at = dead_at - $1, prune_at = prune_at - $1",
 );
 
-/// Node-wide, by the primary key, every row of it: what may not be enqueued again may be that much sooner.
+/// Node-wide, by every row: what may not be enqueued again may be that much sooner.
 const PASS_UNIQUE: Sql =
     Sql::both("UPDATE ms_job_unique SET until = until - $1, look_at = look_at - $1");
 

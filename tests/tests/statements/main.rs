@@ -5,7 +5,7 @@
 //! too. A statement that serves no single key says so in its documentation,
 //! with the index that serves it: "Node-wide, by `ms_job_due`: …", or "by the
 //! primary key" where it lists its rows. What is not marked and does not name
-//! `shard_id` fails here.
+//! `shard_id` fails here. "By every row" may only what makes rows older for tests.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ mod tokens;
 
 use rule::Rule;
 use schema::Schema;
-use source::{Kind, Sources};
+use source::{EVERY_ROW, Kind, Sources};
 use sqlparser::ast::Statement;
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
@@ -31,6 +31,9 @@ const AT_LEAST: &[(&str, usize)] = &[
     ("maxscale-queue/", 6),
     ("examples/platform/", 7),
 ];
+
+/// Only there, and never in a service.
+const FOR_TESTS: &str = "maxscale-queue/src/store/due.rs";
 
 struct Engine {
     name: &'static str,
@@ -98,6 +101,9 @@ fn wrong(sources: &Sources) -> Vec<String> {
         let schema = engine.schema(sources, &mut wrong);
         let rule = Rule { schema: &schema };
         for found in sources.found.iter().filter(|found| !found.defines()) {
+            if found.node_wide() == Some(EVERY_ROW) && !found.at.starts_with(FOR_TESTS) {
+                wrong.push(engine.tell(found, "reads every row, and is not for tests"));
+            }
             let text = (engine.text)(found);
             // What cannot be parsed was told with the schema.
             for statement in engine.parse(text).unwrap_or_default() {
@@ -311,6 +317,8 @@ fn statement_with_its_shard_passes() {
     );
 }
 
+const OLDER: &str = "UPDATE t SET n = n - $1";
+
 #[test]
 fn node_wide_statement_says_so_and_has_an_index() {
     let marked =
@@ -319,6 +327,9 @@ fn node_wide_statement_says_so_and_has_an_index() {
     assert_eq!(marked("Node-wide, by `t_n`: a sweep.", sweep), "");
     let walk = "SELECT id FROM t WHERE n <= $1 ORDER BY n LIMIT $2";
     assert_eq!(marked("Node-wide, by `t_n`: the first.", walk), "");
+    let older =
+        format!("/// Node-wide, by every row: older.\nconst A: Sql = Sql::both({OLDER:?});");
+    assert_eq!(told_of(&[(FOR_TESTS, &older)]), "");
     let by_key = "UPDATE t SET n = 1 FROM l WHERE t.shard_id = l.shard AND t.id = l.id";
     let by_key = format!("WITH l AS (SELECT 1 AS shard, 2 AS id) {by_key}");
     assert_eq!(
@@ -349,6 +360,7 @@ fn node_wide_statement_says_so_and_has_an_index() {
             sweep,
             "compares no shard_id",
         ),
+        ("Node-wide, by every row: older.", OLDER, "is not for tests"),
         (
             "Node-wide, by `t_n`: no.",
             "SELECT id FROM t WHERE shard_id = $1",
