@@ -8,10 +8,11 @@
 //!
 //! A header is never a reason for anything: a token is verified by the key whose own header
 //! it has, letter by letter. So there is no algorithm to choose, no key to name by a path
-//! and none to bring along. Whether what a token says is still so (its session, its user's
-//! epoch) is its caller's to ask.
+//! and none to bring along. Whether what a token says is still so, [`SessionTokens`] asks:
+//! it recognises who has one as by the session that it was issued in.
 //!
-//! [`SigningKeys`] keeps the keys in the database, for all processes; the rest does no I/O.
+//! [`SigningKeys`] keeps the keys in the database, for all processes. Of the rest only
+//! [`SessionTokens`] does I/O, by the sessions that it is given.
 
 mod claims;
 mod keeper;
@@ -20,6 +21,7 @@ mod public;
 mod published;
 mod record;
 mod rotation;
+mod sessions;
 mod signing;
 mod store;
 mod verify;
@@ -29,6 +31,7 @@ pub use keeper::{SigningKeys, SigningKeysBuilder};
 pub use keys::{Keys, KeysError};
 pub use public::{Algorithm, Kid};
 pub use rotation::{KeyState, Rotation, RotationError, Step};
+pub use sessions::{SessionTokens, SessionTokensError, TokenError};
 pub use signing::{SigningKey, SigningKeyError};
 pub use store::KeyStoreError;
 pub use verify::{AccessTokens, AccessTokensError, IssueError, Refused};

@@ -7,6 +7,8 @@ use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
 
 use crate::session::{Consistency, Known, Level, Methods, Recognised, Roles, Source};
+#[cfg(feature = "jwt")]
+use crate::token::By;
 use crate::token::Fingerprint;
 
 /// Who is logged in: the fact that the session layer leaves in a request. Cheap to clone.
@@ -37,7 +39,7 @@ impl Principal {
         self.known.token.user
     }
 
-    /// The session that the request came with.
+    /// The session that the request came with, itself or by an access token of it.
     pub fn session(&self) -> Id {
         self.known.token.session
     }
@@ -49,22 +51,22 @@ impl Principal {
 
     /// How sure it is that it is the user.
     pub fn level(&self) -> Level {
-        self.known.level
+        self.known.proof.level
     }
 
     /// By what the user proved it.
     pub fn methods(&self) -> Methods {
-        self.known.methods
+        self.known.proof.methods
     }
 
     /// When the user last proved it.
     pub fn authenticated_at(&self) -> Timestamp {
-        self.known.authenticated_at
+        self.known.proof.authenticated_at
     }
 
     /// How old that proof was when the request came.
     pub fn proof_age(&self) -> Duration {
-        self.recognised_at.since(self.known.authenticated_at)
+        self.recognised_at.since(self.known.proof.authenticated_at)
     }
 
     /// How long the session could go on at most when the request came: what is left
@@ -88,6 +90,13 @@ impl Principal {
         &self.known.token
     }
 
+    /// Whether it was recognised by a token that was issued in the session, and not by what
+    /// keeps the session.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn is_by_access_token(&self) -> bool {
+        matches!(self.known.token.by, By::Access(_))
+    }
+
     pub(crate) const fn consistency(&self) -> Consistency {
         self.consistency
     }
@@ -97,7 +106,7 @@ impl Principal {
     }
 
     pub(crate) fn version(&self) -> u32 {
-        self.known.version
+        self.known.proof.version
     }
 }
 

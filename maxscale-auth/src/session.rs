@@ -8,6 +8,8 @@
 //! session could have lasted, and nothing that was cached, late or restored
 //! brings it back.
 
+#[cfg(feature = "jwt")]
+mod access;
 mod activity;
 mod builder;
 mod change;
@@ -46,6 +48,8 @@ pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing}
 #[cfg(feature = "redis")]
 pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
 pub use refresh::{RefreshError, RefreshTokens, Refreshed};
+#[cfg(feature = "jwt")]
+pub(crate) use sessions::Told;
 pub use sessions::{Consistency, Sessions};
 pub(crate) use sessions::{Drawn, Known};
 pub(crate) use source::Source;

@@ -1,3 +1,5 @@
+mod fingerprint;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -9,6 +11,10 @@ use uuid::Uuid;
 
 use crate::realm::Realm;
 use crate::session::SecretHash;
+
+#[cfg(feature = "jwt")]
+pub(crate) use fingerprint::AccessPrint;
+pub(crate) use fingerprint::{By, Fingerprint};
 
 /// What a logged-in client holds: `mxs_` and 86 bytes in base64url.
 ///
@@ -29,17 +35,6 @@ pub struct SessionToken {
 /// What somebody shows as a token. It is as long as one, and that is all that is known.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Presented([u8; LEN]);
-
-/// All of one token but its secret, of which it has the SHA-256: who has this has no
-/// token, and can tell one from all others.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Fingerprint {
-    pub(crate) user: Id,
-    pub(crate) session: Id,
-    /// What comes before the secret, and the MAC after it.
-    open: ([u8; SECRET_AT], [u8; MAC_LEN]),
-    pub(crate) secret_hash: SecretHash,
-}
 
 const PREFIX: &str = "mxs_";
 const PURPOSE: &str = "session-token";
@@ -106,8 +101,7 @@ impl SessionToken {
         Fingerprint {
             user: self.user,
             session: self.session,
-            open: (self.bytes.part(0), self.bytes.part(SIGNED)),
-            secret_hash: self.secret_hash(),
+            by: By::Secret(self.bytes.print()),
         }
     }
 }
@@ -154,44 +148,6 @@ impl Presented {
         let mut part = [0; N];
         part.copy_from_slice(&self.0[from..from + N]);
         part
-    }
-}
-
-// === impl Fingerprint ===
-
-impl Fingerprint {
-    /// Stands for a session's secret that is not in a session token: none is this one, as
-    /// none begins with a zero.
-    pub(crate) const fn of_no_token(user: Id, session: Id, secret_hash: SecretHash) -> Self {
-        Self {
-            user,
-            session,
-            open: ([0; SECRET_AT], [0; MAC_LEN]),
-            secret_hash,
-        }
-    }
-
-    /// Whether it is this token that is shown: then it is as good as verified, without
-    /// the MAC's three turns of SHA-256.
-    ///
-    /// What is open is compared in the time that it takes. Who found it out, MAC and all,
-    /// would have no token yet: nobody gets further without the secret, and the MAC is of
-    /// a token with that secret only.
-    #[cfg(feature = "near")]
-    pub(crate) fn is_of(&self, shown: &Presented) -> bool {
-        let (before, mac) = &self.open;
-        shown.0.starts_with(before)
-            && shown.0.ends_with(mac)
-            && shown.secret_hash() == self.secret_hash
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fingerprint")
-            .field("user", &self.user)
-            .field("session", &self.session)
-            .finish_non_exhaustive()
     }
 }
 

@@ -132,6 +132,11 @@ impl SigningKeys {
         self.keeper.is_stale()
     }
 
+    /// The realm whose tokens they sign.
+    pub fn realm(&self) -> Realm {
+        self.keeper.store.realm
+    }
+
     /// When keys come and go.
     pub fn rotation(&self) -> &Rotation {
         &self.keeper.rotation

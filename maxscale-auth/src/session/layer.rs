@@ -15,9 +15,12 @@ use maxscale_core::refusal::{Class, Refusal, ReplyBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::sessions::Told;
 use super::source::{Source, Sources};
 use super::{Consistency, Sessions};
-use crate::cookie::CookiePolicy;
+use crate::cookie::{Carried, CookiePolicy};
+#[cfg(feature = "jwt")]
+use crate::jwt::SessionTokens;
 use crate::principal::Principal;
 use crate::token::Fingerprint;
 
@@ -52,6 +55,8 @@ pub struct SessionService<S> {
 struct Shared {
     sources: Sources,
     cookie: CookiePolicy,
+    #[cfg(feature = "jwt")]
+    access: Option<SessionTokens>,
 }
 
 /// What the store is asked for a request.
@@ -69,10 +74,21 @@ pub(crate) struct Nobody;
 impl SessionLayer {
     /// Recognises `sessions` by the cookie of `cookie`, or a bearer token.
     pub fn new(sessions: Sessions, cookie: CookiePolicy) -> Self {
-        let sources = Sources::new(sessions);
-        Self {
-            shared: Arc::new(Shared { sources, cookie }),
-        }
+        let shared = Arc::new(Shared::new(sessions, cookie));
+        Self { shared }
+    }
+
+    /// The same for the sessions of `tokens`, also by an access token as a bearer token. Who
+    /// has one is recognised as by the session that it was issued in.
+    ///
+    /// While this process does not know the keys that tokens may be signed by, the answer to
+    /// one that it does not know is 503.
+    #[cfg(feature = "jwt")]
+    pub fn with_tokens(tokens: SessionTokens, cookie: CookiePolicy) -> Self {
+        let mut shared = Shared::new(tokens.sessions().clone(), cookie);
+        shared.access = Some(tokens);
+        let shared = Arc::new(shared);
+        Self { shared }
     }
 }
 
@@ -106,38 +122,69 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Shared { sources, cookie } = &*self.shared;
-        let source = sources.of_this_thread();
+        let cookie = &self.shared.cookie;
+        let source = self.shared.sources.of_this_thread();
         let after = After {
             cookie: *cookie,
             varies: vary::may_be_stored(request.method()),
         };
-        let text = match cookie.token(request.headers()) {
-            Ok(text) => text,
+        let carried = match cookie.carried(request.headers()) {
+            Ok(carried) => carried,
             Err(ambiguous) => {
                 let refusal = Refusal::new(&ambiguous).into_response(&request);
                 return SessionFuture::refused(refusal, after);
             }
         };
         let consistency = request.extensions().get().copied().unwrap_or_default();
-        let known = text.map_or(Ok(None), |text| source.know(text, consistency));
-        let token = match known {
-            Ok(known) => {
-                let bounded = Consistency::Bounded;
-                let principal = known.map(|known| Principal::of(known, bounded, source));
-                leave(principal, &mut request);
+        let token = match self.shared.know(carried, consistency, source) {
+            Told::Known(known) => {
+                let principal = Principal::of(known, Consistency::Bounded, source);
+                leave(Some(principal), &mut request);
                 return SessionFuture::through(self.inner.call(request), Some(after));
             }
-            Err(token) => token,
+            Told::Nobody => {
+                leave(None, &mut request);
+                return SessionFuture::through(self.inner.call(request), Some(after));
+            }
+            Told::Ask(token) => token,
+            #[cfg(feature = "jwt")]
+            Told::Unknown => {
+                let refusal = Refusal::of(Class::Unavailable).into_response(&request);
+                return SessionFuture::refused(refusal, after);
+            }
         };
-        let question = Question {
-            source: source.clone(),
-            token: token.fingerprint(),
-        };
+        let source = source.clone();
+        let question = Question { source, token };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         SessionFuture::asking(question, request, ready, Some(after))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn new(sessions: Sessions, cookie: CookiePolicy) -> Self {
+        Self {
+            sources: Sources::new(sessions),
+            cookie,
+            #[cfg(feature = "jwt")]
+            access: None,
+        }
+    }
+
+    /// Who has what a request carries, as far as nobody has to be asked.
+    fn know(&self, carried: Carried<'_>, consistency: Consistency, source: &Source) -> Told {
+        // Browsers add a cookie by themselves, and no access token is kept in one.
+        #[cfg(feature = "jwt")]
+        if let (Carried::Bearer(text), Some(access)) = (carried, &self.access)
+            && SessionTokens::may_be(text)
+        {
+            return access.know(text, consistency);
+        }
+        let text = carried.token();
+        text.map_or(Told::Nobody, |text| source.know(text, consistency))
     }
 }
 

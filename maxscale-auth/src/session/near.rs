@@ -10,7 +10,7 @@ use maxscale_core::id::Id;
 use uuid::Uuid;
 
 use super::recognised::Recognised;
-use crate::token::{Fingerprint, Presented};
+use crate::token::Fingerprint;
 
 /// How old what is served may be, counted from before the store was asked.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(1);
@@ -60,11 +60,16 @@ impl NearSessions {
         }
     }
 
-    /// What is known of who has the token that is shown, if it is one that was verified.
-    pub(super) fn get(&self, shown: &Presented) -> Option<Arc<Recognised>> {
-        let known = with_name(shown.user(), |name| self.near.get(name))?;
+    /// What is known of who has the token of `user` that `is` says, if it is one that was
+    /// verified.
+    pub(super) fn get(
+        &self,
+        user: Uuid,
+        is: impl Fn(&Fingerprint) -> bool,
+    ) -> Option<Arc<Recognised>> {
+        let known = with_name(user, |name| self.near.get(name))?;
         let mut own = known.0.iter().filter(|it| self.has_seen(it));
-        let seen = own.find(|it| it.known.token.is_of(shown))?;
+        let seen = own.find(|it| is(&it.known.token))?;
         Some(seen.known.clone())
     }
 

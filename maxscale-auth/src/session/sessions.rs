@@ -6,6 +6,7 @@ use std::sync::Arc;
 use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::id::{Id, IdGenerator};
 use maxscale_core::keys::{KeyRing, PurposeKeys};
+use uuid::Uuid;
 
 use super::activity::Activity;
 use super::builder::SessionsBuilder;
@@ -57,6 +58,19 @@ pub(crate) struct Drawn {
 pub(crate) struct Known {
     pub(crate) what: Arc<Recognised>,
     pub(crate) at: Timestamp,
+}
+
+/// Who has a token, as far as nobody was asked.
+pub(crate) enum Told {
+    /// Somebody who is remembered.
+    Known(Known),
+    /// It is none.
+    Nobody,
+    /// Whoever the store says: it was verified.
+    Ask(Fingerprint),
+    /// Nobody can say, now.
+    #[cfg(feature = "jwt")]
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -192,36 +206,44 @@ impl Sessions {
         &self,
         token: &SessionToken,
     ) -> Result<Option<Principal>, AuthError> {
-        let known = self.find(&token.fingerprint()).await?;
+        self.principal_of(&token.fingerprint()).await
+    }
+
+    /// Who has it, as the store says now.
+    pub(super) async fn principal_of(
+        &self,
+        token: &Fingerprint,
+    ) -> Result<Option<Principal>, AuthError> {
+        let known = self.find(token).await?;
         Ok(known.map(|known| self.principal(known, Consistency::Strong)))
     }
 
-    fn principal(&self, known: Known, consistency: Consistency) -> Principal {
+    pub(super) fn principal(&self, known: Known, consistency: Consistency) -> Principal {
         Principal::of(known, consistency, &Source::new(self.clone()))
     }
 
-    /// What may be a token, as far as nobody has to be asked: who has it, or that it is
-    /// none. Otherwise the token.
-    pub(super) fn know(
-        &self,
-        text: &str,
-        consistency: Consistency,
-    ) -> Result<Option<Known>, SessionToken> {
+    /// Who has what may be a token, as far as nobody has to be asked.
+    pub(super) fn know(&self, text: &str, consistency: Consistency) -> Told {
         let Some(shown) = Presented::read(text) else {
-            return Ok(None);
+            return Told::Nobody;
         };
         if consistency == Consistency::Bounded
             && let Some(known) = self.recall(&shown)
         {
-            return Ok(Some(known));
+            return Told::Known(known);
         }
-        self.verify(shown).map_or(Ok(None), Err)
+        let token = self.verify(shown);
+        token.map_or(Told::Nobody, |token| Told::Ask(token.fingerprint()))
+    }
+
+    fn recall(&self, shown: &Presented) -> Option<Known> {
+        self.recall_if(shown.user(), |token| token.is_of(shown))
     }
 
     /// What this process remembers of a token that it has verified, and asked the store
-    /// for, within the last second.
-    fn recall(&self, shown: &Presented) -> Option<Known> {
-        let what = self.0.near.as_ref()?.get(shown)?;
+    /// for, within the last second: of the one of `user` that `is` says.
+    pub(super) fn recall_if(&self, user: Uuid, is: impl Fn(&Fingerprint) -> bool) -> Option<Known> {
+        let what = self.0.near.as_ref()?.get(user, is)?;
         let at = self.0.clock.now();
         // A secret that is not known may be one that another process has just given out.
         what.is_live(at).then_some(Known { what, at })

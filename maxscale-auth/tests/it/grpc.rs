@@ -1,5 +1,7 @@
 //! The same layers around a tonic server.
 
+use std::net::SocketAddr;
+
 use maxscale_auth::{CookiePolicy, CsrfLayer, Guard, RequireLayer, SessionLayer};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -10,39 +12,42 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::activity::Desk;
 
+pub(crate) const COOKIE: CookiePolicy = CookiePolicy::new(true);
+
+/// Where a server answers to who passes these layers, for as long as the test lasts.
+pub(crate) async fn serve(sessions: SessionLayer, guard: Guard) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let server = Server::builder()
+        .layer(sessions)
+        .layer(CsrfLayer::new(COOKIE, ["https://app.example"]).unwrap())
+        .layer(RequireLayer::new(guard))
+        .add_service(health);
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    address
+}
+
+pub(crate) async fn call(address: SocketAddr, headers: &[(&'static str, &str)]) -> Code {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
+    let mut request = Request::new(HealthCheckRequest::default());
+    for (name, value) in headers {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    match client.check(request).await {
+        Ok(_) => Code::Ok,
+        Err(status) => status.code(),
+    }
+}
+
 #[tokio::test]
 async fn grpc_is_recognised_and_guarded_by_the_same_layers() {
     let desk = Desk::new();
     let token = desk.begin().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (_reporter, health) = tonic_health::server::health_reporter();
-    let cookie = CookiePolicy::new(true);
-    let served = |guard: Guard, listener: TcpListener| {
-        let server = Server::builder()
-            .layer(SessionLayer::new(desk.sessions.clone(), cookie))
-            .layer(CsrfLayer::new(cookie, ["https://app.example"]).unwrap())
-            .layer(RequireLayer::new(guard))
-            .add_service(health.clone());
-        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)))
-    };
-    let _plain = served(Guard::logged_in(), listener);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let guarded = listener.local_addr().unwrap();
-    let _guarded = served(Guard::logged_in().aal2(), listener);
-
-    let call = async |address: std::net::SocketAddr, headers: &[(&'static str, &str)]| {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        let mut client = HealthClient::new(endpoint.connect().await.unwrap());
-        let mut request = Request::new(HealthCheckRequest::default());
-        for (name, value) in headers {
-            request.metadata_mut().insert(*name, value.parse().unwrap());
-        }
-        match client.check(request).await {
-            Ok(_) => Code::Ok,
-            Err(status) => status.code(),
-        }
-    };
+    let layer = || SessionLayer::new(desk.sessions.clone(), COOKIE);
+    let address = serve(layer(), Guard::logged_in()).await;
+    let guarded = serve(layer(), Guard::logged_in().aal2()).await;
     let bearer = format!("Bearer {token}");
     let cookie = format!("__Host-maxscale={token}");
     let own = ("authorization", &*bearer);

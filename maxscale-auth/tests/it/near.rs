@@ -25,7 +25,7 @@ use crate::counting::Counting;
 use crate::support::{LIMIT, ask, cookie, handler, keys};
 
 /// How long a revoked session may be served elsewhere.
-const BOUND: Duration = Duration::from_secs(1);
+pub(crate) const BOUND: Duration = Duration::from_secs(1);
 
 /// A process, as far as it matters here: sessions that it remembers on a hub of its own.
 struct Peer {

@@ -59,7 +59,7 @@ impl Bench {
     }
 
     /// A token that `keys` sign now.
-    fn sign(&self, keys: &Keys) -> String {
+    pub(crate) fn sign(&self, keys: &Keys) -> String {
         let (now, user) = (self.clock.now(), self.ids.draw(VirtualShard::new(3)));
         let claims = Claims {
             user,
