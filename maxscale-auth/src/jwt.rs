@@ -24,6 +24,8 @@ mod rotation;
 mod sessions;
 mod signing;
 mod store;
+#[cfg(feature = "near")]
+mod verified;
 mod verify;
 
 pub use claims::Claims;

@@ -142,6 +142,14 @@ impl SigningKeys {
         &self.keeper.rotation
     }
 
+    /// Whether `text` has the header of a key that verifies: enough for a text that one of
+    /// them has signed.
+    #[cfg(feature = "near")]
+    pub(super) fn have_signed(&self, text: &str) -> bool {
+        let header = text.split_once('.').map_or(text, |(header, _)| header);
+        self.keeper.view.load().keys.of(header).is_some()
+    }
+
     /// The key set, and for how long it may be kept.
     pub(super) fn published(&self) -> (Published, Duration) {
         let (keeper, view) = (&self.keeper, self.keeper.view.load());

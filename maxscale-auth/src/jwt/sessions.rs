@@ -10,10 +10,12 @@ use uuid::Uuid;
 use super::claims::Claims;
 use super::keeper::SigningKeys;
 use super::store::KeyStoreError;
+#[cfg(feature = "near")]
+use super::verified::Verified;
 use super::verify::{AccessTokens, IssueError, Refused};
 use crate::error::AuthError;
 use crate::principal::Principal;
-use crate::session::{Consistency, SecretHash, Sessions, Told};
+use crate::session::{Consistency, RefreshError, SecretHash, Sessions, Told};
 use crate::token::{AccessPrint, By, Fingerprint};
 
 /// Issues access tokens to who has a session, and recognises who brings one. Cheap to
@@ -25,12 +27,18 @@ use crate::token::{AccessPrint, By, Fingerprint};
 /// counts here no longer than that. Others, who verify by the key set alone, take it until
 /// it ends.
 ///
+/// Where the sessions are remembered, so is that a token was verified, for as long as it
+/// lives and its key is there: a signature is looked at once. That takes about 800 bytes of
+/// the hub's [budget](maxscale_cache::HubBuilder::l1_budget) per token.
+///
 /// [`SessionLayer::with_tokens`](crate::SessionLayer::with_tokens) does so for requests.
 #[derive(Clone, Debug)]
 pub struct SessionTokens {
     sessions: Sessions,
     tokens: AccessTokens,
     keys: SigningKeys,
+    #[cfg(feature = "near")]
+    verified: Option<Verified>,
 }
 
 /// Tokens and keys that do not go together.
@@ -81,6 +89,10 @@ pub enum TokenError {
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
 
+    /// The refresh token gave nothing.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+
     /// The session could not be asked for, or somebody acts in the user's name, who gets no
     /// tokens.
     #[error(transparent)]
@@ -108,6 +120,8 @@ impl SessionTokens {
             return Err(SessionTokensError::Realm);
         }
         Ok(Self {
+            #[cfg(feature = "near")]
+            verified: Verified::beside(&sessions),
             sessions,
             tokens,
             keys,
@@ -117,6 +131,11 @@ impl SessionTokens {
     /// The sessions that they are of.
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// How long tokens live, if their session does not end earlier.
+    pub const fn life(&self) -> Duration {
+        self.tokens.life()
     }
 
     /// A token of the principal's session, for him, with `email` as his address and the
@@ -203,23 +222,44 @@ impl SessionTokens {
         }
     }
 
+    /// Which token it is, whatever became of its session.
     fn verify(&self, text: &str) -> Result<Fingerprint, TokenError> {
         let now = self.sessions.now();
+        if text.len() > AccessTokens::MAX_LEN {
+            return Err(TokenError::Refused(Refused::Length));
+        }
+        let hash = SecretHash::new(Sha256::digest(text).into());
+        #[cfg(feature = "near")]
+        if let Some(verified) = &self.verified
+            && let Some(token) = verified.get(&hash, now)
+            && self.keys.have_signed(text)
+        {
+            return Ok(token);
+        }
         let claims = match self.tokens.verify(text, &self.keys.keys(), now) {
             Ok(claims) => claims,
             Err(Refused::Key) if self.keys.is_stale() => return Err(TokenError::Stale),
             Err(refused) => return Err(TokenError::Refused(refused)),
         };
-        Ok(Fingerprint {
-            user: claims.user,
-            session: claims.session,
-            by: By::Access(AccessPrint {
-                hash: SecretHash::new(Sha256::digest(text).into()),
-                level: claims.level,
-                authenticated_at: claims.authenticated_at,
-                until: claims.expires_at.after(AccessTokens::LEEWAY),
-            }),
-        })
+        let token = fingerprint(&claims, hash);
+        #[cfg(feature = "near")]
+        if let Some(verified) = &self.verified {
+            verified.keep(&hash, &token);
+        }
+        Ok(token)
+    }
+}
+
+fn fingerprint(claims: &Claims, hash: SecretHash) -> Fingerprint {
+    Fingerprint {
+        user: claims.user,
+        session: claims.session,
+        by: By::Access(AccessPrint {
+            hash,
+            level: claims.level,
+            authenticated_at: claims.authenticated_at,
+            until: claims.expires_at.after(AccessTokens::LEEWAY),
+        }),
     }
 }
 
@@ -233,6 +273,7 @@ impl Classify for TokenError {
             Self::Stale => Class::Unavailable,
             Self::Issue(_) => Class::Internal,
             Self::Keys(error) => error.class(),
+            Self::Refresh(error) => error.class(),
             Self::Auth(error) => error.class(),
         }
     }
@@ -241,6 +282,7 @@ impl Classify for TokenError {
         match self {
             Self::Refused(_) | Self::Over => "access_token",
             Self::ByToken => "by_access_token",
+            Self::Refresh(error) => error.code(),
             Self::Auth(error) => error.code(),
             _ => self.class().code(),
         }
@@ -249,6 +291,7 @@ impl Classify for TokenError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Stale => Some(Duration::from_secs(1)),
+            Self::Refresh(error) => error.retry_after(),
             Self::Auth(error) => error.retry_after(),
             _ => None,
         }

@@ -46,6 +46,17 @@ impl Sessions {
         }
     }
 
+    /// Values of `kind` that are remembered for `age` beside the sessions, if they are.
+    #[cfg(feature = "near")]
+    pub(crate) fn beside<V: Send + Sync + 'static>(
+        &self,
+        kind: &'static str,
+        age: std::time::Duration,
+    ) -> Option<maxscale_cache::Near<V>> {
+        let near = self.0.near.as_ref()?;
+        Some(near.beside(kind, age))
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }

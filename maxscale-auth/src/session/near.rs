@@ -26,6 +26,8 @@ const MOST: usize = 128;
 #[derive(Clone, Debug)]
 pub(super) struct NearSessions {
     near: Near<Known>,
+    #[cfg(feature = "jwt")]
+    hub: Hub,
     /// Handles on one hub do not take over what the others have verified: they may be
     /// of another realm, with other keys.
     own: Own,
@@ -56,8 +58,20 @@ impl NearSessions {
         };
         Self {
             near: hub.near(KIND, MAX_AGE).weighed_by(weight_of),
+            #[cfg(feature = "jwt")]
+            hub: hub.clone(),
             own: Own::default(),
         }
+    }
+
+    /// Other values on the same hub.
+    #[cfg(feature = "jwt")]
+    pub(super) fn beside<V: Send + Sync + 'static>(
+        &self,
+        kind: &'static str,
+        age: Duration,
+    ) -> Near<V> {
+        self.hub.near(kind, age)
     }
 
     /// What is known of who has the token of `user` that `is` says, if it is one that was

@@ -1,6 +1,7 @@
 //! Access tokens of sessions: who brings one is who its session says.
 
 mod layer;
+mod remembered;
 mod revoked;
 
 use std::time::Duration;
