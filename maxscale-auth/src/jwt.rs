@@ -15,6 +15,7 @@
 //! [`SessionTokens`] does I/O, by the sessions that it is given.
 
 mod claims;
+mod grants;
 mod keeper;
 mod keys;
 mod public;
@@ -29,6 +30,7 @@ mod verified;
 mod verify;
 
 pub use claims::Claims;
+pub use grants::{Granted, TokenGrants};
 pub use keeper::{SigningKeys, SigningKeysBuilder};
 pub use keys::{Keys, KeysError};
 pub use public::{Algorithm, Kid};

@@ -75,6 +75,10 @@ impl Principal {
         self.known.ends_at.since(self.recognised_at)
     }
 
+    pub(crate) fn ends_at(&self) -> Timestamp {
+        self.known.ends_at
+    }
+
     /// What the user may do, as the application names it.
     pub fn roles(&self) -> &Roles {
         &self.known.roles

@@ -16,6 +16,8 @@ mod openapi;
 mod page;
 mod problem;
 mod session;
+#[cfg(feature = "jwt")]
+mod token;
 
 use std::sync::Arc;
 
@@ -29,10 +31,14 @@ use http::header::{CACHE_CONTROL, HeaderValue};
 use crate::account::Accounts;
 use crate::cookie::CookiePolicy;
 use crate::csrf::{CsrfLayer, OriginError};
+#[cfg(feature = "jwt")]
+use crate::jwt::TokenGrants;
 use crate::session::{SessionLayer, StrongLayer};
 
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
+#[cfg(all(feature = "jwt", feature = "openapi"))]
+pub use openapi::openapi_with_tokens;
 
 /// The routes of accounts and sessions; see [`Routes::new`].
 ///
@@ -45,12 +51,16 @@ pub struct Routes {
     cookie: CookiePolicy,
     origins: Vec<String>,
     allows_silence: bool,
+    #[cfg(feature = "jwt")]
+    tokens: Option<TokenGrants>,
 }
 
 #[derive(Debug)]
 struct Shared {
     accounts: Accounts,
     cookie: CookiePolicy,
+    #[cfg(feature = "jwt")]
+    tokens: Option<TokenGrants>,
 }
 
 // === impl Routes ===
@@ -66,7 +76,18 @@ impl Routes {
             cookie,
             origins: Vec::new(),
             allows_silence: false,
+            #[cfg(feature = "jwt")]
+            tokens: None,
         }
+    }
+
+    /// Adds `POST /token`, which gives programs an access token and a refresh token. What
+    /// verifies them is published by [`SigningKeys::route`](crate::jwt::SigningKeys::route),
+    /// outside of what these routes are nested in.
+    #[cfg(feature = "jwt")]
+    pub fn tokens(mut self, grants: TokenGrants) -> Self {
+        self.tokens = Some(grants);
+        self
     }
 
     /// Adds an origin whose pages may send requests; see [`CsrfLayer::new`].
@@ -100,6 +121,8 @@ impl Routes {
         let shared = Arc::new(Shared {
             accounts: self.accounts,
             cookie: self.cookie,
+            #[cfg(feature = "jwt")]
+            tokens: self.tokens,
         });
         let router = Router::new()
             .route("/signup", post(flow::sign_up))
@@ -118,7 +141,10 @@ impl Routes {
             .route("/reauth", post(flow::reauth))
             .route("/session", get(session::show))
             .route("/sessions", get(session::list))
-            .route("/sessions/{id}", delete(session::end))
+            .route("/sessions/{id}", delete(session::end));
+        #[cfg(feature = "jwt")]
+        let router = router.merge(token::route(&shared));
+        let router = router
             .with_state(shared)
             .merge(page::pages())
             .method_not_allowed_fallback(problem::not_allowed)

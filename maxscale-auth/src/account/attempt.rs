@@ -49,11 +49,25 @@ impl Accounts {
         client: &str,
         work: impl Future<Output = Result<T, AuthError>>,
     ) -> Result<T, AuthError> {
-        let attempt = self.0.attempts.begin(account, client).await?;
+        let is_guess =
+            |error: &AuthError| matches!(error, AuthError::Credentials | AuthError::MailToken);
+        self.attempt_at((account, client), work, is_guess).await
+    }
+
+    /// Reserves an attempt by a client at what is named so, makes it, and counts it if what
+    /// came of it is a guess.
+    pub(crate) async fn attempt_at<T, E: From<AuthError>>(
+        &self,
+        (account, client): (&str, &str),
+        work: impl Future<Output = Result<T, E>>,
+        is_guess: impl FnOnce(&E) -> bool,
+    ) -> Result<T, E> {
+        let attempt = self.0.attempts.begin(account, client).await;
+        let attempt = attempt.map_err(AuthError::from)?;
         let done = work.await;
         match &done {
             Ok(_) => attempt.succeeded().await,
-            Err(AuthError::Credentials | AuthError::MailToken) => drop(attempt.failed().await),
+            Err(error) if is_guess(error) => drop(attempt.failed().await),
             Err(_) => attempt.withdrawn().await,
         }
         done

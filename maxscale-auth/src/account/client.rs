@@ -10,10 +10,10 @@ use crate::signed::Signed;
 #[derive(Clone, Copy)]
 #[must_use]
 pub struct Client<'a> {
-    pub(super) address: &'a str,
+    pub(crate) address: &'a str,
     pub(super) device: Option<&'a str>,
-    pub(super) agent: &'a str,
-    pub(super) session: Option<&'a Principal>,
+    pub(crate) agent: &'a str,
+    pub(crate) session: Option<&'a Principal>,
 }
 
 /// The text of a device cookie: `mxd_` and 50 bytes in base64url.

@@ -32,3 +32,14 @@ struct Document;
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
+
+#[cfg(feature = "jwt")]
+#[derive(OpenApi)]
+#[openapi(paths(super::token::grant))]
+struct TokenDocument;
+
+/// The same with [`Routes::tokens`](super::Routes::tokens).
+#[cfg(feature = "jwt")]
+pub fn openapi_with_tokens() -> utoipa::openapi::OpenApi {
+    openapi().merge_from(TokenDocument::openapi())
+}

@@ -11,6 +11,7 @@
 //! nothing to sweep.
 
 mod decide;
+mod succeed;
 mod token;
 
 use std::sync::Arc;
@@ -111,22 +112,41 @@ impl RefreshTokens {
         self
     }
 
+    /// The realm whose sessions they are of.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn realm(&self) -> crate::realm::Realm {
+        self.sessions.realm()
+    }
+
+    /// The session of a token that was issued here, whatever became of it. Asks nobody.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn session_of(&self, text: &str) -> Option<Id> {
+        let token = RefreshToken::read(text, &self.ring, self.sessions.realm());
+        token.map(|token| token.session)
+    }
+
     /// Begins a session and gives its first refresh token.
     ///
     /// # Errors
     ///
     /// Returns [`AuthError`] as [`Sessions::begin`] does.
     pub async fn begin(&self, user: Id, proof: Proof, device: &str) -> Result<String, AuthError> {
-        let mut session = self.sessions.draw(user, proof)?.session;
-        let token = RefreshToken::first(self.sessions.realm(), user, session.id)?;
-        session.secret_hash = token.secret_hash();
-        session.idle = self.idle;
-        session.ends_at = session.created_at.after(self.absolute);
+        let (session, token) = self.draw(user, proof)?;
         let most = self.sessions.policy().per_user;
         self.sessions.store_new(&session, device, most).await?;
         let (level, methods) = (proof.level, proof.methods);
         (self.sessions).audit(&session, Audited::SessionBegun { level, methods });
         Ok(token.text(&self.ring))
+    }
+
+    /// A session of `user`, not stored yet, and its first token.
+    fn draw(&self, user: Id, proof: Proof) -> Result<(Session, RefreshToken), AuthError> {
+        let mut session = self.sessions.draw(user, proof)?.session;
+        let token = RefreshToken::first(self.sessions.realm(), user, session.id)?;
+        session.secret_hash = token.secret_hash();
+        session.idle = self.idle;
+        session.ends_at = session.created_at.after(self.absolute);
+        Ok((session, token))
     }
 
     /// Exchanges a token for the next one. Used at the same moment or again within

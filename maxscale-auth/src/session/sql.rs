@@ -2,6 +2,7 @@
 
 mod row;
 mod statement;
+mod succeed;
 mod touch;
 
 use std::num::NonZeroU32;
@@ -22,6 +23,7 @@ use statement::{
     CHANGED, INSERT, LIST, LOAD, REVOKE_ALL, REVOKE_BEYOND, REVOKE_ONE, REVOKE_OTHERS, ROLES,
     ROTATE, SNAPSHOT, SWEEP, TOLD, UNTOLD,
 };
+pub(super) use succeed::Succeeded;
 
 /// Sessions as rows of `ms_session` in the user's shard. Cheap to clone.
 ///

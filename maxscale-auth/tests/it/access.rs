@@ -3,6 +3,7 @@
 mod layer;
 mod remembered;
 mod revoked;
+mod succeeds;
 
 use std::time::Duration;
 

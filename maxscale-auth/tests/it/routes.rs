@@ -1,5 +1,8 @@
 //! Accounts as a client of their routes sees them.
 
+#[cfg(feature = "jwt")]
+mod tokens;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
