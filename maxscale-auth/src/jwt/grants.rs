@@ -59,7 +59,8 @@ impl TokenGrants {
     /// # Errors
     ///
     /// Returns [`TokenError`]: [`AuthError::NotLoggedIn`], [`AuthError::ActsForUser`],
-    /// [`TokenError::Over`], [`TokenError::ByToken`], or what could not be asked.
+    /// [`RefreshError::Over`] for a session that is over and for who has not the session
+    /// itself, or what could not be asked.
     pub async fn begin(&self, client: &Client<'_>) -> Result<Granted, TokenError> {
         let principal = client.session.ok_or(AuthError::NotLoggedIn)?;
         let begun = self.refresh.succeed(principal, client.agent).await?;
