@@ -28,6 +28,7 @@ pub mod refusal;
 pub mod resilience;
 #[cfg(feature = "serve")]
 pub mod serve;
+pub mod stack;
 pub mod stripes;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;

@@ -15,7 +15,7 @@
 //! share; the handle works without tower too.
 
 mod adaptive;
-mod admitted;
+pub(crate) mod admitted;
 mod bulkhead;
 mod circuit;
 mod deadline;

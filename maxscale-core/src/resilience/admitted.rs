@@ -9,7 +9,7 @@ pin_project! {
     /// A call that holds a place until the head of its answer, one that waits for a
     /// place, or the refusal of one.
     #[project = AdmittedP]
-    pub(super) enum Admitted<F, P, R, E> {
+    pub(crate) enum Admitted<F, P, R, E> {
         Forward { #[pin] inner: F, place: Option<P> },
         Wait { answer: Pin<Box<dyn Future<Output = Result<R, E>> + Send>> },
         Refuse { reply: Option<R> },
@@ -19,16 +19,16 @@ pin_project! {
 // === impl Admitted ===
 
 impl<F, P, R, E> Admitted<F, P, R, E> {
-    pub(super) const fn forward(inner: F, place: Option<P>) -> Self {
+    pub(crate) const fn forward(inner: F, place: Option<P>) -> Self {
         Self::Forward { inner, place }
     }
 
-    pub(super) fn wait(answer: impl Future<Output = Result<R, E>> + Send + 'static) -> Self {
+    pub(crate) fn wait(answer: impl Future<Output = Result<R, E>> + Send + 'static) -> Self {
         let answer = Box::pin(answer);
         Self::Wait { answer }
     }
 
-    pub(super) const fn refuse(reply: R) -> Self {
+    pub(crate) const fn refuse(reply: R) -> Self {
         let reply = Some(reply);
         Self::Refuse { reply }
     }

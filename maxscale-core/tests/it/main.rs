@@ -25,5 +25,7 @@ mod redis;
 mod resilience;
 #[cfg(all(feature = "serve", feature = "axum"))]
 mod serve;
+#[cfg(all(feature = "limit", feature = "telemetry"))]
+mod stack;
 #[cfg(all(feature = "axum", feature = "limit"))]
 mod strangers;
