@@ -1,7 +1,7 @@
 //! A service for creators, assembled from the maxscale crates.
 //!
 //! ```text
-//!  http::Request ─ trace ─ deadline ─ session ─ limit ─ handler ─ cache ─ shard
+//!  http::Request ─ trace ─ deadline ─ limit ─ session ─ limit ─ handler ─ cache ─ shard
 //!  upload ─ object on disk ─ row and job in one transaction ─ worker ─ measured
 //! ```
 
@@ -20,6 +20,7 @@ pub mod forget;
 mod ground;
 pub mod http;
 pub mod keyring;
+mod layers;
 pub mod limiting;
 pub mod mail;
 pub mod measure;

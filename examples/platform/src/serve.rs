@@ -12,29 +12,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{from_fn, from_fn_with_state, map_request};
-use maxscale_auth::session::Consistency;
+use axum::middleware::from_fn;
 use maxscale_core::Chain;
-use maxscale_core::clock::Clock;
-use maxscale_core::fact::{ClientIp, ForwardedBy, Networks};
-use maxscale_core::limit::{self, LimitLayer};
-use maxscale_core::meter::Meter;
-use maxscale_core::meter::span::Sampler;
-use maxscale_core::resilience::DeadlineLayer;
 use maxscale_core::serve::{Ended, ServeError, Server, Serving, Stop};
-use maxscale_core::telemetry::slo::{Objectives, Slo};
-use maxscale_core::telemetry::{Metrics, TraceLayer};
+use maxscale_core::telemetry::Metrics;
 use maxscale_core::{health, telemetry};
-use maxscale_shard::layer::{BySubject, RouteLayer};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tower::ServiceBuilder;
 
 use crate::assembly::Platform;
 use crate::capacity;
 use crate::http;
-use crate::limiting::{watch_address, watch_user};
+use crate::layers::routes;
 use crate::settings::Settings;
 use crate::start::StartError;
 
@@ -161,96 +150,8 @@ pub async fn serve(
 /// What the end has beside the grace, to hand back and to close.
 const RESERVE: Duration = Serving::DEFAULT_RESERVE;
 
-fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings) -> Router {
-    let meter = metrics.meter("platform");
-    let limiting = &platform.limiting;
-    let sessions = |limit: LimitLayer<limit::BySubject>| {
-        let users = limiting.clone();
-        ServiceBuilder::new()
-            .layer(platform.csrf.clone())
-            .map_request(strong_if_it_changes)
-            .layer(platform.sessions.clone())
-            .layer(from_fn_with_state(limiting.clone(), watch_user))
-            .map_request(move |request: Request| users.tier_of_user(request))
-            .layer(limit)
-            // Who is not logged in has no shard; the handlers that need one say so.
-            .layer(RouteLayer::new(platform.router.clone(), BySubject::new()).optional())
-    };
-    // Who asks is looked up in a database too, which may hang: within the deadline.
-    // What a request has written is told also where the deadline ends it.
-    let freshness = &platform.freshness;
-    let within = |deadline, limit| {
-        (
-            freshness.clone(),
-            DeadlineLayer::new(deadline),
-            sessions(limit),
-        )
-    };
-    let quick = http::routes(&platform.app);
-    let quick = quick.layer(within(settings.deadline, limiting.by_user()));
-    let uploads = within(settings.upload_deadline(), limiting.uploads());
-    let uploads = http::upload_routes().layer(uploads);
-
-    // They bring their own sessions, and look at them strongly.
-    let accounts = platform.accounts.clone().layer((
-        freshness.clone(),
-        DeadlineLayer::new(settings.deadline),
-        limiting.logins(),
-    ));
-
-    let (proxies, addresses) = (settings.proxies.clone(), limiting.clone());
-    // Read from the top: each layer's facts are there for those below it.
-    let stack = ServiceBuilder::new()
-        .layer(trace(&meter, platform.sampler, settings))
-        .layer(from_fn(http::render))
-        .layer(map_request(http::linger))
-        .map_request(move |request: Request| client_ip(&proxies, request))
-        .layer(from_fn_with_state(limiting.clone(), watch_address))
-        .map_request(move |request: Request| addresses.tier_of_address(request))
-        .layer(limiting.by_address());
-    let service = quick.merge(uploads).with_state(platform.app.clone());
-    let service = service.merge(accounts);
-    // Whoever asks whether the process lives is neither logged nor limited.
-    let probes = health::probes(platform.health.clone()).layer(from_fn(http::render));
-    probes.merge(service.layer(stack))
-}
-
-/// Who was logged out a moment ago, here or in another process, changes nothing more.
-fn strong_if_it_changes(mut request: Request) -> Request {
-    if !request.method().is_safe() {
-        request.extensions_mut().insert(Consistency::Strong);
-    }
-    request
-}
-
-/// Callers that are trusted go on with their own traces.
-fn trace(meter: &Meter, sampler: Sampler, settings: &Settings) -> TraceLayer {
-    let trusted = settings.otel_trusted.clone();
-    let slo = Slo::new(Objectives::default(), Clock::system());
-    slo.register(meter);
-    TraceLayer::new(meter)
-        .route_by(telemetry::matched_path)
-        .sampler(sampler)
-        .slo(slo)
-        .trust(move |known| {
-            let peer = known.get::<ConnectInfo<SocketAddr>>();
-            peer.is_some_and(|ConnectInfo(peer)| trusted.contains(peer.ip()))
-        })
-}
-
 fn admin_routes(platform: &Platform, metrics: &Metrics) -> Router {
     let tree = health::tree(platform.health.clone());
     let metrics = telemetry::metrics_route(metrics.clone());
     tree.merge(metrics).layer(from_fn(http::render))
-}
-
-/// The peer's address, or the one that a trusted proxy names.
-fn client_ip(proxies: &Networks, mut request: Request) -> Request {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    if let Some(ConnectInfo(peer)) = peer.copied() {
-        let by = ForwardedBy::XForwardedFor;
-        let client = ClientIp::behind(peer.ip(), request.headers(), by, proxies);
-        request.extensions_mut().insert(client);
-    }
-    request
 }
