@@ -8,6 +8,14 @@ macro_rules! pg_now {
     };
 }
 
+// Asked once for all rows of a statement; where it bounds an index, the planner knows
+// more of the plain one.
+macro_rules! pg_now_once {
+    () => {
+        concat!("(SELECT ", pg_now!(), ")")
+    };
+}
+
 macro_rules! sqlite_now {
     () => {
         "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"

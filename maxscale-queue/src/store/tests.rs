@@ -4,6 +4,7 @@
 //! What is timed is a claim as the worker makes it, on the storage alone.
 
 mod backlog;
+mod full;
 mod pinned;
 
 use std::collections::BTreeSet;
@@ -71,8 +72,13 @@ impl Bench {
         bench
     }
 
-    /// Stores so many jobs, due then or at once.
+    /// Stores so many jobs all over the slots, due then or at once.
     async fn fill(&self, jobs: u32, run_at: Option<Timestamp>) {
+        self.put(0..jobs, run_at).await;
+    }
+
+    /// Stores jobs, each on the virtual shard that its number names.
+    async fn put(&self, mut numbers: impl Iterator<Item = u32>, run_at: Option<Timestamp>) {
         let common = Common {
             kind: "test.long",
             version: 1,
@@ -91,9 +97,12 @@ impl Bench {
             unique: None,
             seal: None,
         };
-        for first in (0..jobs).step_by(CHUNK as usize) {
-            let chunk = first..jobs.min(first + CHUNK);
+        loop {
+            let chunk = numbers.by_ref().take(CHUNK as usize);
             let chunk: Vec<NewJob> = chunk.map(|number| self.job(number)).collect();
+            if chunk.is_empty() {
+                return;
+            }
             insert_many(&self.node, &common, &chunk).await.unwrap();
         }
     }

@@ -56,8 +56,7 @@ macro_rules! slots {
                 WHERE j.queue = $1 AND j.slot > slots.slot
                   AND j.state = 'ready' AND j.rank IS NOT NULL AND j.crashes = 0
                 ORDER BY j.slot LIMIT 1)
-            FROM slots WHERE slots.slot IS NOT NULL),
-        share AS (SELECT 1 + 4 * $3 / (1 + count(slot)) AS most FROM slots)"
+            FROM slots WHERE slots.slot IS NOT NULL)"
     };
 }
 
@@ -81,9 +80,9 @@ macro_rules! wanted {
 macro_rules! pg_wanted {
     ($skipped:expr) => {
         wanted!(
-            pg_now!(),
-            // No subquery, which would be joined to all that waits.
-            "version <= ($2::jsonb ->> kind)::integer",
+            pg_now_once!(),
+            // Parsed once. No subquery over its rows: that would be joined to all that waits.
+            "version <= ((SELECT $2::jsonb) -> kind)::integer",
             $skipped
         )
     };
@@ -131,38 +130,77 @@ macro_rules! taken {
     };
 }
 
+// The front of each slot, the first of each before all seconds, beginning with the
+// slot after the one that was served last.
+macro_rules! pg_fronts {
+    ($slots:expr, $most:expr, $from:expr) => {
+        concat!(
+            "SELECT front.*, s.slot, (s.slot + 63 - $7) % 64 AS turn FROM ",
+            $slots,
+            " AS s, LATERAL (
+                SELECT shard_id, job_id, lease_token, row_number() OVER (ORDER BY rank) AS nth
+                FROM (SELECT shard_id, job_id, lease_token, rank FROM ms_job WHERE ",
+            pg_wanted!("shard_id <> ALL($6)"),
+            " AND crashes = 0 AND slot = s.slot
+                    ORDER BY rank LIMIT ",
+            $most,
+            " OFFSET ",
+            $from,
+            ") AS first) AS front
+            ORDER BY front.nth, turn"
+        )
+    };
+}
+
+// Row by row, in the order of what was picked, by the primary key: a join would be
+// planned as one with all that waits.
+macro_rules! pg_locked {
+    ($picked:expr, $most:expr) => {
+        concat!(
+            "SELECT j.shard_id, j.job_id FROM ",
+            $picked,
+            " AS picked, LATERAL (
+                SELECT shard_id, job_id, lease_token FROM ms_job
+                WHERE shard_id = picked.shard_id AND job_id = picked.job_id AND state = 'ready'
+                FOR UPDATE SKIP LOCKED) AS j
+            WHERE j.lease_token = picked.lease_token AND ",
+            may!(pg_now!()),
+            " LIMIT ",
+            $most
+        )
+    };
+}
+
 /// Node-wide, by `ms_job_place`: one claim for all virtual shards of a node.
 ///
-/// From each slot that has something comes its share, four times what is wanted
-/// in all: others may be at the same rows. The first of each slot go before all
-/// seconds, beginning with the slot after the one that was served last.
-///
-/// What is picked is locked row by row, in that order, by the primary key: a join
-/// would be planned as one with all that waits.
+/// From each slot that has something comes its share. If that is not enough, because
+/// others are at the same rows or few slots have much, those that gave their whole
+/// share are read on, for four times what is wanted in all.
 pub(super) const CLAIM: Sql = Sql::each(
     concat!(
         "WITH RECURSIVE ",
         slots!(),
         ",
-        due AS MATERIALIZED (
-            SELECT front.shard_id, front.job_id, front.lease_token, front.nth,
-                (slots.slot + 63 - $7) % 64 AS turn
-            FROM slots, LATERAL (
-                SELECT shard_id, job_id, lease_token, rank,
-                    row_number() OVER (ORDER BY rank) AS nth
-                FROM (SELECT shard_id, job_id, lease_token, rank FROM ms_job WHERE ",
-        pg_wanted!("shard_id <> ALL($6)"),
-        " AND crashes = 0 AND slot = slots.slot
-                    ORDER BY rank LIMIT (SELECT most FROM share)) AS first) AS front
-            ORDER BY front.nth, turn LIMIT 4 * $3),
-        fair AS MATERIALIZED (
-            SELECT j.shard_id, j.job_id FROM due, LATERAL (
-                SELECT shard_id, job_id, lease_token FROM ms_job
-                WHERE shard_id = due.shard_id AND job_id = due.job_id AND state = 'ready'
-                FOR UPDATE SKIP LOCKED) AS j
-            WHERE j.lease_token = due.lease_token AND ",
-        may!(pg_now!()),
-        " LIMIT $3),
+        share AS (SELECT 1 + $3 / greatest(count(slot), 1) AS most FROM slots),
+        near AS MATERIALIZED (",
+        pg_fronts!("slots", "(SELECT most FROM share)", "0"),
+        "),
+        fair AS MATERIALIZED (",
+        pg_locked!("near", "$3"),
+        "),
+        more AS MATERIALIZED (
+            SELECT slot FROM near WHERE $3 > (SELECT count(*) FROM fair)
+            GROUP BY slot HAVING count(*) = (SELECT most FROM share)),
+        far AS MATERIALIZED (",
+        pg_fronts!(
+            "more",
+            "(SELECT 1 + 4 * $3 / greatest(count(*), 1) FROM more)",
+            "(SELECT most FROM share)"
+        ),
+        "),
+        rest AS MATERIALIZED (",
+        pg_locked!("far", "$3 - (SELECT count(*) FROM fair)"),
+        "),
         suspect AS MATERIALIZED (
             SELECT shard_id, job_id FROM ms_job WHERE ",
         pg_wanted!("shard_id <> ALL($6)"),
@@ -170,14 +208,16 @@ pub(super) const CLAIM: Sql = Sql::each(
         may!(pg_now!()),
         " ORDER BY rank LIMIT $5 FOR UPDATE OF ms_job SKIP LOCKED) ",
         take!(),
-        "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
+        "FROM (SELECT * FROM fair UNION ALL SELECT * FROM rest
+            UNION ALL SELECT * FROM suspect) AS mine
          WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id",
-        taken!(pg_now!()),
+        taken!(pg_now_once!()),
     ),
     concat!(
         "WITH RECURSIVE ",
         slots!(),
         ",
+            share AS (SELECT 1 + 4 * $3 / (1 + count(slot)) AS most FROM slots),
             due AS (
                 SELECT j.rowid AS place, (slots.slot + 63 - $7) % 64 AS turn,
                     row_number() OVER (PARTITION BY slots.slot ORDER BY j.rank) AS nth
@@ -266,7 +306,7 @@ pub(super) const CLAIM_ON: Sql = Sql::each(
         take!(),
         "FROM (SELECT * FROM fair UNION ALL SELECT * FROM suspect) AS mine
          WHERE ms_job.shard_id = $6 AND ms_job.job_id = mine.job_id",
-        taken!(pg_now!()),
+        taken!(pg_now_once!()),
     ),
     concat!(
         take!(),

@@ -35,7 +35,7 @@ macro_rules! insert {
 /// Node-wide, by the primary key: jobs of one kind, one or many.
 pub(super) const INSERT: Sql = Sql::each(
     insert!(
-        pg_now!(),
+        pg_now_once!(),
         "json_to_recordset($1::json) AS l(shard integer, id uuid, args text, sealed text, slot integer)"
     ),
     insert!(
