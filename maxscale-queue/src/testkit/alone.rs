@@ -196,12 +196,12 @@ impl Suite {
         };
         let running = self.put_with(&short).await;
         self.claim_one(self.worker().await).await;
-        let past = Common {
-            run_at: Some(Timestamp::from_micros(1)),
-            ..short
-        };
-        let late = self.put_with(&past).await;
+        let late = self.put_with(&short).await;
+        // Of both the time is over.
+        ok(store::pass(&self.node, Duration::from_secs(120)).await);
+        let waiting = self.put_with(&short).await;
         assert_eq!(ok(store::expire(&self.node, 1_000).await), 1);
+        assert_eq!(self.seen(waiting).await.state, JobState::Ready);
         assert_eq!(self.seen(running).await.state, JobState::Running);
         let seen = self.seen(late).await;
         assert_eq!(seen.dead_reason.as_deref(), Some("expired"));

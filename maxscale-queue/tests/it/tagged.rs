@@ -1,11 +1,14 @@
 //! Jobs are found by their tags.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use maxscale_core::fact::VirtualShard;
 use maxscale_queue::{
     DeadFilter, DeadReason, EnqueueOptions, JobRequest, JobState, Outcome, QueueError,
 };
+
+use tokio::sync::Semaphore;
 
 use crate::stage::{Note, SHARD, Stage, note, on_both};
 
@@ -33,6 +36,27 @@ on_both! {
         for id in others {
             stage.reaches(id, JobState::Done).await;
         }
+    }
+
+    async fn what_runs_is_not_cancelled_by_its_tag(stage: &Stage) {
+        let gate = Arc::new(Semaphore::new(0));
+        let closed = gate.clone();
+        let run = move |_: JobRequest<Note>| {
+            let gate = closed.clone();
+            async move {
+                gate.acquire().await.map_or(Outcome::Dead("closed".into()), |_| Outcome::Done)
+            }
+        };
+        let worker = stage.worker().concurrency(1).register(run);
+        let _worker = worker.start().unwrap();
+        let running = stage.enqueue_on(SHARD, &note("x"), tagged(&["import"])).await;
+        stage.reaches(running, JobState::Running).await;
+        let waiting = stage.enqueue_on(SHARD, &note("x"), tagged(&["import"])).await;
+        assert_eq!(stage.queue.cancel_tagged("import").await.unwrap(), 1);
+        assert_eq!(stage.status(running).await.state, JobState::Running);
+        assert_eq!(stage.status(waiting).await.dead, Some(DeadReason::Cancelled));
+        gate.add_permits(1);
+        stage.reaches(running, JobState::Done).await;
     }
 
     async fn dead_letters_are_replayed_by_tag_and_keep_it(stage: &Stage) {
