@@ -3,6 +3,7 @@
 //!
 //! What is timed is a claim as the worker makes it, on the storage alone.
 
+mod again;
 mod backlog;
 mod full;
 mod pinned;

@@ -95,8 +95,7 @@ pub(super) const CANCEL_TAGGED: Sql = Sql::each(
         "FROM (",
         tagged!("shard_id, job_id", pg_now!(), pg_tagged!("$1")),
         " FOR UPDATE SKIP LOCKED) AS mine
-         WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id
-           AND ms_job.state = 'ready'"
+         WHERE ms_job.shard_id = mine.shard_id AND ms_job.job_id = mine.job_id"
     ),
     concat!(
         cancelled!(sqlite_now!()),
