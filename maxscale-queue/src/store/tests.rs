@@ -1,7 +1,8 @@
 //! Claims beside millions of rows, and beside a transaction that lets nothing be
 //! cleared away: small here, in full by the commands in CONTRIBUTING.md.
 //!
-//! What is timed is a claim as the worker makes it, on the storage alone.
+//! What is timed is a claim as the worker makes it, on the storage alone. And what
+//! claims and sweeps do where others hold or change the rows that they read.
 
 mod again;
 mod backlog;
