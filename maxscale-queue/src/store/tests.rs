@@ -18,7 +18,7 @@ use maxscale_core::clock::{Clock, Timestamp};
 use maxscale_core::fact::VirtualShard;
 use maxscale_core::id::IdGenerator;
 use maxscale_shard::fleet::NodeSpec;
-use maxscale_shard::{Database, Fleet, FleetConfig};
+use maxscale_shard::{Database, DatabaseOptions, Fleet, FleetConfig};
 use maxscale_tests::PostgresServer;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -36,6 +36,9 @@ const KINDS: &str = r#"{"test.long":1}"#;
 /// How many are claimed at once.
 const BATCH: usize = 200;
 const CHUNK: u32 = 1_000;
+
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is timed, and whose memory is counted, runs beside no other such test.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -56,7 +59,14 @@ impl Bench {
     async fn start(server: &PostgresServer) -> Self {
         let database = server.database().await;
         let node = NodeSpec::parse(&database.url(), 1).unwrap();
-        let config = FleetConfig::new(vec![node]).migrations(MIGRATIONS);
+        // Some statements here wait for what the test does, on whatever machine.
+        let mut options = DatabaseOptions::default();
+        options.statement_timeout = PATIENCE;
+        options.lock_timeout = PATIENCE;
+        options.idle_in_transaction = PATIENCE;
+        let config = FleetConfig::new(vec![node])
+            .options(options)
+            .migrations(MIGRATIONS);
         let fleet = Fleet::open(config).await.unwrap();
         let router = fleet.router();
         let bench = Self {

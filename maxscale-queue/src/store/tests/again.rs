@@ -1,16 +1,12 @@
 //! What a statement read is looked at again once it is locked.
 
-use std::time::Duration;
-
 use maxscale_core::fact::VirtualShard;
 use maxscale_shard::{Tx, sql};
 use maxscale_tests::{PostgresServer, eventually};
 use tokio::time::timeout;
 
 use super::super::{cancel_tagged, expire, promote, stop};
-use super::{Bench, CHUNK};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use super::{Bench, CHUNK, PATIENCE};
 
 /// Pauses are looked at through a gate, which is closed by who has its lock.
 const GATE: [&str; 2] = [
@@ -47,7 +43,7 @@ async fn claim_takes_nothing_that_changed_since_it_was_read() {
             "SELECT 1 AS one FROM pg_stat_activity WHERE wait_event = 'advisory'
             AND datname = current_database()",
         );
-        eventually(LIMIT, async || {
+        eventually(PATIENCE, async || {
             bench
                 .node
                 .fetch_optional(waits.clone())
@@ -92,7 +88,7 @@ async fn sweeps_leave_what_another_transaction_holds() {
         ]
     };
     // Who waited for the transaction would wait for ever.
-    assert_eq!(timeout(LIMIT, sweeps()).await.unwrap(), [0; 4]);
+    assert_eq!(timeout(PATIENCE, sweeps()).await.unwrap(), [0; 4]);
     other.commit().await.unwrap();
     assert_eq!(sweeps().await, [0; 4]);
     let left = sql("SELECT 1 AS one FROM ms_job WHERE state = 'running' AND rank IS NULL");

@@ -5,13 +5,10 @@ use maxscale_shard::{Tx, sql};
 use maxscale_tests::PostgresServer;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::{ALONE, Bench, median, p99};
+use super::{ALONE, Bench, PATIENCE, median, p99};
 
 /// How many jobs are offered each second, a tenth at a time.
 const OFFERED: u32 = 2_000;
-
-/// How much longer than it was to last a run waits for its first job.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of the jobs that were offered.
 struct Run {
