@@ -77,7 +77,7 @@ impl TokenGrants {
     pub async fn refresh(&self, text: &str, client: &Client<'_>) -> Result<Granted, TokenError> {
         let session = self.refresh.session_of(text).ok_or(RefreshError::Foreign)?;
         let account = format!("refresh:{session}");
-        let refreshed = self.refresh.refresh(text);
+        let refreshed = Box::pin(self.refresh.refresh(text));
         let is_guess = |error: &RefreshError| !matches!(error, RefreshError::Auth(_));
         let at = (account.as_str(), client.address);
         let counted = self.accounts.attempt_at(at, refreshed, is_guess);
