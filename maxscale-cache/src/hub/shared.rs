@@ -79,8 +79,13 @@ impl Shared {
     /// What an entry is good for now, of a value kept for `l1_ttl`.
     #[inline]
     pub(crate) fn state(&self, entry: &Entry, l1_ttl: u64) -> State {
+        self.state_before(self.ticks.soon(), entry, l1_ttl)
+    }
+
+    #[inline]
+    fn state_before(&self, soon: u64, entry: &Entry, l1_ttl: u64) -> State {
         // What is fresh at a later moment is so now.
-        match entry.state(&self.trust(l1_ttl, self.ticks.soon())) {
+        match entry.state(&self.trust(l1_ttl, soon)) {
             State::Fresh => State::Fresh,
             _ => entry.state(&self.trust(l1_ttl, self.ticks.now())),
         }
@@ -96,7 +101,7 @@ impl Shared {
     ) -> Option<T> {
         let soon = || self.ticks.soon();
         self.l1.at_hand(probe, soon, |entry, soon| {
-            let state = entry.state(&self.trust(l1_ttl, soon));
+            let state = self.state_before(soon, entry, l1_ttl);
             (state == State::Fresh).then(|| look(entry))?
         })
     }
