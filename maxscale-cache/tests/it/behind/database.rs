@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use maxscale_cache::JournalError;
 use maxscale_cache::behind::{Ack, Behind, DeadLetter, Op, SinkError};
 use maxscale_core::BoxError;
+use maxscale_core::clock::Clock;
 use maxscale_core::redis::{Command, Redis, RedisError, Reply, Script};
 use maxscale_tests::eventually;
 use tokio::time::sleep;
@@ -51,6 +52,12 @@ impl Database {
     /// A flag: who writes as `frozen` stands still in the midst of it.
     pub(super) const HELD: &'static str = "held";
 
+    /// When somebody was frozen.
+    const FROZEN_AT: &'static str = "frozen at";
+
+    /// Who writes by a call that had begun before somebody was frozen.
+    pub(super) const LATE: &'static str = "late";
+
     pub(super) async fn connect(url: &str, writer: &str) -> Self {
         Self {
             redis: connect(url).await,
@@ -78,6 +85,7 @@ impl Database {
 
     #[expect(clippy::print_stdout, reason = "the test waits for it")]
     async fn write(self, ops: Vec<Op<u64>>) -> Result<(), SinkError> {
+        let begun = now();
         if ops.iter().any(|op| &*op.id == BAD) {
             return Err(SinkError::Refused("it breaks a rule of the table".into()));
         }
@@ -90,8 +98,12 @@ impl Database {
                 sleep(Duration::from_millis(5)).await;
             }
         }
+        let frozen = self.ask(Command::new("GET").key(Self::FROZEN_AT)).await;
+        let frozen = frozen.into_bytes().map(|it| String::from_utf8(it.into()));
+        let is_late = frozen.is_some_and(|it| begun < it.unwrap().parse().unwrap());
+        let writer = if is_late { Self::LATE } else { &self.writer };
         let push = Command::new("RPUSH").key("writers");
-        self.ask(push.arg(&*self.writer)).await;
+        self.ask(push.arg(writer)).await;
         let upserts = ops.iter().map(|op| {
             let (row, taken) = (format!("row:{}", op.id), format!("taken:{}", op.id));
             let call = UPSERT.call().key(row).key(taken);
@@ -128,6 +140,12 @@ impl Database {
         std::str::from_utf8(&digits).unwrap().parse().ok()
     }
 
+    /// Somebody has just been frozen: what calls begin from now on, he begins later.
+    pub(super) async fn frozen(&self) {
+        let set = Command::new("SET").key(Self::FROZEN_AT);
+        self.ask(set.arg(now().to_string())).await;
+    }
+
     pub(super) async fn set(&self, flag: &'static str, up: bool) {
         let key = |command| Command::new(command).key(flag);
         self.ask(if up { key("SET").arg(1) } else { key("DEL") })
@@ -149,4 +167,9 @@ impl Database {
     async fn ask(&self, command: Command) -> Reply {
         self.redis.command(command).await.unwrap()
     }
+}
+
+/// In microseconds.
+fn now() -> i64 {
+    Clock::system().now().as_micros()
 }

@@ -64,6 +64,8 @@ impl TakenOver {
         frozen.wait_for_line("accepted", LIMIT * 3).await;
         frozen.wait_for_line(line, LIMIT * 3).await;
         frozen.pause();
+        // It may stand still in the midst of a call, which ends late.
+        database.frozen().await;
         let successor = database.open(&place.ack()).await;
         assert_eq!(successor.replayed().values, 1);
         if flag == Database::CLOSED {
@@ -114,7 +116,7 @@ async fn call_that_had_begun_ends_late_with_a_version_that_counts_no_more() {
     taken_over.frozen.resume();
     eventually(LIMIT, async || {
         let writers = database.writers().await;
-        writers.contains(&"frozen".to_owned()).then_some(())
+        writers.contains(&Database::LATE.to_owned()).then_some(())
     })
     .await;
     taken_over.end().await;
