@@ -76,6 +76,15 @@ impl NodeWorker {
         let Some(beating) = self.enter(node, &mut phase).await else {
             return;
         };
+        self.lives(node, phase).await;
+        // Else it would begin another life after this one.
+        beating.stop().await;
+        self.leave(node).await;
+    }
+
+    /// Works until the claims end. Whatever else was under way is dropped by then, with
+    /// the connection that it had or was the next one for: on SQLite nobody could write.
+    async fn lives(&self, node: &Node, phase: watch::Receiver<Phase>) {
         let (settle, settlements) = mpsc::channel(SETTLE_BATCH);
         // Side by side in one task: whatever ends the claims ends the others too.
         let claims = pin!(self.claims(node, phase, settle));
@@ -84,9 +93,6 @@ impl NodeWorker {
         let sweeps = pin!(self.sweeps(node));
         let others = pin!(race(self.hears(node), sweeps));
         race(race(claims, others), race(told, settlements)).await;
-        // Else it would begin another life after this one.
-        beating.stop().await;
-        self.leave(node).await;
     }
 
     async fn claims(

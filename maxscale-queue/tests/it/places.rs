@@ -9,6 +9,7 @@ use maxscale_queue::{EnqueueOptions, JobId, JobRequest, JobState, Outcome, Worke
 use maxscale_shard::sql;
 use maxscale_tests::eventually;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::stage::{LIMIT, Note, SHARD, Stage, note, on_both};
 
@@ -163,6 +164,21 @@ on_both! {
         let lives = async || stage.rows(sql("SELECT started_at FROM ms_worker")).await.len();
         eventually(LIMIT, async || lives().await == 2).await;
         worker.shutdown(LIMIT).await;
+        assert_eq!(lives().await, 0);
+    }
+
+    /// On SQLite its sweeps and claims wait for one connection, which is another's.
+    async fn worker_that_ends_while_all_it_does_waits_leaves_no_row(stage: &Stage) {
+        let (worker, _) = noting(stage);
+        let lives = async || stage.rows(sql("SELECT started_at FROM ms_worker")).await.len();
+        eventually(LIMIT, async || lives().await == 2).await;
+        let holds = stage.begin(SHARD).await;
+        // Longer than it is from one sweep to the next.
+        sleep(Duration::from_secs(2)).await;
+        let ended = tokio::spawn(worker.shutdown(LIMIT));
+        sleep(Duration::from_millis(100)).await;
+        holds.rollback().await.unwrap();
+        ended.await.unwrap();
         assert_eq!(lives().await, 0);
     }
 
