@@ -76,7 +76,7 @@ impl NodeWorker {
         let Some(beating) = self.enter(node, &mut phase).await else {
             return;
         };
-        self.lives(node, phase).await;
+        Box::pin(self.lives(node, phase)).await;
         // Else it would begin another life after this one.
         beating.stop().await;
         self.leave(node).await;
