@@ -50,7 +50,7 @@ impl Mailer for Letters {
 
 /// Attempts that nobody runs out of; after a failure a client waits a millisecond.
 pub(crate) fn unlimited() -> Attempts {
-    let log = Log::new(Log::MOST, Duration::from_millis(1)).unwrap();
+    let log = Log::new(Log::MOST, Duration::from_micros(1)).unwrap();
     Attempts::builder(
         "unlimited",
         &Limits::local(LocalLimits::new(Clock::system())),
