@@ -17,8 +17,10 @@ mod limits;
 mod machine;
 mod peer;
 mod queue;
+mod resilience;
 mod shard;
 mod telemetry;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -102,6 +104,7 @@ async fn measure(area: &str, plan: &Plan, report: &mut Report) -> Result<(), Box
         "shard" => shard::run(plan, report).await,
         "telemetry" => telemetry::run(plan, report).await,
         "limits" => limits::run(plan, report).await,
+        "resilience" => resilience::run(plan, report).await,
         "cache" => cache::run(plan, report).await,
         "auth" => auth::run(plan, report).await,
         "queue" => queue::run(plan, report).await,

@@ -71,6 +71,7 @@ const PEERS: &[&str] = &[
     "governor",
     "multi-tier-cache",
     "stretto",
+    "tower-resilience",
     "tower-sessions",
     "tower_governor",
     "underway",
