@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
+use http::header::HeaderName;
 use tokio::time::Instant;
 
 pub use forwarded::ForwardedBy;
@@ -32,7 +33,7 @@ pub trait Facts {
 
     /// The text of the header `name`, if it was sent exactly once and is
     /// visible ASCII. What has no headers has none.
-    fn header(&self, _name: &'static str) -> Option<&str> {
+    fn header(&self, _name: &HeaderName) -> Option<&str> {
         None
     }
 }
@@ -87,7 +88,7 @@ impl<B> Facts for Request<B> {
         self.extensions_mut().insert(fact);
     }
 
-    fn header(&self, name: &'static str) -> Option<&str> {
+    fn header(&self, name: &HeaderName) -> Option<&str> {
         let mut values = self.headers().get_all(name).iter();
         match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().ok(),
@@ -219,15 +220,16 @@ mod tests {
 
     #[test]
     fn header_sent_twice_or_not_of_text_is_no_header() {
+        static NAME: HeaderName = HeaderName::from_static("x-a");
         let mut request = Request::new(());
-        assert_eq!(request.header("x-a"), None);
+        assert_eq!(request.header(&NAME), None);
         request.headers_mut().append("x-a", "one".parse().unwrap());
-        assert_eq!(request.header("x-a"), Some("one"));
+        assert_eq!(request.header(&NAME), Some("one"));
         request.headers_mut().append("x-a", "two".parse().unwrap());
-        assert_eq!(request.header("x-a"), None);
+        assert_eq!(request.header(&NAME), None);
         let bytes = http::HeaderValue::from_bytes(b"\xff").unwrap();
         request.headers_mut().insert("x-a", bytes);
-        assert_eq!(request.header("x-a"), None);
+        assert_eq!(request.header(&NAME), None);
     }
 
     #[test]

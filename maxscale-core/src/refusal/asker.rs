@@ -1,3 +1,5 @@
+use http::header::CONTENT_TYPE;
+
 use crate::fact::{Facts, RequestId, TraceContext, TraceId};
 
 /// What a refusal needs to know of a request, also when that was handed on.
@@ -14,7 +16,7 @@ impl Asker {
     /// Whoever sent `request`.
     pub fn of(request: &impl Facts) -> Self {
         Self {
-            grpc: request.header("content-type").is_some_and(is_grpc),
+            grpc: request.header(&CONTENT_TYPE).is_some_and(is_grpc),
             trace: request.fact().map(TraceContext::trace_id),
             request: request.fact().cloned(),
         }

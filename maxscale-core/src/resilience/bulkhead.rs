@@ -94,7 +94,7 @@ struct Told {
 
 /// One more on a level, as long as it lives.
 #[derive(Debug)]
-struct Counted(HotLevel);
+struct Counted<'a>(&'a HotLevel);
 
 // === impl Bulkhead ===
 
@@ -147,7 +147,7 @@ impl<K: Hash + Eq + Clone> Bulkhead<K> {
     fn try_enter(&self, key: &K) -> Result<Entry<K>, BulkheadError> {
         let shared = &*self.0;
         let dry_run = shared.dry_run.load(Ordering::Relaxed);
-        let Some(compartment) = shared.places.of(key) else {
+        let Some(compartment) = Compartment::of(&self.0, key) else {
             return match dry_run {
                 true => Ok(Entry::Permit(self.would_refuse())),
                 false => Err(self.refuses(BulkheadError::Keys {
@@ -155,7 +155,7 @@ impl<K: Hash + Eq + Clone> Bulkhead<K> {
                 })),
             };
         };
-        match compartment.try_acquire(&shared.told) {
+        match compartment.try_acquire() {
             Ok(permit) => {
                 shared.told.passed.add(1);
                 Ok(Entry::Permit(permit))
@@ -174,7 +174,7 @@ impl<K: Hash + Eq + Clone> Bulkhead<K> {
         let end = Instant::now() + shared.max_wait;
         let end = deadline.map_or(end, |deadline| deadline.instant().min(end));
         let waiting = Counted::on(&shared.told.waiting);
-        let permit = timeout_at(end, compartment.acquire(&shared.told)).await;
+        let permit = timeout_at(end, compartment.acquire()).await;
         drop(waiting);
         match permit {
             Ok(Some(permit)) => {
@@ -195,7 +195,7 @@ impl<K: Hash + Eq + Clone> Bulkhead<K> {
 
     fn would_refuse(&self) -> BulkheadPermit<K> {
         self.0.told.would_refuse.add(1);
-        BulkheadPermit::without_a_place(&self.0.told)
+        BulkheadPermit::without_a_place(&self.0)
     }
 }
 
@@ -255,14 +255,14 @@ impl Told {
 
 // === impl Counted ===
 
-impl Counted {
-    fn on(level: &HotLevel) -> Self {
+impl<'a> Counted<'a> {
+    fn on(level: &'a HotLevel) -> Self {
         level.add(1);
-        Self(level.clone())
+        Self(level)
     }
 }
 
-impl Drop for Counted {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.add(-1);
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
+use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::control::{End, Pushback};
@@ -52,6 +52,9 @@ pub trait Judge<A, E> {
 #[non_exhaustive]
 pub struct ByStatus;
 
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
 // === impl Outcome ===
 
 impl From<Outcome> for End {
@@ -89,7 +92,7 @@ impl<B, E> Judge<Response<B>, E> for ByStatus {
         let Ok(answer) = answer else {
             return Outcome::Failed;
         };
-        match answer.headers().get("grpc-status") {
+        match answer.headers().get(&GRPC_STATUS) {
             Some(status) => of_grpc(status.as_bytes()),
             None => of_http(answer.status()),
         }
@@ -97,7 +100,7 @@ impl<B, E> Judge<Response<B>, E> for ByStatus {
 
     fn pushback(&self, answer: &Result<Response<B>, E>) -> Option<Pushback> {
         let headers = answer.as_ref().ok()?.headers();
-        let grpc = headers.get("grpc-retry-pushback-ms");
+        let grpc = headers.get(&GRPC_PUSHBACK);
         let grpc = grpc.map(|value| after(value, Duration::from_millis));
         let http = headers.get(RETRY_AFTER);
         grpc.or_else(|| http.map(|value| after(value, Duration::from_secs)))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderName, Response, StatusCode};
 use axum::routing::get;
 use http_body_util::BodyExt as _;
 use maxscale_core::clock::Clock;
@@ -42,7 +42,8 @@ fn noting(
 
 /// What a session would find: the subject of the header `who`.
 fn session(mut request: Request) -> Request {
-    if let Some(who) = request.header("who").map(Subject::new) {
+    let who = HeaderName::from_static("who");
+    if let Some(who) = request.header(&who).map(Subject::new) {
         request.add_fact(who);
     }
     request

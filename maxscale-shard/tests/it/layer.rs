@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::routing::get;
-use http::{Extensions, Request, Response};
+use http::{Extensions, HeaderName, Request, Response};
 use maxscale_core::fact::{Facts, Subject, VirtualShard};
 use maxscale_core::id::{Id, KeyspaceTag};
 use maxscale_core::refusal::{Asker, Class, Refusal, Refuse};
@@ -70,7 +70,8 @@ async fn router(vindex: &str, map: Topology) -> (Router, Nodes) {
 
 /// A session layer that believes everything.
 fn recognise<B>(mut request: Request<B>) -> Request<B> {
-    if let Some(name) = request.header("x-session").map(Subject::new) {
+    let session = HeaderName::from_static("x-session");
+    if let Some(name) = request.header(&session).map(Subject::new) {
         request.add_fact(name);
     }
     request
@@ -334,7 +335,7 @@ async fn hostile_path_is_refused_in_few_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn key_in_a_header_is_one_line_of_text() {
     let (router, _nodes) = router("md5", map()).await;
-    let header = http::HeaderName::from_static("x-user");
+    let header = HeaderName::from_static("x-user");
     let doors = Doors::open(RouteLayer::new(router, ByHeader::new(header))).await;
     let answer = doors.get("/", &[("x-user", KEY.as_bytes())]).await;
     assert_eq!(answer.text().await.unwrap(), "9 of node-2");

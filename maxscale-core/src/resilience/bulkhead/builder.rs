@@ -86,7 +86,7 @@ impl BulkheadBuilder {
     /// most a day.
     pub fn build(self) -> Result<Bulkhead, ResilienceError> {
         self.check()?;
-        let places = Places::Whole(Arc::new(Semaphore::new(self.places)));
+        let places = Places::Whole(Semaphore::new(self.places));
         Ok(self.finish(places))
     }
 

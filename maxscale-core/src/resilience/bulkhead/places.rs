@@ -7,17 +7,18 @@ use std::hash::{BuildHasher as _, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Counted, Told};
+use super::Shared;
 
 /// So many tables, so that keys seldom wait for each other.
 const TABLES: usize = 16;
 
 pub(super) enum Places<K> {
     /// There is but one key.
-    Whole(Arc<Semaphore>),
-    Keyed(Arc<Keyed<K>>),
+    Whole(Semaphore),
+    // Boxed, for its tables are large.
+    Keyed(Box<Keyed<K>>),
 }
 
 /// Keys that have requests: who holds a place or waits for one.
@@ -36,30 +37,29 @@ struct Users {
 
 /// The places of one key, which is known at least as long as this lives.
 pub(super) struct Compartment<K: Hash + Eq> {
-    places: Arc<Semaphore>,
+    bulkhead: Arc<Shared<K>>,
     seat: Option<Seat<K>>,
 }
 
 /// One of a key's users.
-struct Seat<K: Hash + Eq> {
-    keyed: Arc<Keyed<K>>,
+struct Seat<K> {
+    places: Arc<Semaphore>,
     key: K,
 }
 
 /// A place in a [`Bulkhead`](super::Bulkhead), until it is dropped.
 #[must_use = "dropping it frees the place"]
 pub struct BulkheadPermit<K: Hash + Eq = ()> {
-    // In this order: the place is free before its key is forgotten.
-    place: Option<OwnedSemaphorePermit>,
-    _seat: Option<Seat<K>>,
-    _active: Counted,
+    compartment: Compartment<K>,
+    /// Not so in a dry run, which lets through what has none.
+    holds: bool,
 }
 
 // === impl Places ===
 
-impl<K: Hash + Eq + Clone> Places<K> {
+impl<K: Hash + Eq> Places<K> {
     pub(super) fn keyed(each: usize, max_keys: usize) -> Self {
-        Self::Keyed(Arc::new(Keyed {
+        Self::Keyed(Box::new(Keyed {
             each,
             max_keys,
             keys: AtomicUsize::new(0),
@@ -74,43 +74,48 @@ impl<K: Hash + Eq + Clone> Places<K> {
             Self::Keyed(keyed) => keyed.keys.load(Ordering::Relaxed),
         }
     }
+}
 
-    /// The places of `key`; none if there are too many other keys.
-    pub(super) fn of(&self, key: &K) -> Option<Compartment<K>> {
-        let keyed = match self {
-            Self::Whole(places) => {
-                return Some(Compartment {
-                    places: places.clone(),
-                    seat: None,
-                });
-            }
-            Self::Keyed(keyed) => keyed,
-        };
-        let mut table = keyed.table(key);
+// === impl Keyed ===
+
+impl<K: Hash + Eq> Keyed<K> {
+    /// One user more of `key`'s places; none if there are too many other keys.
+    fn sit(&self, key: &K) -> Option<Seat<K>>
+    where
+        K: Clone,
+    {
+        let mut table = self.table(key);
         let places = match table.entry(key.clone()) {
             Entry::Occupied(mut there) => {
                 there.get_mut().users += 1;
                 there.get().places.clone()
             }
             Entry::Vacant(vacant) => {
-                let room = |keys| (keys < keyed.max_keys).then_some(keys + 1);
+                let room = |keys| (keys < self.max_keys).then_some(keys + 1);
                 let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
-                keyed.keys.fetch_update(set, get, room).ok()?;
-                let places = Arc::new(Semaphore::new(keyed.each));
+                self.keys.fetch_update(set, get, room).ok()?;
+                let places = Arc::new(Semaphore::new(self.each));
                 let users = Users { places, users: 1 };
                 vacant.insert(users).places.clone()
             }
         };
         drop(table);
-        let (keyed, key) = (keyed.clone(), key.clone());
-        let seat = Some(Seat { keyed, key });
-        Some(Compartment { places, seat })
+        let key = key.clone();
+        Some(Seat { places, key })
     }
-}
 
-// === impl Keyed ===
+    fn leave(&self, seat: &Seat<K>) {
+        let mut table = self.table(&seat.key);
+        let Some(there) = table.get_mut(&seat.key) else {
+            return;
+        };
+        there.users -= 1;
+        if there.users == 0 {
+            table.remove(&seat.key);
+            self.keys.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 
-impl<K: Hash + Eq> Keyed<K> {
     fn table(&self, key: &K) -> MutexGuard<'_, HashMap<K, Users>> {
         let tables = u64::try_from(TABLES).unwrap_or(1);
         let place = usize::try_from(self.hasher.hash_one(key) % tables).unwrap_or(0);
@@ -123,40 +128,45 @@ impl<K: Hash + Eq> Keyed<K> {
 // === impl Compartment ===
 
 impl<K: Hash + Eq> Compartment<K> {
-    pub(super) fn try_acquire(self, told: &Told) -> Result<BulkheadPermit<K>, Self> {
-        match self.places.clone().try_acquire_owned() {
-            Ok(place) => Ok(self.taken(place, told)),
-            Err(_) => Err(self),
+    /// The places of `key`; none if there are too many other keys.
+    pub(super) fn of(bulkhead: &Arc<Shared<K>>, key: &K) -> Option<Self>
+    where
+        K: Clone,
+    {
+        let seat = match &bulkhead.places {
+            Places::Whole(_) => None,
+            Places::Keyed(keyed) => Some(keyed.sit(key)?),
+        };
+        let bulkhead = bulkhead.clone();
+        Some(Self { bulkhead, seat })
+    }
+
+    pub(super) fn try_acquire(self) -> Result<BulkheadPermit<K>, Self> {
+        let place = self.places().and_then(|places| places.try_acquire().ok());
+        match place.map(SemaphorePermit::forget) {
+            Some(()) => Ok(BulkheadPermit::new(self, true)),
+            None => Err(self),
         }
     }
 
     /// None if there are no places any more, which is never.
-    pub(super) async fn acquire(self, told: &Told) -> Option<BulkheadPermit<K>> {
-        let place = self.places.clone().acquire_owned().await.ok()?;
-        Some(self.taken(place, told))
+    pub(super) async fn acquire(self) -> Option<BulkheadPermit<K>> {
+        self.places()?.acquire().await.ok()?.forget();
+        Some(BulkheadPermit::new(self, true))
     }
 
-    fn taken(self, place: OwnedSemaphorePermit, told: &Told) -> BulkheadPermit<K> {
-        BulkheadPermit {
-            place: Some(place),
-            _seat: self.seat,
-            _active: Counted::on(&told.active),
+    fn places(&self) -> Option<&Semaphore> {
+        match (&self.bulkhead.places, &self.seat) {
+            (Places::Whole(places), _) => Some(places),
+            (Places::Keyed(_), seat) => seat.as_ref().map(|seat| &*seat.places),
         }
     }
 }
 
-// === impl Seat ===
-
-impl<K: Hash + Eq> Drop for Seat<K> {
+impl<K: Hash + Eq> Drop for Compartment<K> {
     fn drop(&mut self) {
-        let mut table = self.keyed.table(&self.key);
-        let Some(there) = table.get_mut(&self.key) else {
-            return;
-        };
-        there.users -= 1;
-        if there.users == 0 {
-            table.remove(&self.key);
-            self.keyed.keys.fetch_sub(1, Ordering::Relaxed);
+        if let (Places::Keyed(keyed), Some(seat)) = (&self.bulkhead.places, &self.seat) {
+            keyed.leave(seat);
         }
     }
 }
@@ -164,20 +174,37 @@ impl<K: Hash + Eq> Drop for Seat<K> {
 // === impl BulkheadPermit ===
 
 impl<K: Hash + Eq> BulkheadPermit<K> {
-    /// Of a dry run, which lets through what has none.
-    pub(super) fn without_a_place(told: &Told) -> Self {
-        Self {
-            place: None,
-            _seat: None,
-            _active: Counted::on(&told.active),
+    /// Of a dry run, which lets through what has no place.
+    pub(super) fn without_a_place(bulkhead: &Arc<Shared<K>>) -> Self {
+        let bulkhead = bulkhead.clone();
+        let nowhere = Compartment {
+            bulkhead,
+            seat: None,
+        };
+        Self::new(nowhere, false)
+    }
+
+    fn new(compartment: Compartment<K>, holds: bool) -> Self {
+        compartment.bulkhead.told.active.add(1);
+        Self { compartment, holds }
+    }
+}
+
+impl<K: Hash + Eq> Drop for BulkheadPermit<K> {
+    fn drop(&mut self) {
+        // The place is free before its key is forgotten, with the compartment.
+        if let Some(places) = self.compartment.places().filter(|_| self.holds) {
+            places.add_permits(1);
         }
+        self.compartment.bulkhead.told.active.add(-1);
     }
 }
 
 impl<K: Hash + Eq> fmt::Debug for BulkheadPermit<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadPermit")
-            .field("place", &self.place)
+            .field("bulkhead", &self.compartment.bulkhead.name)
+            .field("holds", &self.holds)
             .finish_non_exhaustive()
     }
 }

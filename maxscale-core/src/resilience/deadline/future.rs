@@ -13,8 +13,10 @@ pin_project! {
     pub struct DeadlineFuture<F> {
         #[pin]
         inner: Option<F>,
+        // What is answered at once needs none.
         #[pin]
-        sleep: Sleep,
+        sleep: Option<Sleep>,
+        deadline: Deadline,
         asker: Asker,
     }
 }
@@ -25,7 +27,8 @@ impl<F> DeadlineFuture<F> {
     pub(super) fn new(inner: Option<F>, deadline: Deadline, asker: Asker) -> Self {
         Self {
             inner,
-            sleep: sleep_until(deadline.instant()),
+            sleep: None,
+            deadline,
             asker,
         }
     }
@@ -40,13 +43,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // The answer first: one that is ready at the deadline still counts.
-        if let Some(inner) = this.inner.as_mut().as_pin_mut()
-            && let Poll::Ready(answer) = inner.poll(cx)
-        {
-            return Poll::Ready(answer.map(Refuse::pass));
+        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
+            // The answer first: one that is ready at the deadline still counts.
+            if let Poll::Ready(answer) = inner.poll(cx) {
+                return Poll::Ready(answer.map(Refuse::pass));
+            }
+            if this.sleep.is_none() {
+                let sleep = sleep_until(this.deadline.instant());
+                this.sleep.set(Some(sleep));
+            }
+            if let Some(sleep) = this.sleep.as_pin_mut() {
+                ready!(sleep.poll(cx));
+            }
         }
-        ready!(this.sleep.poll(cx));
         // Whatever the inner future holds is freed now, not when the answer is sent.
         this.inner.set(None);
         let refusal = Refusal::of(Class::Timeout).detail("the request took too long");

@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
+use http::header::HeaderName;
+
 use crate::fact::Facts;
 
 /// gRPC's own bound; a number of so many digits fits in any unit.
 const MAX_DIGITS: usize = 8;
 
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+
 /// The time that the caller asks for; the shorter of two. What is absent, sent
 /// twice or malformed says nothing.
 pub(super) fn asked(request: &impl Facts) -> Option<Duration> {
-    let grpc = request.header("grpc-timeout").and_then(grpc);
-    let http = request.header("x-request-timeout-ms").and_then(number);
+    let grpc = request.header(&GRPC_TIMEOUT).and_then(grpc);
+    let http = request.header(&TIMEOUT).and_then(number);
     let http = http.map(Duration::from_millis);
     grpc.into_iter().chain(http).min()
 }

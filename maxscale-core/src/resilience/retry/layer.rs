@@ -1,6 +1,6 @@
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
@@ -10,7 +10,7 @@ use tower_service::Service;
 use super::replay::{self, RetryAttempt};
 use super::{Idempotent, Replay, Retry};
 use crate::fact::{Deadline, Facts};
-use crate::resilience::{ByStatus, Judge};
+use crate::resilience::{ByStatus, Judge, Outcome};
 
 /// Makes requests again that have failed, as [`Retry`] says.
 ///
@@ -37,15 +37,21 @@ pin_project! {
     where
         S: Service<Q>,
     {
-        service: S,
-        layer: RetryLayer<R, J>,
-        // What the next attempt is made of, if there may be one.
-        spare: Option<Q>,
-        deadline: Option<Deadline>,
-        made: u32,
+        // None if there is to be but one attempt.
+        again: Option<Attempts<S, Q, R, J>>,
         #[pin]
         state: State<S::Future>,
     }
+}
+
+/// What a request's next attempt is made of, and what decides on it.
+#[derive(Debug)]
+struct Attempts<S, Q, R, J> {
+    service: S,
+    layer: RetryLayer<R, J>,
+    spare: Option<Q>,
+    deadline: Option<Deadline>,
+    made: u32,
 }
 
 pin_project! {
@@ -122,25 +128,23 @@ where
     }
 
     fn call(&mut self, mut req: Q) -> Self::Future {
-        // `poll_ready` readied this value and not its clone, so this one goes along.
-        let clone = self.inner.clone();
-        let mut service = mem::replace(&mut self.inner, clone);
-        let layer = self.layer.clone();
-        let deadline = req.fact::<Deadline>().copied();
         let alone = !replay::is_marked(&req);
-        let spare = alone.then(|| layer.replay.again(&req)).flatten();
-        if spare.is_some() {
-            layer.mark(&mut req, 1);
-        }
-        let call = service.call(req);
-        RetryFuture {
-            service,
-            layer,
-            spare,
-            deadline,
-            made: 1,
-            state: State::Calling { call },
-        }
+        let spare = alone.then(|| self.layer.replay.again(&req)).flatten();
+        let again = spare.map(|spare| {
+            let deadline = req.fact::<Deadline>().copied();
+            self.layer.mark(&mut req, 1);
+            Attempts {
+                service: self.inner.clone(),
+                layer: self.layer.clone(),
+                spare: Some(spare),
+                deadline,
+                made: 1,
+            }
+        });
+        // `poll_ready` readied this value, and the clone is readied for each attempt.
+        let call = self.inner.call(req);
+        let state = State::Calling { call };
+        RetryFuture { again, state }
     }
 }
 
@@ -173,15 +177,7 @@ where
             match this.state.as_mut().project() {
                 StateP::Calling { call } => {
                     let answer = ready!(call.poll(cx));
-                    let layer = &*this.layer;
-                    if this.spare.is_none() {
-                        return Poll::Ready(answer);
-                    }
-                    let outcome = layer.judge.outcome(&answer);
-                    let pushback = layer.judge.pushback(&answer);
-                    let wait = layer
-                        .retry
-                        .after(outcome, *this.made, pushback, *this.deadline);
+                    let wait = this.again.as_ref().and_then(|it| it.wait(&answer));
                     let Some(wait) = wait else {
                         return Poll::Ready(answer);
                     };
@@ -193,15 +189,43 @@ where
                     this.state.set(State::Readying);
                 }
                 StateP::Readying => {
-                    ready!(this.service.poll_ready(cx))?;
-                    let mut req = this.spare.take().expect("only what has a spare waits");
-                    *this.spare = this.layer.replay.again(&req);
-                    *this.made += 1;
-                    this.layer.mark(&mut req, *this.made);
-                    let call = this.service.call(req);
+                    let again = this.again.as_mut().expect("only what has a spare waits");
+                    ready!(again.service.poll_ready(cx))?;
+                    let call = again.call();
                     this.state.set(State::Calling { call });
                 }
             }
         }
+    }
+}
+
+// === impl Attempts ===
+
+impl<S, Q, R, J> Attempts<S, Q, R, J>
+where
+    S: Service<Q>,
+    Q: Facts,
+    R: Replay<Q>,
+    J: Judge<S::Response, S::Error>,
+{
+    /// How long to wait for the next one, if there is to be one after this answer.
+    fn wait(&self, answer: &Result<S::Response, S::Error>) -> Option<Duration> {
+        self.spare.as_ref()?;
+        let RetryLayer { retry, judge, .. } = &self.layer;
+        let outcome = judge.outcome(answer);
+        let pushback = match outcome {
+            Outcome::Succeeded => None,
+            _ => judge.pushback(answer),
+        };
+        retry.after(outcome, self.made, pushback, self.deadline)
+    }
+
+    /// The next one. The service is ready.
+    fn call(&mut self) -> S::Future {
+        let mut req = self.spare.take().expect("only what has a spare waits");
+        self.spare = self.layer.replay.again(&req);
+        self.made += 1;
+        self.layer.mark(&mut req, self.made);
+        self.service.call(req)
     }
 }

@@ -1,3 +1,4 @@
+use http::header::HeaderName;
 use http::{HeaderValue, Method, Request};
 
 use crate::fact::Facts;
@@ -31,10 +32,10 @@ pub struct MayRepeat;
 pub struct RetryAttempt(pub(super) u32);
 
 /// The same to another process.
-const HEADER: &str = "x-retry-attempt";
+static HEADER: HeaderName = HeaderName::from_static("x-retry-attempt");
 
 /// What gRPC's own clients send from the second attempt on (gRFC A6).
-const GRPC: &str = "grpc-previous-rpc-attempts";
+static GRPC: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 // === impl Replay ===
 
@@ -48,8 +49,8 @@ impl<Q, F: Fn(&Q) -> Option<Q>> Replay<Q> for F {
 /// does without retries, and harms nobody.
 pub(super) fn is_marked(request: &impl Facts) -> bool {
     request.fact::<RetryAttempt>().is_some()
-        || request.header(HEADER).is_some()
-        || request.header(GRPC).is_some()
+        || request.header(&HEADER).is_some()
+        || request.header(&GRPC).is_some()
 }
 
 // === impl Idempotent ===
@@ -69,8 +70,12 @@ impl<B: Clone> Replay<Request<B>> for Idempotent {
     }
 
     fn mark(&self, request: &mut Request<B>, attempt: u32) {
-        let attempt = HeaderValue::from(attempt);
-        request.headers_mut().insert(HEADER, attempt);
+        // Of nearly all requests it is the first, whose text is at hand.
+        let attempt = match attempt {
+            1 => HeaderValue::from_static("1"),
+            later => HeaderValue::from(later),
+        };
+        request.headers_mut().insert(&HEADER, attempt);
     }
 }
 
