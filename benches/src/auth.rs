@@ -2,6 +2,7 @@
 
 mod footprint;
 mod lookup;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use maxscale_measure::{Plan, Report};
 
 use crate::peer;
 
-const VS_TOWER_SESSIONS: [&str; 3] = [
+const VS_PEERS: [&str; 4] = [
+    "auth.jwt_verify_vs_jsonwebtoken",
     "auth.session_vs_tower_sessions",
     "auth.rolling_vs_always_save",
     "auth.session_l1_vs_tower_sessions",
@@ -20,7 +22,8 @@ const VS_TOWER_SESSIONS: [&str; 3] = [
 pub(crate) async fn run(plan: &Plan, report: &mut Report) -> Result<(), BoxError> {
     footprint::run(plan, report).await?;
     lookup::run(plan, report).await?;
-    peer::rust(plan, report, "auth", &VS_TOWER_SESSIONS).await
+    tokens::run(plan, report).await?;
+    peer::rust(plan, report, "auth", &VS_PEERS).await
 }
 
 fn keys() -> Result<Arc<KeyRing>, KeyError> {

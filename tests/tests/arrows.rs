@@ -69,6 +69,7 @@ const PEERS: &[&str] = &[
     "diesel",
     "foyer",
     "governor",
+    "jsonwebtoken",
     "multi-tier-cache",
     "stretto",
     "tower-resilience",

@@ -1,8 +1,10 @@
 //! Who is asking, behind an axum router: our layer and tower-sessions' on one Redis.
 //!
 //! Both sides are asked for the same number of users by as many tasks at once, over
-//! one connection to Redis each, and both handlers say who it was.
+//! one connection to Redis each, and both handlers say who it was. And who is said in an
+//! access token, as jsonwebtoken verifies it.
 
+mod jwt;
 mod ours;
 mod theirs;
 
@@ -48,7 +50,8 @@ async fn main() -> Result<(), BoxError> {
     compare(&plan, report, name, 2.0, &far, &theirs.side(true)).await?;
     let near = ours.side(Kept::Near).await?;
     let name = "auth.session_l1_vs_tower_sessions";
-    compare(&plan, report, name, 5.0, &near, &theirs.side(false)).await
+    compare(&plan, report, name, 5.0, &near, &theirs.side(false)).await?;
+    jwt::run(&plan, report).await
 }
 
 async fn compare(
