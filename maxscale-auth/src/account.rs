@@ -12,6 +12,7 @@ mod former;
 mod issue;
 mod log_in;
 mod magic;
+mod own;
 mod password;
 mod quiet;
 mod reauth;
@@ -36,6 +37,7 @@ use maxscale_shard::{Claims, Router, Tx};
 
 pub use builder::{AccountsBuilder, AccountsError, SignUps};
 pub use client::Client;
+pub(crate) use row::Opened;
 pub use sweep::Swept;
 
 use crate::audit::Audited;
@@ -250,7 +252,7 @@ impl Accounts {
     }
 }
 
-fn checked_name(name: &str) -> Result<String, AuthError> {
+pub(crate) fn checked_name(name: &str) -> Result<String, AuthError> {
     let name = name.trim();
     let fits = (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(char::is_control);
     fits.then(|| name.to_owned())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use maxscale_core::clock::Timestamp;
 use maxscale_core::id::Id;
 
+use crate::api_key::Scopes;
 use crate::mail::{MailKind, Purpose};
 use crate::realm::Realm;
 use crate::session::{Level, Methods, Why};
@@ -125,6 +126,33 @@ pub enum Audited {
     NeverVerified,
     /// An address that the account had before is free for others.
     FormerEmailFreed,
+    /// The user has an API key more.
+    ApiKeyMade {
+        /// Which.
+        key: Id,
+        /// What may be done with it.
+        scopes: Scopes,
+    },
+    /// The user has an API key that replaces another one.
+    ApiKeyRotated {
+        /// The one before, which goes on for a while.
+        key: Id,
+        /// The one after it.
+        next: Id,
+    },
+    /// API keys ended.
+    ApiKeysRevoked {
+        /// Which.
+        keys: Vec<Id>,
+    },
+    /// Somebody brought an API key that is none, or has ended. What it says is all that is
+    /// known of it, and anybody can make it up.
+    ApiKeyRefused {
+        /// Whose it says it is.
+        user: Id,
+        /// Which it says it is.
+        key: Id,
+    },
     /// Somebody who is logged in was not let through.
     Refused {
         /// The code of the refusal.

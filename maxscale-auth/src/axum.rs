@@ -1,7 +1,8 @@
 //! Who is logged in as an argument of axum's handlers.
 //!
 //! A [`Principal`] answers 401 where nobody is logged in, an `Option<Principal>` is
-//! `None` then, and [`Allowed`] answers with what its guard misses.
+//! `None` then, and [`Allowed`] answers with what its guard misses. Both of the former
+//! refuse an API key: what is for its scopes says so by a guard.
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -29,7 +30,12 @@ impl<S: Sync> OptionalFromRequestParts<S> for Principal {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
-        let found = principal(&parts.extensions).map(|found| found.cloned());
+        let found = principal(&parts.extensions).and_then(|found| match found {
+            Some(found) => Guard::logged_in()
+                .check(Some(found))
+                .map(|()| Some(found.clone())),
+            None => Ok(None),
+        });
         found.map_err(|denied| refuse(denied, parts))
     }
 }

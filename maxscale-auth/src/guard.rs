@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use maxscale_core::refusal::{Class, Classify};
 
+use crate::api_key::Scopes;
 use crate::principal::Principal;
 use crate::session::Level;
 
@@ -31,6 +32,7 @@ pub use typed::{Aal2, Allowed, Demand, Fresh, FreshWithin, SecondFactor};
 #[must_use]
 pub struct Guard {
     roles: Vec<&'static str>,
+    scopes: Vec<&'static str>,
     level: Level,
     fresh: Option<Duration>,
     in_person: bool,
@@ -49,6 +51,17 @@ pub enum Denied {
     Role {
         /// Its name.
         role: &'static str,
+    },
+
+    /// The request came with an API key, which does not go here: 403, `api_key_refused`.
+    #[error("an API key is not enough for this")]
+    ApiKey,
+
+    /// The API key lacks a scope: 403, `scope_required`.
+    #[error("the scope {scope} is required")]
+    Scope {
+        /// Its name.
+        scope: &'static str,
     },
 
     /// The session has one factor, and two are required: 403, `aal2_required`.
@@ -86,6 +99,15 @@ impl Guard {
         self
     }
 
+    /// Lets API keys through, too, if they have this scope; of several, all. Who has a
+    /// session has all scopes.
+    ///
+    /// A guard that names none lets no key through.
+    pub fn scope(mut self, scope: &'static str) -> Self {
+        self.scopes.push(scope);
+        self
+    }
+
     /// Requires a proof by two factors.
     pub fn aal2(mut self) -> Self {
         self.level = Level::Aal2;
@@ -99,7 +121,7 @@ impl Guard {
         self.in_person()
     }
 
-    /// Refuses who acts in the user's name: for what is sensitive.
+    /// Refuses who acts in the user's name, and API keys: for what is sensitive.
     pub fn in_person(mut self) -> Self {
         self.in_person = true;
         self
@@ -109,10 +131,13 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// Returns [`Denied`] with the first thing that is missing: a login, a role, that
-    /// it is the user himself, the second factor, a fresh proof.
+    /// Returns [`Denied`] with the first thing that is missing: a login, a scope, a role,
+    /// that it is the user himself, the second factor, a fresh proof.
     pub fn check(&self, principal: Option<&Principal>) -> Result<(), Denied> {
         let principal = principal.ok_or(Denied::NotLoggedIn)?;
+        if let Some((_, has)) = principal.api_key() {
+            self.check_key(has)?;
+        }
         let lacks = |role: &&&str| !principal.roles().has(role);
         if let Some(role) = self.roles.iter().find(lacks) {
             return Err(Denied::Role { role });
@@ -126,6 +151,16 @@ impl Guard {
         match self.fresh {
             Some(within) if principal.proof_age() > within => Err(Denied::Stale { within }),
             _ => Ok(()),
+        }
+    }
+
+    fn check_key(&self, has: &Scopes) -> Result<(), Denied> {
+        if self.in_person || self.scopes.is_empty() {
+            return Err(Denied::ApiKey);
+        }
+        match self.scopes.iter().find(|scope| !has.has(scope)) {
+            Some(scope) => Err(Denied::Scope { scope }),
+            None => Ok(()),
         }
     }
 }
@@ -145,6 +180,8 @@ impl Classify for Denied {
         match self {
             Self::NotLoggedIn => "not_logged_in",
             Self::Role { .. } => "role_required",
+            Self::ApiKey => "api_key_refused",
+            Self::Scope { .. } => "scope_required",
             Self::Aal2 => "aal2_required",
             Self::Stale { .. } => "fresh_auth_required",
             Self::Actor => "actor_refused",

@@ -12,6 +12,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod account;
+pub mod api_key;
 mod audit;
 #[cfg(feature = "axum")]
 mod axum;
@@ -41,6 +42,7 @@ mod token;
 pub use account::{
     Accounts, AccountsBuilder, AccountsError, Client, LoggedIn, SignUps, SignedUp, Swept, User,
 };
+pub use api_key::ApiKeys;
 pub use audit::{AuditEvent, AuditSink, Audited, Unproved};
 pub use cookie::{Ambiguous, CookiePolicy};
 pub use csrf::{Csrf, CsrfFuture, CsrfLayer, OriginError};

@@ -6,10 +6,9 @@ use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
 
+use crate::api_key::Scopes;
 use crate::session::{Consistency, Known, Level, Methods, Recognised, Roles, Source};
-#[cfg(feature = "jwt")]
-use crate::token::By;
-use crate::token::Fingerprint;
+use crate::token::{By, Fingerprint};
 
 /// Who is logged in: the fact that the session layer leaves in a request. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +38,8 @@ impl Principal {
         self.known.token.user
     }
 
-    /// The session that the request came with, itself or by an access token of it.
+    /// The session that the request came with, itself or by an access token of it. With an
+    /// API key it came with none, and this is the key's id.
     pub fn session(&self) -> Id {
         self.known.token.session
     }
@@ -84,6 +84,14 @@ impl Principal {
         &self.known.roles
     }
 
+    /// The id and the scopes of the API key that the request came with, if it came with one.
+    ///
+    /// Who has a session has all scopes.
+    pub fn api_key(&self) -> Option<(Id, &Scopes)> {
+        let held = self.known.key.as_ref()?;
+        Some((self.known.token.session, &held.scopes))
+    }
+
     /// Who acts in the user's name, if it is not the user.
     pub fn actor(&self) -> Option<Id> {
         self.known.actor
@@ -94,11 +102,10 @@ impl Principal {
         &self.known.token
     }
 
-    /// Whether it was recognised by a token that was issued in the session, and not by what
-    /// keeps the session.
-    #[cfg(feature = "jwt")]
-    pub(crate) fn is_by_access_token(&self) -> bool {
-        matches!(self.known.token.by, By::Access(_))
+    /// Whether it was recognised by what keeps the session, and not by a token that was issued
+    /// in it or a key that was made in it.
+    pub(crate) fn has_session_itself(&self) -> bool {
+        matches!(self.known.token.by, By::Secret(_))
     }
 
     pub(crate) const fn consistency(&self) -> Consistency {

@@ -195,6 +195,48 @@ pub const MIGRATIONS: MigrationSet = MigrationSet {
                 PRIMARY KEY (shard_id, realm)
             ) WITHOUT ROWID",
         },
+        Migration {
+            version: 7,
+            name: "API keys",
+            postgres: "
+            CREATE TABLE ms_api_key (
+                shard_id integer NOT NULL,
+                user_id uuid NOT NULL,
+                key_id uuid NOT NULL,
+                lineage uuid NOT NULL,
+                name text NOT NULL,
+                scopes text NOT NULL,
+                quota bigint,
+                quota_window bigint,
+                created_at bigint NOT NULL,
+                expires_at bigint NOT NULL,
+                life bigint NOT NULL,
+                secret_hash bytea NOT NULL,
+                used_at bigint,
+                revoked_at bigint,
+                PRIMARY KEY (shard_id, user_id, key_id)
+            );
+            CREATE INDEX ms_api_key_expires ON ms_api_key (expires_at)",
+            sqlite: "
+            CREATE TABLE ms_api_key (
+                shard_id INTEGER NOT NULL,
+                user_id BLOB NOT NULL,
+                key_id BLOB NOT NULL,
+                lineage BLOB NOT NULL,
+                name TEXT NOT NULL,
+                scopes TEXT NOT NULL,
+                quota INTEGER,
+                quota_window INTEGER,
+                created_at INTEGER NOT NULL,
+                expires_at INTEGER NOT NULL,
+                life INTEGER NOT NULL,
+                secret_hash BLOB NOT NULL,
+                used_at INTEGER,
+                revoked_at INTEGER,
+                PRIMARY KEY (shard_id, user_id, key_id)
+            ) WITHOUT ROWID;
+            CREATE INDEX ms_api_key_expires ON ms_api_key (expires_at)",
+        },
     ],
 };
 

@@ -8,7 +8,6 @@
 //! session could have lasted, and nothing that was cached, late or restored
 //! brings it back.
 
-#[cfg(feature = "jwt")]
 mod access;
 mod activity;
 mod builder;
@@ -33,10 +32,12 @@ mod source;
 mod sql;
 mod store;
 
+pub(crate) use activity::Activity;
 pub use builder::SessionsBuilder;
 pub use change::{ImpersonateError, Impersonation};
 pub use durable::{DurableSessions, Snapshot, Untold};
 pub use erased::StoreError;
+pub(crate) use erased::{Answer, DynTouch, answer};
 pub(crate) use layer::Nobody;
 pub use layer::{SessionFuture, SessionLayer, SessionService, Strong, StrongLayer};
 #[cfg(feature = "redis")]
@@ -48,12 +49,11 @@ pub use record::{Level, Methods, Previous, Roles, SecretHash, Session, Standing}
 #[cfg(feature = "redis")]
 pub use redis::{RedisSessions, RedisSessionsBuilder, RedisSessionsError};
 pub use refresh::{RefreshError, RefreshTokens, Refreshed};
-#[cfg(feature = "jwt")]
-pub(crate) use sessions::Told;
 pub use sessions::{Consistency, Sessions};
-pub(crate) use sessions::{Drawn, Known};
+pub(crate) use sessions::{Drawn, Known, Told};
 pub(crate) use source::Source;
 pub use sql::SqlSessions;
+pub(crate) use sql::touch::touch;
 pub use store::{
     Created, Listed, NewSession, Reach, Revoked, Rotation, SessionStore, Touch, Which, Why,
 };

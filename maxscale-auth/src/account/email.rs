@@ -166,7 +166,7 @@ impl Accounts {
     /// Takes a change of the address back, by the token that the old address got. To be
     /// called for a POST only.
     ///
-    /// The account has the old address again, no password, and no sessions or tokens:
+    /// The account has the old address again, no password, and no sessions, API keys or tokens:
     /// whoever changed the address may have known them. The old address gets a mail
     /// that sets a password. The new one is free at once.
     ///
@@ -215,6 +215,7 @@ impl Accounts {
         let user = opened.account.user.id;
         rows::end(&mut opened.tx, &opened.shard, user, None).await?;
         self.issue_own(opened, Purpose::ResetPassword, "").await?;
+        self.end_keys(opened).await?;
         self.end_in(opened, Which::All, Why::EmailChanged).await
     }
 

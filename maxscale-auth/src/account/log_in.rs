@@ -127,7 +127,7 @@ impl Accounts {
     /// The account of the session that the client brought, for what only its user may do.
     pub(super) async fn own_account(&self, client: &Client<'_>) -> Result<Account, AuthError> {
         let principal = client.session.ok_or(AuthError::NotLoggedIn)?;
-        if principal.actor().is_some() {
+        if principal.actor().is_some() || principal.api_key().is_some() {
             return Err(AuthError::ActsForUser);
         }
         let account = self.0.rows.load(principal.user()).await?;

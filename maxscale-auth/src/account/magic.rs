@@ -48,7 +48,7 @@ impl Accounts {
     /// at mails follow links.
     ///
     /// It shows that the address is the user's. An account whose address was never
-    /// verified loses its password, sessions and other tokens by it: nobody knows who
+    /// verified loses its password, sessions, API keys and other tokens by it: nobody knows who
     /// had them.
     ///
     /// # Errors
@@ -81,6 +81,7 @@ impl Accounts {
             opened.account.user.verified_at = Some(self.0.clock.now());
             opened.account.password = None;
             self.replace_password(opened, Which::All).await?;
+            self.end_keys(opened).await?;
         }
         self.begin_in(opened, BY_MAIL, client).await
     }

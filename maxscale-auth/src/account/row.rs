@@ -22,7 +22,7 @@ pub(super) struct Account {
 
 /// An account in a transaction that holds its row: what others do with the same
 /// account comes before it or after it.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     pub(super) tx: Tx,
     pub(super) shard: Shard,
     pub(super) account: Account,

@@ -72,7 +72,7 @@ impl Accounts {
     }
 
     /// Commits what was done and tells the audit, or takes it back if it was not all done.
-    pub(super) async fn finish<T>(
+    pub(crate) async fn finish<T>(
         &self,
         opened: Opened,
         done: Result<T, AuthError>,

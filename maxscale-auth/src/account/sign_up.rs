@@ -205,7 +205,7 @@ impl Accounts {
 
     /// Ends the sign-up that `token` was sent for, with the password that was chosen
     /// then: the address is verified, this is the account's password, all its other
-    /// sessions and tokens end, and one begins.
+    /// sessions, API keys and tokens end, and a session begins.
     ///
     /// # Errors
     ///
@@ -245,6 +245,7 @@ impl Accounts {
         self.take(opened, token).await?;
         opened.account.user.verified_at = Some(self.0.clock.now());
         self.replace_password(opened, Which::All).await?;
+        self.end_keys(opened).await?;
         self.begin_in(opened, BY_PASSWORD, client).await
     }
 

@@ -76,8 +76,8 @@ pub enum TokenError {
     #[error("the access token's session is over")]
     Over,
 
-    /// Who was recognised by an access token gets no other one by it: who has stolen one
-    /// has it for as long as it lives.
+    /// Who was recognised by an access token, or an API key, gets no access token by it: who
+    /// has stolen one has it for as long as it lives.
     #[error("an access token is issued to who has the session itself")]
     ByToken,
 
@@ -149,7 +149,7 @@ impl SessionTokens {
         if principal.actor().is_some() {
             return Err(AuthError::ActsForUser.into());
         }
-        if principal.is_by_access_token() {
+        if !principal.has_session_itself() {
             return Err(TokenError::ByToken);
         }
         let keys = self.keys.signing().await?;

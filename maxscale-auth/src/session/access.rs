@@ -1,16 +1,24 @@
-//! What access tokens need of their sessions.
+//! What access tokens and API keys need of their user's sessions.
+
+use std::sync::Arc;
 
 use maxscale_core::clock::Timestamp;
+#[cfg(feature = "jwt")]
 use maxscale_core::id::Id;
+use maxscale_core::id::IdGenerator;
 
+use super::recognised::Recognised;
+#[cfg(feature = "jwt")]
 use super::record::{Session, Standing};
 use super::sessions::{Consistency, Known, Sessions};
 use crate::error::AuthError;
+#[cfg(feature = "jwt")]
 use crate::principal::Principal;
 use crate::token::Fingerprint;
 
 impl Sessions {
     /// The session, if it lives, and what its user's share, as the store says now.
+    #[cfg(feature = "jwt")]
     pub(crate) async fn living(
         &self,
         user: Id,
@@ -35,6 +43,7 @@ impl Sessions {
     }
 
     /// Who has a token that was verified; `None` if its session is over.
+    #[cfg(feature = "jwt")]
     pub(crate) async fn recognise_verified(
         &self,
         token: Fingerprint,
@@ -55,6 +64,30 @@ impl Sessions {
     ) -> Option<maxscale_cache::Near<V>> {
         let near = self.0.near.as_ref()?;
         Some(near.beside(kind, age))
+    }
+
+    /// Who has a token that is no session's, as `asked` says, which has not begun: it is
+    /// remembered as what the user's sessions are, and forgotten with them.
+    pub(crate) async fn find_by(
+        &self,
+        token: &Fingerprint,
+        asked: impl Future<Output = Result<Option<Recognised>, AuthError>>,
+    ) -> Result<Option<Known>, AuthError> {
+        let near = self.0.near.as_ref();
+        let near = near.map(|near| (near, near.begin(token.user)));
+        let found = asked.await?;
+        let at = self.now();
+        let known = found.filter(|it| it.is_live(at)).map(Arc::new);
+        if let Some((near, begun)) = near {
+            // It has no other tokens that could be judged by the same answer.
+            near.learn(&begun, token, known.clone(), |_| None);
+        }
+        Ok(known.map(|what| Known { what, at }))
+    }
+
+    /// Draws ids for what belongs to users.
+    pub(crate) fn ids(&self) -> &IdGenerator {
+        &self.0.ids
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,4 +1,4 @@
-//! When sessions were used last, written now and then and many at once.
+//! When sessions and API keys were used last, written now and then and many at once.
 //!
 //! A request notes its time in memory and goes on. One task writes what was noted;
 //! what the store did not take is noted again, as far as there is room.
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::erased::{DynStore, StoreError};
+use super::erased::{DynTouch, StoreError};
 use super::store::Touch;
 
 /// How long what was noted waits at most.
@@ -29,7 +29,7 @@ const MOST: usize = 16 * BATCH;
 
 /// What was noted, and the task that writes it. The task ends with it.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     noted: Arc<Noted>,
     /// Started by the first note, because a handle may be built outside a runtime.
     task: OnceLock<JoinHandle<()>>,
@@ -37,7 +37,7 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct Noted {
-    store: Arc<dyn DynStore>,
+    store: Arc<dyn DynTouch>,
     dirty: Mutex<HashMap<(Id, Id), Timestamp>>,
     full: Notify,
     /// One writes at a time, so that who has written has waited for the others too.
@@ -47,7 +47,7 @@ struct Noted {
 // === impl Activity ===
 
 impl Activity {
-    pub(super) fn new(store: Arc<dyn DynStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn DynTouch>) -> Self {
         Self {
             noted: Arc::new(Noted {
                 store,
@@ -60,7 +60,7 @@ impl Activity {
     }
 
     /// Notes a request. To be called in a runtime.
-    pub(super) fn note(&self, user: Id, session: Id, at: Timestamp) {
+    pub(crate) fn note(&self, user: Id, session: Id, at: Timestamp) {
         if self.noted.note(user, session, at) {
             self.noted.full.notify_one();
         }
@@ -71,7 +71,7 @@ impl Activity {
     }
 
     /// Writes all that is noted.
-    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
         self.noted.flush().await
     }
 }

@@ -22,13 +22,17 @@ pub struct StoreError {
     source: BoxError,
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keeps when something was used last.
+pub(crate) trait DynTouch: Send + Sync {
+    fn touch<'a>(&'a self, touches: &'a [Touch]) -> Answer<'a, ()>;
+}
 
 /// [`SessionStore`] without its error's type.
-pub(crate) trait DynStore: Send + Sync {
+pub(crate) trait DynStore: DynTouch {
     fn create<'a>(&'a self, new: &'a NewSession<'a>, most: NonZeroU32) -> Answer<'a, Created>;
     fn load(&self, user: Id, session: Id) -> Answer<'_, Option<(Session, Standing)>>;
-    fn touch<'a>(&'a self, touches: &'a [Touch]) -> Answer<'a, ()>;
     fn rotate<'a>(&'a self, user: Id, session: Id, rotation: &'a Rotation) -> Answer<'a, bool>;
     fn revoke(&self, user: Id, which: Which, why: Why) -> Answer<'_, Revoked>;
     fn list(&self, user: Id) -> Answer<'_, Vec<Listed>>;
@@ -61,6 +65,12 @@ impl Classify for StoreError {
     }
 }
 
+impl<T: SessionStore> DynTouch for T {
+    fn touch<'a>(&'a self, touches: &'a [Touch]) -> Answer<'a, ()> {
+        answer(SessionStore::touch(self, touches))
+    }
+}
+
 impl<T: SessionStore> DynStore for T {
     fn create<'a>(&'a self, new: &'a NewSession<'a>, most: NonZeroU32) -> Answer<'a, Created> {
         answer(SessionStore::create(self, new, most))
@@ -68,10 +78,6 @@ impl<T: SessionStore> DynStore for T {
 
     fn load(&self, user: Id, session: Id) -> Answer<'_, Option<(Session, Standing)>> {
         answer(SessionStore::load(self, user, session))
-    }
-
-    fn touch<'a>(&'a self, touches: &'a [Touch]) -> Answer<'a, ()> {
-        answer(SessionStore::touch(self, touches))
     }
 
     fn rotate<'a>(&'a self, user: Id, session: Id, rotation: &'a Rotation) -> Answer<'a, bool> {
@@ -95,11 +101,19 @@ impl<T: SessionStore> DynStore for T {
     }
 }
 
-fn answer<'a, T, E>(asked: impl Future<Output = Result<T, E>> + Send + 'a) -> Answer<'a, T>
+pub(crate) fn answer<'a, T, E>(
+    asked: impl Future<Output = Result<T, E>> + Send + 'a,
+) -> Answer<'a, T>
 where
     E: std::error::Error + Classify + Send + Sync + 'static,
 {
     Box::pin(async move { asked.await.map_err(StoreError::of) })
+}
+
+impl fmt::Debug for dyn DynTouch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DynTouch")
+    }
 }
 
 impl fmt::Debug for dyn DynStore {

@@ -10,14 +10,15 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use maxscale_core::Chain;
-use maxscale_core::fact::Subject;
-use maxscale_core::refusal::{Class, Refusal, ReplyBody};
+use maxscale_core::fact::{ClientIp, Subject};
+use maxscale_core::refusal::{Class, Classify as _, Refusal, ReplyBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::sessions::Told;
 use super::source::{Source, Sources};
 use super::{Consistency, Sessions};
+use crate::api_key::{ApiKeyError, ApiKeys, Asked};
 use crate::cookie::{Carried, CookiePolicy};
 #[cfg(feature = "jwt")]
 use crate::jwt::SessionTokens;
@@ -59,10 +60,18 @@ struct Shared {
     access: Option<SessionTokens>,
 }
 
-/// What the store is asked for a request.
+/// What is asked for a request.
 struct Question {
     source: Source,
-    token: Fingerprint,
+    of: Bearer,
+}
+
+/// Who is asked for.
+enum Bearer {
+    /// Who has this, which was verified.
+    Token(Fingerprint),
+    /// Who has this API key, whose quota it counts for.
+    Key(Asked),
 }
 
 /// A session layer has seen the request, and recognised nobody.
@@ -88,6 +97,23 @@ impl SessionLayer {
         let mut shared = Shared::new(tokens.sessions().clone(), cookie);
         shared.access = Some(tokens);
         let shared = Arc::new(shared);
+        Self { shared }
+    }
+
+    /// The same, and by an API key as a bearer token: what begins as `keys` do is one, or
+    /// nothing. Guards let who has one through for its [scopes](crate::Guard::scope) only.
+    ///
+    /// It needs the fact [`ClientIp`] around it, by which wrong keys are counted: without it
+    /// requests with keys are answered with 500. A quota that is used up is a 429.
+    #[must_use]
+    pub fn keys(self, keys: ApiKeys) -> Self {
+        let sessions = Sessions::clone(self.shared.sources.of_this_thread());
+        let shared = Arc::new(Shared {
+            sources: Sources::new(sessions, Some(keys)),
+            cookie: self.shared.cookie,
+            #[cfg(feature = "jwt")]
+            access: self.shared.access.clone(),
+        });
         Self { shared }
     }
 }
@@ -136,7 +162,7 @@ where
             }
         };
         let consistency = request.extensions().get().copied().unwrap_or_default();
-        let token = match self.shared.know(carried, consistency, source) {
+        let of = match self.shared.know(carried, consistency, source) {
             Told::Known(known) => {
                 let principal = Principal::of(known, Consistency::Bounded, source);
                 leave(Some(principal), &mut request);
@@ -146,7 +172,8 @@ where
                 leave(None, &mut request);
                 return SessionFuture::through(self.inner.call(request), Some(after));
             }
-            Told::Ask(token) => token,
+            Told::Ask(token) => Bearer::Token(token),
+            Told::Key(asked) => Bearer::Key(asked),
             #[cfg(feature = "jwt")]
             Told::Unknown => {
                 let refusal = Refusal::of(Class::Unavailable).into_response(&request);
@@ -154,7 +181,7 @@ where
             }
         };
         let source = source.clone();
-        let question = Question { source, token };
+        let question = Question { source, of };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
@@ -167,7 +194,7 @@ where
 impl Shared {
     fn new(sessions: Sessions, cookie: CookiePolicy) -> Self {
         Self {
-            sources: Sources::new(sessions),
+            sources: Sources::new(sessions, None),
             cookie,
             #[cfg(feature = "jwt")]
             access: None,
@@ -176,7 +203,13 @@ impl Shared {
 
     /// Who has what a request carries, as far as nobody has to be asked.
     fn know(&self, carried: Carried<'_>, consistency: Consistency, source: &Source) -> Told {
-        // Browsers add a cookie by themselves, and no access token is kept in one.
+        // Browsers add a cookie by themselves, and neither a key nor an access token is kept
+        // in one.
+        if let (Carried::Bearer(text), Some(keys)) = (carried, source.keys())
+            && keys.may_be(text)
+        {
+            return keys.know(text, consistency);
+        }
         #[cfg(feature = "jwt")]
         if let (Carried::Bearer(text), Some(access)) = (carried, &self.access)
             && SessionTokens::may_be(text)
@@ -193,16 +226,34 @@ impl Shared {
 impl Question {
     /// Asks the store and leaves the facts.
     async fn settle<B>(self, request: &mut Request<B>) -> Result<(), Refusal> {
-        match self.source.find(&self.token).await {
+        let source = &self.source;
+        let asked = match (self.of, source.keys()) {
+            (Bearer::Key(asked), Some(keys)) => {
+                let client = request.extensions().get::<ClientIp>().copied();
+                // Held here, it would be most of what is set aside for each session.
+                Box::pin(keys.admit(asked, client)).await
+            }
+            (Bearer::Token(token), _) => {
+                let known = source.ask(&token).await.map_err(ApiKeyError::Auth);
+                known.map(|known| known.map(|known| (known, Consistency::Strong)))
+            }
+            (Bearer::Key(_), None) => Ok(None),
+        };
+        match asked {
             Ok(known) => {
-                let strong = Consistency::Strong;
-                let principal = known.map(|known| Principal::of(known, strong, &self.source));
+                let principal = known.map(|(known, how)| Principal::of(known, how, source));
                 leave(principal, request);
                 Ok(())
             }
-            Err(error) => {
+            Err(ApiKeyError::Auth(error)) => {
                 tracing::warn!(error = %Chain(&error), "cannot ask for a session");
                 Err(Refusal::of(Class::Unavailable))
+            }
+            Err(refused) => {
+                if refused.class() == Class::Internal {
+                    tracing::error!(error = %refused, "cannot take API keys");
+                }
+                Err(Refusal::new(&refused))
             }
         }
     }

@@ -1,9 +1,11 @@
 use maxscale_core::clock::Timestamp;
 use maxscale_core::fact::Subject;
 use maxscale_core::id::Id;
+use maxscale_core::limit::Quota;
 use uuid::Uuid;
 
 use super::record::{Level, Methods, Roles, SecretHash, Session, Standing};
+use crate::api_key::Held;
 #[cfg(feature = "jwt")]
 use crate::token::AccessPrint;
 use crate::token::{By, Fingerprint};
@@ -18,6 +20,8 @@ pub(crate) struct Recognised {
     pub(crate) ends_at: Timestamp,
     pub(crate) roles: Roles,
     pub(crate) actor: Option<Id>,
+    /// What the API key is for, if it is one.
+    pub(crate) key: Option<Box<Held>>,
 }
 
 /// What a token shows of its user's proofs, and for how long.
@@ -47,24 +51,58 @@ impl Recognised {
             By::Secret(secret) => Proved::by_secret(session, &secret.hash, now)?,
             #[cfg(feature = "jwt")]
             By::Access(access) => Proved::by_access(session, access, now)?,
+            By::Key(_) => return None,
         };
-        // As an id shows itself, without a text of its own on the way.
-        let mut text = Uuid::encode_buffer();
-        let text = session.user.as_uuid().hyphenated().encode_lower(&mut text);
         Some(Self {
             token: token.clone(),
-            subject: Subject::new(text),
+            subject: subject(session.user),
             proof,
             ends_at: session.ends_at,
             roles: standing.roles.clone(),
             actor: session.actor,
+            key: None,
         })
     }
 
+    /// Who has an API key, which was made and ends then. It proves nothing of its owner.
+    pub(crate) fn of_key(
+        token: &Fingerprint,
+        held: Held,
+        roles: Roles,
+        (created_at, expires_at): (Timestamp, Timestamp),
+    ) -> Self {
+        Self {
+            token: token.clone(),
+            subject: subject(token.user),
+            proof: Proved {
+                level: Level::Aal1,
+                methods: Methods::default(),
+                authenticated_at: created_at,
+                version: 0,
+                until: expires_at,
+            },
+            ends_at: expires_at,
+            roles,
+            actor: None,
+            key: Some(Box::new(held)),
+        }
+    }
+
+    /// The quota of an API key, if it has one.
+    pub(crate) fn quota(&self) -> Option<&Quota> {
+        self.key.as_ref()?.quota.as_ref()
+    }
+
     /// Whether its times allow it at `now`.
-    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         now < self.proof.until
     }
+}
+
+/// As an id shows itself, without a text of its own on the way.
+fn subject(user: Id) -> Subject {
+    let mut text = Uuid::encode_buffer();
+    Subject::new(user.as_uuid().hyphenated().encode_lower(&mut text))
 }
 
 // === impl Proved ===

@@ -17,6 +17,7 @@ use super::recognised::Recognised;
 use super::record::Session;
 use super::source::Source;
 use super::store::{Created, NewSession, SessionStore, Why};
+use crate::api_key::Asked;
 use crate::audit::{Audit, AuditEvent, Audited};
 use crate::error::AuthError;
 use crate::principal::Principal;
@@ -55,6 +56,7 @@ pub(crate) struct Drawn {
 }
 
 /// Who has a token, at a time.
+#[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) what: Arc<Recognised>,
     pub(crate) at: Timestamp,
@@ -68,6 +70,8 @@ pub(crate) enum Told {
     Nobody,
     /// Whoever the store says: it was verified.
     Ask(Fingerprint),
+    /// Whoever has this API key, if there is such a one, and room in its quota.
+    Key(Asked),
     /// Nobody can say, now.
     #[cfg(feature = "jwt")]
     Unknown,
@@ -293,7 +297,7 @@ impl Sessions {
     }
 
     /// Makes this process, and by a message the others, ask the store again.
-    pub(super) async fn forget(&self, user: Id) {
+    pub(crate) async fn forget(&self, user: Id) {
         if let Some(near) = &self.0.near {
             near.forget(user).await;
         }

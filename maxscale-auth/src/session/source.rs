@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use maxscale_core::stripes::{self, STRIPES};
 
-use super::sessions::Sessions;
+use super::sessions::{Known, Sessions};
+use crate::api_key::ApiKeys;
+use crate::error::AuthError;
+use crate::token::{By, Fingerprint};
 
 /// A handle to sessions, which requests keep.
 #[derive(Clone, Debug)]
@@ -15,7 +18,10 @@ pub(crate) struct Source(Arc<Apart>);
 
 #[derive(Debug)]
 #[repr(align(128))]
-struct Apart(Sessions);
+struct Apart {
+    sessions: Sessions,
+    keys: Option<ApiKeys>,
+}
 
 /// The same handle for all threads.
 #[derive(Debug)]
@@ -25,7 +31,25 @@ pub(super) struct Sources(Box<[Source]>);
 
 impl Source {
     pub(super) fn new(sessions: Sessions) -> Self {
-        Self(Arc::new(Apart(sessions)))
+        Self::with_keys(sessions, None)
+    }
+
+    /// Which knows API keys too.
+    pub(crate) fn with_keys(sessions: Sessions, keys: Option<ApiKeys>) -> Self {
+        Self(Arc::new(Apart { sessions, keys }))
+    }
+
+    pub(super) fn keys(&self) -> Option<&ApiKeys> {
+        self.0.keys.as_ref()
+    }
+
+    /// Who has a token that was verified, as its store says now.
+    pub(super) async fn ask(&self, token: &Fingerprint) -> Result<Option<Known>, AuthError> {
+        match (&token.by, &self.0.keys) {
+            // Held here, it would be most of what is set aside for each session.
+            (By::Key(_), Some(keys)) => Box::pin(keys.find(token)).await,
+            _ => self.0.sessions.find(token).await,
+        }
     }
 }
 
@@ -33,16 +57,19 @@ impl Deref for Source {
     type Target = Sessions;
 
     fn deref(&self) -> &Sessions {
-        &self.0.0
+        &self.0.sessions
     }
 }
 
 // === impl Sources ===
 
 impl Sources {
-    pub(super) fn new(sessions: Sessions) -> Self {
-        let all = repeat_n(sessions, STRIPES);
-        Self(all.map(Source::new).collect())
+    pub(super) fn new(sessions: Sessions, keys: Option<ApiKeys>) -> Self {
+        let all = repeat_n((sessions, keys), STRIPES);
+        Self(
+            all.map(|(sessions, keys)| Source::with_keys(sessions, keys))
+                .collect(),
+        )
     }
 
     pub(super) fn of_this_thread(&self) -> &Source {

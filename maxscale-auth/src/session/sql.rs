@@ -3,7 +3,7 @@
 mod row;
 mod statement;
 mod succeed;
-mod touch;
+pub(crate) mod touch;
 
 use std::num::NonZeroU32;
 
@@ -101,6 +101,21 @@ impl SqlSessions {
         ids(&tx.fetch_all(revoke).await?)
     }
 
+    /// The session, if it lives, and what its user's share, in a transaction on his shard.
+    pub(crate) async fn living_in(
+        &self,
+        tx: &mut Tx,
+        user: Id,
+        id: Id,
+    ) -> Result<Option<(Session, Standing)>, ShardError> {
+        let shard = self.router.shard(user)?;
+        let load = keyed(LOAD, &shard, user).bind(id);
+        let found = tx.fetch_optional(load).await?;
+        let found = found.as_ref().map(|row| loaded(user, row)).transpose()?;
+        let now = self.clock.now();
+        Ok(found.filter(|(session, _)| session.is_live(now)))
+    }
+
     /// Deletes rows of `node` whose sessions have ended, revoked or not: at most
     /// [`SWEPT_AT_ONCE`](Self::SWEPT_AT_ONCE), which it waits for nobody to delete.
     /// Tells how many; as many as that, and there may be more.
@@ -119,6 +134,10 @@ impl SqlSessions {
 /// changes of one user come one after the other.
 async fn changed(tx: &mut Tx, shard: &Shard, user: Id) -> Result<(), ShardError> {
     tx.execute(keyed(CHANGED, shard, user)).await.map(drop)
+}
+
+fn loaded(user: Id, row: &Row) -> Result<(Session, Standing), ShardError> {
+    Ok((session(user, row)?, standing(row)?))
 }
 
 fn keyed(text: Sql, shard: &Shard, user: Id) -> Statement {
@@ -141,13 +160,12 @@ impl SessionStore for SqlSessions {
     async fn load(&self, user: Id, id: Id) -> Result<Option<(Session, Standing)>, ShardError> {
         let shard = self.router.shard(user)?;
         let load = keyed(LOAD, &shard, user).bind(id);
-        let read = |row: &Row| Ok((session(user, row)?, standing(row)?));
         let row = shard.fetch_optional(load).await?;
-        row.as_ref().map(read).transpose()
+        row.as_ref().map(|row| loaded(user, row)).transpose()
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), ShardError> {
-        touch::touch(&self.router, touches).await
+        touch::touch(&self.router, touches, statement::touch).await
     }
 
     async fn rotate(&self, user: Id, id: Id, rotation: &Rotation) -> Result<bool, ShardError> {

@@ -20,6 +20,8 @@ pub(crate) struct Fingerprint {
 pub(crate) enum By {
     /// Its secret.
     Secret(SecretPrint),
+    /// Nothing of it: an API key, by the SHA-256 of its secret. The session is the key's id.
+    Key(SecretHash),
     /// An access token that was issued in it.
     #[cfg(feature = "jwt")]
     Access(AccessPrint),
@@ -72,6 +74,7 @@ impl Fingerprint {
                     && shown.0.ends_with(&open.1)
                     && shown.secret_hash() == *hash
             }
+            By::Key(_) => false,
             #[cfg(feature = "jwt")]
             By::Access(_) => false,
         }

@@ -9,6 +9,7 @@ mod access;
 mod accounts;
 mod activity;
 mod addresses;
+mod api_keys;
 mod at_rest;
 mod audited;
 #[cfg(feature = "openapi")]

@@ -6,7 +6,7 @@ use maxscale_core::refusal::ReplyBody;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Consistency, Question, SessionFuture};
+use super::{Bearer, Consistency, Question, SessionFuture};
 use crate::principal::Principal;
 
 /// Adds [`Strong`] to a stack: to routes on which a session that was revoked a moment
@@ -60,7 +60,7 @@ where
         };
         let again = Question {
             source: again.source().clone(),
-            token: again.token().clone(),
+            of: Bearer::Token(again.token().clone()),
         };
         // `poll_ready` readied this value and not its clone, so this one goes along.
         let clone = self.inner.clone();

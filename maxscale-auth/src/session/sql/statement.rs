@@ -1,6 +1,8 @@
 //! The statements. Each begins with the shard and the user.
 
-use maxscale_shard::Sql;
+use maxscale_shard::{Sql, Statement};
+
+use crate::session::rules;
 
 /// Counts a change, and makes the user's row if this is the first.
 pub(super) const CHANGED: Sql = Sql::both(
@@ -44,9 +46,16 @@ macro_rules! late {
     };
 }
 
+/// Writes what is later than the rows by enough to be worth it.
+pub(super) fn touch(rows: String) -> Statement {
+    let most = i64::try_from(rules::LAG_MOST.as_micros()).unwrap_or(i64::MAX);
+    let part = i64::from(rules::LAG_PART);
+    TOUCH.statement().bind(rows).bind(part).bind(most)
+}
+
 /// Node-wide, by the primary key. A row that another transaction holds is passed
 /// over: it is touched again soon, and two batches never wait for each other.
-pub(super) const TOUCH: Sql = Sql::each(
+const TOUCH: Sql = Sql::each(
     concat!(
         "WITH late AS MATERIALIZED (
             SELECT s.shard_id, s.user_id, s.session_id, t.seen FROM ms_session s

@@ -5,8 +5,7 @@ use std::num::NonZeroU32;
 use maxscale_core::id::Id;
 use maxscale_shard::ShardError;
 
-use super::statement::LOAD;
-use super::{SqlSessions, changed, keyed, row, standing};
+use super::{SqlSessions, changed};
 use crate::session::record::Standing;
 use crate::session::store::{Created, NewSession, Which, Why};
 
@@ -33,13 +32,8 @@ impl SqlSessions {
         // From here on nobody else changes the user's sessions: who ends all of them has
         // done so, and it is seen, or ends the new one too.
         changed(&mut tx, &shard, user).await?;
-        let found = tx.fetch_optional(keyed(LOAD, &shard, user).bind(id));
-        let found = match found.await? {
-            Some(row) => Some((row::session(user, &row)?, standing(&row)?)),
-            None => None,
-        };
-        let now = self.clock.now();
-        let found = found.filter(|(it, _)| it.version == version && it.is_live(now));
+        let found = self.living_in(&mut tx, user, id).await?;
+        let found = found.filter(|(it, _)| it.version == version);
         let Some((_, standing)) = found else {
             tx.rollback().await?;
             return Ok(Succeeded::Over);

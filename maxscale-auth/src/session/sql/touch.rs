@@ -7,16 +7,18 @@ use maxscale_shard::{NodeId, Router, Shard, ShardError, Statement};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::statement::TOUCH;
-use crate::session::rules;
 use crate::session::store::Touch;
 
 /// As many as one statement carries, so that none holds its rows for long.
 const AT_ONCE: usize = 500;
 
-/// Writes what is later than the rows by enough to be worth it, on all nodes at
-/// once: one that does not answer keeps the others from nothing.
-pub(super) async fn touch(router: &Router, touches: &[Touch]) -> Result<(), ShardError> {
+/// Has `statement` write them, as an array of `shard`, `owner`, `id` and `seen`, on all
+/// nodes at once: one that does not answer keeps the others from nothing.
+pub(crate) async fn touch(
+    router: &Router,
+    touches: &[Touch],
+    statement: fn(String) -> Statement,
+) -> Result<(), ShardError> {
     let mut failed = None;
     let mut nodes: HashMap<NodeId, (Shard, Vec<Value>)> = HashMap::new();
     for touch in latest(touches) {
@@ -39,7 +41,8 @@ pub(super) async fn touch(router: &Router, touches: &[Touch]) -> Result<(), Shar
     }
     let mut writes = JoinSet::new();
     for (shard, rows) in nodes.into_values() {
-        let statements: Vec<Statement> = rows.chunks(AT_ONCE).map(statement).collect();
+        let parts = rows.chunks(AT_ONCE).map(|rows| json!(rows).to_string());
+        let statements: Vec<Statement> = parts.map(statement).collect();
         writes.spawn(async move {
             for statement in statements {
                 shard.execute(statement).await?;
@@ -51,15 +54,6 @@ pub(super) async fn touch(router: &Router, touches: &[Touch]) -> Result<(), Shar
         failed = failed.or(written.err());
     }
     failed.map_or(Ok(()), Err)
-}
-
-fn statement(rows: &[Value]) -> Statement {
-    let most = i64::try_from(rules::LAG_MOST.as_micros()).unwrap_or(i64::MAX);
-    TOUCH
-        .statement()
-        .bind(json!(rows).to_string())
-        .bind(i64::from(rules::LAG_PART))
-        .bind(most)
 }
 
 /// The latest touch of each session: a statement changes a row once.
