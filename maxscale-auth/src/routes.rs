@@ -8,6 +8,7 @@
 //! [`Sessions`](crate::Sessions), and answers; it decides nothing. Who wants other
 //! routes calls the same methods.
 
+mod api_key;
 mod body;
 mod caller;
 mod flow;
@@ -29,16 +30,17 @@ use axum::routing::{delete, get, post};
 use http::header::{CACHE_CONTROL, HeaderValue};
 
 use crate::account::Accounts;
+use crate::api_key::ApiKeys;
 use crate::cookie::CookiePolicy;
 use crate::csrf::{CsrfLayer, OriginError};
 #[cfg(feature = "jwt")]
 use crate::jwt::TokenGrants;
 use crate::session::{SessionLayer, StrongLayer};
 
-#[cfg(feature = "openapi")]
-pub use openapi::openapi;
 #[cfg(all(feature = "jwt", feature = "openapi"))]
 pub use openapi::openapi_with_tokens;
+#[cfg(feature = "openapi")]
+pub use openapi::{openapi, openapi_with_api_keys};
 
 /// The routes of accounts and sessions; see [`Routes::new`].
 ///
@@ -51,6 +53,7 @@ pub struct Routes {
     cookie: CookiePolicy,
     origins: Vec<String>,
     allows_silence: bool,
+    keys: Option<ApiKeys>,
     #[cfg(feature = "jwt")]
     tokens: Option<TokenGrants>,
 }
@@ -59,6 +62,7 @@ pub struct Routes {
 struct Shared {
     accounts: Accounts,
     cookie: CookiePolicy,
+    keys: Option<ApiKeys>,
     #[cfg(feature = "jwt")]
     tokens: Option<TokenGrants>,
 }
@@ -76,6 +80,7 @@ impl Routes {
             cookie,
             origins: Vec::new(),
             allows_silence: false,
+            keys: None,
             #[cfg(feature = "jwt")]
             tokens: None,
         }
@@ -87,6 +92,14 @@ impl Routes {
     #[cfg(feature = "jwt")]
     pub fn tokens(mut self, grants: TokenGrants) -> Self {
         self.tokens = Some(grants);
+        self
+    }
+
+    /// Adds `/api-keys`: the keys of who is logged in are listed, made, exchanged and ended.
+    /// No key goes there, as no access token does: who has stolen one changes no account
+    /// with it.
+    pub fn api_keys(mut self, keys: ApiKeys) -> Self {
+        self.keys = Some(keys);
         self
     }
 
@@ -121,6 +134,7 @@ impl Routes {
         let shared = Arc::new(Shared {
             accounts: self.accounts,
             cookie: self.cookie,
+            keys: self.keys,
             #[cfg(feature = "jwt")]
             tokens: self.tokens,
         });
@@ -141,7 +155,8 @@ impl Routes {
             .route("/reauth", post(flow::reauth))
             .route("/session", get(session::show))
             .route("/sessions", get(session::list))
-            .route("/sessions/{id}", delete(session::end));
+            .route("/sessions/{id}", delete(session::end))
+            .merge(api_key::routes(&shared));
         #[cfg(feature = "jwt")]
         let router = router.merge(token::route(&shared));
         let router = router

@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
 use http::StatusCode;
+use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Refusal};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::problem::Problem;
 
@@ -107,6 +109,13 @@ pub(super) struct ChangeEmail {
 pub(super) struct Prove {
     /// The password.
     pub(super) password: String,
+}
+
+/// The id in a path: what is none names nothing.
+pub(super) fn id(text: &str) -> Result<Id, Problem> {
+    let id = Uuid::try_parse(text).ok();
+    let id = id.and_then(|it| Id::from_uuid(it).ok());
+    id.ok_or_else(|| Problem::of(Class::NotFound))
 }
 
 // === impl Body ===

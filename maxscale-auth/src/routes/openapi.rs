@@ -1,6 +1,6 @@
 use utoipa::OpenApi;
 
-use super::{flow, session};
+use super::{api_key, flow, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +31,15 @@ struct Document;
 /// [`nest`](utoipa::openapi::OpenApi::nest), where the router is nested.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Document::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(api_key::list, api_key::make, api_key::rotate, api_key::revoke))]
+struct KeyDocument;
+
+/// `document`, one of these, with [`Routes::api_keys`](super::Routes::api_keys).
+pub fn openapi_with_api_keys(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    document.merge_from(KeyDocument::openapi())
 }
 
 #[cfg(feature = "jwt")]

@@ -9,9 +9,9 @@ use http::StatusCode;
 use maxscale_core::id::Id;
 use maxscale_core::refusal::Class;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::Shared;
+use super::body::id;
 use super::caller::{Caller, ended};
 use super::flow::Shown;
 use super::problem::Problem;
@@ -94,11 +94,7 @@ pub(super) async fn end(
     principal: Principal,
     Path(id): Path<String>,
 ) -> Answer {
-    let id = Uuid::try_parse(&id)
-        .ok()
-        .and_then(|it| Id::from_uuid(it).ok());
-    let id = id.ok_or_else(|| Problem::of(Class::NotFound))?;
-    let ending = Which::One(id);
+    let ending = Which::One(self::id(&id)?);
     let ended = shared
         .accounts
         .sessions()

@@ -1,5 +1,6 @@
 //! Accounts as a client of their routes sees them.
 
+mod api_keys;
 #[cfg(feature = "jwt")]
 mod tokens;
 
