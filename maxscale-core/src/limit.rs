@@ -62,7 +62,9 @@ pub use attempts::{Attempt, AttemptError, Attempts, AttemptsBuilder, AttemptsErr
 pub use call::{Call, Entry, Granted, Run, Status};
 pub use decision::{Decision, Source, Standing};
 pub use denied::Denied;
-pub use holders::{Concurrency, ConcurrencyError, HoldError, Holder, Holders};
+pub use holders::{
+    Concurrency, ConcurrencyError, Held, Hold, HoldError, HoldFuture, HoldLayer, Holder, Holders,
+};
 pub use key::{ByClientIp, BySubject, LimitKey};
 pub use layer::{Limit, LimitError, LimitFuture, LimitLayer, MissingKey};
 pub use limits::{Charge, Limits};

@@ -5,6 +5,7 @@
 //! `grpc-status` over gRPC, a snooze where the request is a job. [`Refuse`] is
 //! that choice, so the same layer stands in axum, in tonic and around jobs.
 
+pub(crate) mod admitted;
 mod asker;
 mod body;
 mod grpc;

@@ -15,7 +15,6 @@
 //! share; the handle works without tower too.
 
 mod adaptive;
-pub(crate) mod admitted;
 mod bulkhead;
 mod circuit;
 mod deadline;

@@ -18,7 +18,7 @@
 //! | [`shed`](Stack::shed) | [`LoadShedderLayer`](crate::resilience::LoadShedderLayer) or [`AdaptiveLimitLayer`](crate::resilience::AdaptiveLimitLayer), and what sets the [`Priority`](crate::resilience::Priority) | | too much is refused before it costs a look-up |
 //! | [`guard`](Stack::guard) | [`PoolGuardLayer`](crate::resilience::PoolGuardLayer) | | a session's look-up already needs the pool |
 //! | [`session`](Stack::session) | `CsrfLayer` and `SessionLayer` of the auth crate | `Subject` | |
-//! | [`caller`](Stack::caller) | a `LimitLayer` by `Subject`; a [`BulkheadLayer`](crate::resilience::BulkheadLayer) by whoever asks | | needs the `Subject` |
+//! | [`caller`](Stack::caller) | a `LimitLayer` and a `HoldLayer` by `Subject`; a [`BulkheadLayer`](crate::resilience::BulkheadLayer) by whoever asks | | needs the `Subject` |
 //! | [`route`](Stack::route) | `RouteLayer` of the shard crate | `VirtualShard` | needs the `Subject`, and hands the handler its shard |
 //!
 //! A place may stay empty, and one that needs several layers takes a tuple of them or a

@@ -1,13 +1,22 @@
 use std::sync::Arc;
 
 use super::Source;
-use crate::meter::{HotCounter, Meter, Metric};
+use crate::meter::{self, HotCounter, Meter, Metric};
 
 const DECISIONS: Metric = Metric::new(
     "maxscale.limit.decisions",
     "{decision}",
     "What policies decided, and who decided it.",
 );
+
+const HELD: Metric = Metric::new(
+    "maxscale.limit.held",
+    "{place}",
+    "Places that this process holds.",
+);
+
+/// The label with the policy's name.
+const POLICY: &str = "maxscale.limit.policy";
 
 const SOURCES: [Source; 4] = [
     Source::Lease,
@@ -20,13 +29,23 @@ const SOURCES: [Source; 4] = [
 #[derive(Clone, Debug)]
 pub(super) struct Counts(Arc<[[HotCounter; 2]; 4]>);
 
+/// Has `read` say how many places are held, at each scrape.
+pub(super) fn held(
+    meter: &Meter,
+    policy: &str,
+    read: impl Fn() -> Option<u32> + Send + Sync + 'static,
+) {
+    let read = move || read().map(f64::from);
+    meter::gauge(meter, HELD, &[(POLICY, policy)], read);
+}
+
 // === impl Counts ===
 
 impl Counts {
     pub(super) fn register(meter: &Meter, policy: &str) -> Self {
         let counter = |outcome, source: Source| {
             let labels = [
-                ("maxscale.limit.policy", policy),
+                (POLICY, policy),
                 ("outcome", outcome),
                 ("source", source.name()),
             ];

@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod error;
+mod layer;
 mod place;
 #[cfg(feature = "redis")]
 mod remote;
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 pub use concurrency::{Concurrency, ConcurrencyError};
 pub use error::HoldError;
+pub use layer::{Held, Hold, HoldFuture, HoldLayer};
 
-use super::counts::Counts;
+use super::counts::{self, Counts};
 use super::policy::{self, PolicyError};
 use super::{Limits, Source};
 use crate::meter::Meter;
@@ -65,12 +67,12 @@ struct Inner {
     concurrency: Concurrency,
     next: AtomicU64,
     /// By principal, those of this process.
-    held: Mutex<Held>,
+    held: Mutex<ByPrincipal>,
     #[cfg(feature = "redis")]
     remote: Option<Remote>,
 }
 
-type Held = HashMap<Arc<str>, BTreeMap<u64, Arc<Place>>>;
+type ByPrincipal = HashMap<Arc<str>, BTreeMap<u64, Arc<Place>>>;
 
 /// When to ask again where no lease tells it.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -106,12 +108,27 @@ impl Holders {
         })
     }
 
-    /// Counts what is decided, as [`Policy::measured`](super::Policy::measured) does.
-    /// Once for each name; clones share the counts.
+    /// Counts what is decided, as [`Policy::measured`](super::Policy::measured) does, and
+    /// measures how many places this process holds, as `maxscale.limit.held`. Once for
+    /// each name; clones share the counts.
     #[must_use]
     pub fn measured(mut self, meter: &Meter) -> Self {
-        self.counts = Some(Counts::register(meter, &self.inner.name));
+        let name = &self.inner.name;
+        self.counts = Some(Counts::register(meter, name));
+        // The meter outlives the places.
+        let inner = Arc::downgrade(&self.inner);
+        counts::held(meter, name, move || Some(inner.upgrade()?.held_in_all()));
         self
+    }
+
+    /// What is limited so.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// How many places there are of each principal, and how they are kept.
+    pub fn concurrency(&self) -> Concurrency {
+        self.inner.concurrency
     }
 
     /// A place of `principal`, if one is free. It waits for nobody to release one.
@@ -126,15 +143,41 @@ impl Holders {
     /// Dropped, what it would have got is freed in the background.
     pub async fn acquire(&self, principal: &str) -> Result<Holder, HoldError> {
         let (held, source) = self.ask(principal).await;
-        if let Some(counts) = &self.counts {
-            counts.count(held.is_ok(), source);
+        self.counted(held, source)
+    }
+
+    /// The same where no other process is asked, so that nobody has to wait.
+    fn acquire_here(&self, principal: &str) -> Option<Result<Holder, HoldError>> {
+        #[cfg(feature = "redis")]
+        if self.inner.remote.is_some() {
+            return None;
         }
-        held
+        let (held, source) = self.inner.alone(principal);
+        Some(self.counted(held, source))
     }
 
     /// How many places of `principal` this process holds.
     pub fn held_here(&self, principal: &str) -> usize {
         self.inner.held().get(principal).map_or(0, BTreeMap::len)
+    }
+
+    /// How many this process holds of the principal of whom it holds most: near
+    /// [`Concurrency::most`], somebody is refused, or soon will be. For
+    /// [`Capacity::register`](crate::capacity::Capacity::register).
+    pub fn most_held_here(&self) -> usize {
+        let held = self.inner.held();
+        held.values().map(BTreeMap::len).max().unwrap_or(0)
+    }
+
+    fn counted(
+        &self,
+        held: Result<Holder, HoldError>,
+        source: Source,
+    ) -> Result<Holder, HoldError> {
+        if let Some(counts) = &self.counts {
+            counts.count(held.is_ok(), source);
+        }
+        held
     }
 
     #[cfg(feature = "redis")]
@@ -213,6 +256,11 @@ impl Inner {
         was_there
     }
 
+    fn held_in_all(&self) -> u32 {
+        let all = self.held().values().map(BTreeMap::len).sum::<usize>();
+        u32::try_from(all).unwrap_or(u32::MAX)
+    }
+
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
@@ -225,7 +273,7 @@ impl Inner {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, ByPrincipal> {
         // Nothing panics while holding it.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

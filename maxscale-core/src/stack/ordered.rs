@@ -7,8 +7,8 @@ use tower_service::Service;
 
 use super::place::{Passed, Places};
 use crate::fact::Facts;
+use crate::refusal::admitted::Admitted;
 use crate::refusal::{Asker, Refusal, Refuse};
-use crate::resilience::admitted::Admitted;
 
 /// The service that a [`Stack`](super::Stack) makes.
 #[derive(Clone, Debug)]

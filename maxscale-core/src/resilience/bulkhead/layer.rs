@@ -9,8 +9,8 @@ use tower_service::Service;
 
 use super::{Bulkhead, BulkheadError, BulkheadPermit, Entry};
 use crate::fact::{Deadline, Facts};
+use crate::refusal::admitted::Admitted;
 use crate::refusal::{Asker, Refusal, Refuse};
-use crate::resilience::admitted::Admitted;
 
 /// Gives each request a place in a [`Bulkhead`] until the head of its answer.
 ///

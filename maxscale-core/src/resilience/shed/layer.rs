@@ -10,9 +10,9 @@ use tower_service::Service;
 
 use super::{Entry, LoadShedPermit, LoadShedder, Overloaded};
 use crate::fact::{ClientIp, Deadline, Facts, Subject};
+use crate::refusal::admitted::Admitted;
 use crate::refusal::{Asker, Refusal, Refuse};
 use crate::resilience::Priority;
-use crate::resilience::admitted::Admitted;
 
 /// Gives each request a place of a [`LoadShedder`] until the head of its answer, by the
 /// request's [`Priority`] and by who asks.

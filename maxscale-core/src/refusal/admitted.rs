@@ -3,7 +3,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::refusal::Refuse;
+use super::Refuse;
 
 pin_project! {
     /// A call that holds a place until the head of its answer, one that waits for a
