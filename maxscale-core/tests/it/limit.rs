@@ -5,6 +5,7 @@ mod attempts;
 mod denials;
 mod faults;
 mod holders;
+mod holds;
 mod leases;
 mod together;
 

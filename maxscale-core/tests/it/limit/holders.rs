@@ -17,14 +17,14 @@ use crate::redis::{AMPLE, SOON, config, connect, patient};
 const LEASE: Duration = Duration::from_secs(6);
 
 /// No test lasts as long.
-const LONG: Duration = Duration::from_secs(600);
+pub(super) const LONG: Duration = Duration::from_secs(600);
 
-fn of(most: u32, lease: Duration) -> Concurrency {
+pub(super) fn of(most: u32, lease: Duration) -> Concurrency {
     Concurrency::new(most).unwrap().lease(lease).unwrap()
 }
 
 /// As in a process of its own, on a machine that is busy.
-async fn process(server: &RedisServer, concurrency: Concurrency) -> Holders {
+pub(super) async fn process(server: &RedisServer, concurrency: Concurrency) -> Holders {
     let limits = both(through(connect(config(server).timeout(SOON)).await));
     Holders::new("test", concurrency, &limits).unwrap()
 }
@@ -36,7 +36,7 @@ async fn impatient(server: &RedisServer, concurrency: Concurrency) -> Holders {
 }
 
 /// None while Redis does not answer.
-async fn held_in(redis: &Redis) -> Option<i64> {
+pub(super) async fn held_in(redis: &Redis) -> Option<i64> {
     let keys = Command::new("KEYS").arg("*:c");
     let keys = redis.command(keys).await.ok()?.into_array()?;
     match keys.into_iter().next() {
