@@ -4,10 +4,12 @@ use std::path::Path;
 
 use maxscale_core::capacity::{Capacity, CapacityError};
 use maxscale_core::clock::Clock;
+use maxscale_core::limit::Holders;
 use maxscale_core::meter::Meter;
 use maxscale_core::serve::Connections;
 
-/// Watches the connections of users, and the disk that `folder` is on.
+/// Watches the connections of users, the streams of who has most of them, and the disk
+/// that `folder` is on.
 ///
 /// # Errors
 ///
@@ -15,6 +17,7 @@ use maxscale_core::serve::Connections;
 pub fn watch(
     folder: &Path,
     connections: Connections,
+    streams: &Holders,
     meter: &Meter,
 ) -> Result<Capacity, CapacityError> {
     let capacity = Capacity::builder(Clock::system()).meter(meter).build()?;
@@ -23,6 +26,12 @@ pub fn watch(
         "connections",
         move || Some(float(connections.open())),
         move || Some(float(limit.limit())),
+    );
+    let (held, most) = (streams.clone(), streams.concurrency().most());
+    capacity.register(
+        "streams of one user",
+        move || u32::try_from(held.most_held_here()).ok().map(f64::from),
+        move || Some(most.into()),
     );
     let (used, whole) = (folder.to_owned(), folder.to_owned());
     capacity.register(

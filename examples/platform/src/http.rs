@@ -26,6 +26,7 @@ use crate::project::Projects;
 use crate::track::Tracks;
 
 pub(crate) use accounts::{account_routes, csrf, is_attempt, link_paths};
+pub(crate) use events::is_stream;
 pub use linger::linger;
 pub use reply::{ApiError, render};
 

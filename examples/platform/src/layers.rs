@@ -56,7 +56,7 @@ pub(crate) fn routes(platform: &Platform, metrics: &Metrics, settings: &Settings
             .clone()
             .deadline(DeadlineLayer::new(deadline))
             .session((platform.csrf.clone(), strong, platform.sessions.clone()))
-            .caller((watch, tier, limit))
+            .caller((watch, tier, limit, limiting.streams()))
             .route(route)
     };
     let quick = http::routes(&platform.app);

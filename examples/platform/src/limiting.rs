@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  address ─ session ─ user ─ handler
-//!     │                  └ its tier's rate; uploads also by a rate of their own
+//!     │                  └ its tier's rate; uploads also by a rate of their own, and
+//!     │                    streams by how many are open at once
 //!     └ all that comes from there; sign-ups, logins and mails also by a rate of their own
 //! ```
 //!
@@ -24,12 +25,12 @@ use maxscale_core::BoxError;
 use maxscale_core::clock::Clock;
 use maxscale_core::fact::{ClientIp, Subject, Tier};
 use maxscale_core::limit::{
-    ByClientIp, BySubject, LimitLayer, Limits, MissingKey, Policy, Rate, RedisLimits, Reputation,
-    ReputationBuilder, Tiers,
+    ByClientIp, BySubject, Concurrency, HoldLayer, Holders, LimitLayer, Limits, MissingKey, Policy,
+    Rate, RedisLimits, Reputation, ReputationBuilder, Tiers,
 };
 use maxscale_core::meter::Meter;
 
-use crate::http::is_attempt;
+use crate::http::{is_attempt, is_stream};
 use crate::settings::Settings;
 use crate::start::StartError;
 
@@ -41,11 +42,12 @@ pub struct Limiting {
     logins: Policy,
     users: Tiers,
     uploads: Policy,
+    streams: Holders,
     reputation: Reputation,
 }
 
-/// Whose attempt a request is, if it is one.
-type Attempt = fn(&Request) -> Option<String>;
+/// Whose a request is, if it is one of those that are counted.
+type Whose = fn(&Request) -> Option<String>;
 
 /// The tier of whoever is logged in. A service that sells plans has others, and asks
 /// the account for its own.
@@ -84,8 +86,10 @@ impl Limiting {
         let addresses = Tiers::new(Policy::new("addresses", rates.addresses)?);
         let users = Tiers::usual("requests")?.tier(STANDARD, rates.users);
         let suspicious = |tiers: Tiers| tiers.tier(Tiers::SUSPICIOUS, rates.suspicious);
+        let streams = Holders::new("streams", rates.streams, &limits)?;
         Ok(Self {
             limits,
+            streams: streams.measured(meter),
             addresses: suspicious(addresses).measured(meter),
             logins: Policy::new("logins", rates.logins)?.measured(meter),
             users: suspicious(users).measured(meter),
@@ -104,8 +108,8 @@ impl Limiting {
     }
 
     /// Sign-ups, logins and the like of an address; other requests pass.
-    pub(crate) fn logins(&self) -> LimitLayer<Attempt> {
-        let whose: Attempt = |request| {
+    pub(crate) fn logins(&self) -> LimitLayer<Whose> {
+        let whose: Whose = |request| {
             let client = request.extensions().get().map(ByClientIp::principal);
             client.filter(|_| is_attempt(request))
         };
@@ -122,6 +126,20 @@ impl Limiting {
     /// The same, and uploads of a user: both or neither, in one trip.
     pub(crate) fn uploads(&self) -> LimitLayer<BySubject> {
         self.by_user().and(self.uploads.clone())
+    }
+
+    /// Streams of a user that are open at once; other requests pass.
+    pub(crate) fn streams(&self) -> HoldLayer<Whose> {
+        let whose: Whose = |request| {
+            let user = request.extensions().get().map(BySubject::principal);
+            user.filter(|_| is_stream(request))
+        };
+        HoldLayer::new(self.streams.clone(), whose).missing_key(MissingKey::Skip)
+    }
+
+    /// The places of streams.
+    pub(crate) const fn stream_places(&self) -> &Holders {
+        &self.streams
     }
 
     /// Says which tier an address is in.
@@ -191,7 +209,8 @@ impl Limiting {
     }
 }
 
-/// Rates by the settings, each with a burst of a tenth.
+/// Rates by the settings, each with a burst of a tenth, and how many streams a user may
+/// have open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
     addresses: Rate,
@@ -199,6 +218,7 @@ pub(crate) struct Rates {
     users: Rate,
     uploads: Rate,
     suspicious: Rate,
+    streams: Concurrency,
 }
 
 // === impl Rates ===
@@ -206,7 +226,7 @@ pub(crate) struct Rates {
 impl Rates {
     /// # Errors
     ///
-    /// Returns [`StartError::Bounds`] for a rate that cannot be.
+    /// Returns [`StartError::Bounds`] for a number that cannot be.
     pub(crate) fn of(settings: &Settings) -> Result<Self, StartError> {
         let rate = |key, per_minute| {
             Rate::per_minute(per_minute).map_err(|_| StartError::Bounds {
@@ -221,6 +241,10 @@ impl Rates {
             users: rate("limits.per_minute", limits.users)?,
             uploads: rate("limits.uploads_per_minute", limits.uploads)?,
             suspicious: rate("limits.suspicious_per_minute", limits.suspicious)?,
+            streams: Concurrency::new(settings.streams).map_err(|_| StartError::Bounds {
+                key: "limits.streams",
+                allowed: "a number from 1 to 10,000",
+            })?,
         })
     }
 }

@@ -116,7 +116,8 @@ pub async fn serve(
         .map_err(failed)?;
     // Watched as long as this function runs.
     let folder = platform.app.objects.folder();
-    let _capacity = capacity::watch(folder, main.connections(), &meter)
+    let streams = platform.limiting.stream_places();
+    let _capacity = capacity::watch(folder, main.connections(), streams, &meter)
         .map_err(|error| StartError::Assemble(error.into()))?;
     let mut serving = Serving::builder()
         .server(main)

@@ -87,6 +87,8 @@ pub struct Settings {
     pub stop_wait: Duration,
     /// How often somebody may ask.
     pub limits: PerMinute,
+    /// Streams of one user at once.
+    pub streams: u32,
     /// Jobs at once.
     pub workers: usize,
     /// Which log lines are written.
@@ -251,6 +253,7 @@ impl Settings {
                 uploads: config.get("limits.uploads_per_minute")?,
                 suspicious: config.get("limits.suspicious_per_minute")?,
             },
+            streams: config.get("limits.streams")?,
             workers: config.get("worker.concurrency")?,
             log_filter: config.get("log.filter")?,
             log_format: config.get("log.format")?,

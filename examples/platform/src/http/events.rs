@@ -17,13 +17,14 @@ use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, State};
+use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::header::UPGRADE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse as _, Response, Sse};
 use futures_util::{SinkExt as _, Stream, StreamExt as _, future, stream};
 use maxscale_core::id::Id;
+use maxscale_core::limit::Held;
 use maxscale_core::serve::Draining;
 use maxscale_shard::FreshShard;
 use serde_json::Value;
@@ -57,6 +58,8 @@ struct Watched {
     user: Id,
     project: Id,
     track: Id,
+    /// One of the user's streams, as long as this lives.
+    _held: Option<Held>,
 }
 
 /// Why a stream has no further state.
@@ -74,7 +77,7 @@ pub(super) async fn watch(
     State(app): State<App>,
     User(principal): User,
     mine: Mine,
-    Extension(draining): Extension<Draining>,
+    (Extension(draining), held): (Extension<Draining>, Option<Extension<Held>>),
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -90,6 +93,7 @@ pub(super) async fn watch(
         user,
         project,
         track,
+        _held: held.map(|Extension(held)| held),
     };
     let first = watched.look().await?.ok_or_else(missing)?;
     let states = watched.states(first);
@@ -102,6 +106,12 @@ pub(super) async fn watch(
         Err(rejection) if wants_websocket(&headers) => Ok(rejection.into_response()),
         Err(_) => Ok(events(states, draining)),
     }
+}
+
+/// Whether a request asks for a stream of events.
+pub(crate) fn is_stream(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>();
+    route.is_some_and(|route| route.as_str().ends_with("/events"))
 }
 
 fn wants_websocket(headers: &HeaderMap) -> bool {

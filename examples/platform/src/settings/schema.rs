@@ -118,6 +118,11 @@ fn limits() -> Vec<Setting> {
             "Uploads per minute of one user.",
         ),
         limit(
+            "limits.streams",
+            "20",
+            "Streams of events that one user may have open at once.",
+        ),
+        limit(
             "limits.suspicious_per_minute",
             "10",
             "Requests per minute of a user or an address that behaves badly; see [Limits](limits.md#who-behaves-badly).",

@@ -12,7 +12,7 @@ use crate::journal::files_below;
 use crate::service::Service;
 use crate::users::wav;
 use crate::waited::Waited;
-use crate::wire::{End, Head, Wire};
+use crate::wire::{End, Head, Reply, Wire};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,9 +31,14 @@ struct Scene {
 
 impl Scene {
     async fn new(workers: &str) -> Self {
+        Self::with(workers, "20").await
+    }
+
+    async fn with(workers: &str, streams: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let builder = Service::builder(folder.path())
             .env("MAXSCALE__WORKER__CONCURRENCY", workers)
+            .env("MAXSCALE__LIMITS__STREAMS", streams)
             .env("MAXSCALE__SHUTDOWN__WAIT", "2s");
         let service = Service::start(builder).await;
         let client = service.client();
@@ -62,6 +67,13 @@ impl Scene {
             format!("GET {path} HTTP/1.1\r\nhost: test\r\ncookie: {cookie}\r\n{headers}\r\n");
         wire.send(head.as_bytes()).await.unwrap();
         wire
+    }
+
+    async fn reply(&self, path: &str, headers: &str) -> Reply {
+        match self.ask(path, headers).await.answer().await {
+            End::Answer(reply) => reply,
+            end => panic!("{path}: {end:?}"),
+        }
     }
 
     fn events_path(&self) -> String {
@@ -137,10 +149,7 @@ async fn events_of_what_is_not_there_or_not_theirs_are_refused() {
             400,
         ),
     ] {
-        let answer = scene.ask(&path, headers).await.answer().await;
-        let End::Answer(reply) = answer else {
-            panic!("{path}: {answer:?}");
-        };
+        let reply = scene.reply(&path, headers).await;
         assert_eq!(reply.status, expected, "{path} {headers}: {reply:?}");
     }
     let mut stranger = scene.wire().await;
@@ -151,6 +160,30 @@ async fn events_of_what_is_not_there_or_not_theirs_are_refused() {
         matches!(&answer, End::Answer(reply) if reply.status == 401),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn user_has_so_many_streams_and_one_that_ends_makes_room() {
+    let scene = Scene::with("0", "2").await;
+    let (events, _socket) = (scene.events().await, scene.socket().await);
+    for (path, headers, expected) in [
+        (scene.events_path(), "", 429),
+        (scene.events_path(), UPGRADE, 429),
+        ("/v1/me".to_owned(), "", 200),
+    ] {
+        let reply = scene.reply(&path, headers).await;
+        assert_eq!(reply.status, expected, "{path} {headers}: {reply:?}");
+    }
+    drop(events);
+    eventually(LIMIT, async || {
+        let metrics = scene.reply("/metrics", "").await;
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        let mut lines = metrics.lines();
+        let held = lines.find(|line| line.starts_with("maxscale_limit_held{"));
+        held.is_some_and(|line| line.ends_with(" 1"))
+    })
+    .await;
+    scene.events().await;
 }
 
 #[tokio::test]
