@@ -40,6 +40,7 @@ mod hanging;
 mod health;
 mod keyspace;
 mod killed;
+mod late;
 mod layer;
 mod lost_commits;
 mod lost_node;
