@@ -107,17 +107,13 @@ impl ApiKeys {
     /// each: all that the service has.
     pub fn builder(accounts: Accounts, form: ApiKeyForm, scopes: Scopes) -> ApiKeysBuilder {
         let local = LocalLimits::new(accounts.clock().clone());
-        let policy = |name, most| {
-            let quota = Quota::new(most, Self::WRONG_WINDOW).expect("some in a while is a quota");
-            Policy::new(name, quota).expect("it is a policy's name")
-        };
         ApiKeysBuilder {
             accounts,
             form,
             scopes,
             limits: Limits::local(local),
-            wrong: policy("api-keys.wrong", Self::MAX_WRONG),
-            again: policy("api-keys.again", Self::MAX_AGAIN),
+            wrong: rarely("api-keys.wrong", Self::MAX_WRONG),
+            again: rarely("api-keys.again", Self::MAX_AGAIN),
         }
     }
 
@@ -159,6 +155,12 @@ impl ApiKeys {
     pub(crate) fn sessions(&self) -> &Sessions {
         self.0.accounts.sessions()
     }
+}
+
+/// So often in the time in which wrong keys are counted.
+fn rarely(name: &str, most: u32) -> Policy {
+    let quota = Quota::new(most, ApiKeys::WRONG_WINDOW).expect("some in a while is a quota");
+    Policy::new(name, quota).expect("it is a policy's name")
 }
 
 // === impl ApiKeysBuilder ===

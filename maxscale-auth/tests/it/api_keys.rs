@@ -97,7 +97,7 @@ async fn principal(accounts: &Accounts, begun: &LoggedIn) -> Principal {
 async fn key_is_its_owner_within_its_scopes(bench: Bench) {
     let desk = Desk::of(bench).await;
     let made = desk.make(&["read", "pay"]).await;
-    assert_eq!(desk.listed().await, [made.key.clone()]);
+    assert_eq!(desk.listed().await[0], made.key);
     let roles = Roles::new(["staff"]).unwrap();
     let sessions = desk.bench.accounts.sessions();
     let _ = sessions.set_roles(desk.user, &roles).await.unwrap();
