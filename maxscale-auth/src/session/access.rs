@@ -56,7 +56,7 @@ impl Sessions {
     }
 
     /// Values of `kind` that are remembered for `age` beside the sessions, if they are.
-    #[cfg(feature = "near")]
+    #[cfg(all(feature = "jwt", feature = "near"))]
     pub(crate) fn beside<V: Send + Sync + 'static>(
         &self,
         kind: &'static str,
