@@ -39,7 +39,7 @@ impl ApiKeys {
         client: &ClientIp,
     ) -> Result<Option<Principal>, ApiKeyError> {
         let admitted = match self.know(text, Consistency::Bounded) {
-            Told::Key(asked) => self.admit(asked, Some(*client)).await?,
+            Told::Key(asked) => self.admit(&asked, Some(*client)).await?,
             Told::Known(known) => Some((known, Consistency::Bounded)),
             _ => None,
         };
@@ -65,11 +65,11 @@ impl ApiKeys {
         };
         match self.sessions().know_verified(token, consistency) {
             Ok(known) if known.what.quota().is_none() => Told::Known(known),
-            Ok(known) => Told::Key(Asked {
+            Ok(known) => Told::Key(Box::new(Asked {
                 token: known.what.token.clone(),
                 known: Some(known),
-            }),
-            Err(token) => Told::Key(Asked { token, known: None }),
+            })),
+            Err(token) => Told::Key(Box::new(Asked { token, known: None })),
         }
     }
 
@@ -77,11 +77,11 @@ impl ApiKeys {
     /// is none, or has ended.
     pub(crate) async fn admit(
         &self,
-        asked: Asked,
+        asked: &Asked,
         client: Option<ClientIp>,
     ) -> Result<Option<(Known, Consistency)>, ApiKeyError> {
-        let admitted = match asked.known {
-            Some(known) => (known, Consistency::Bounded),
+        let admitted = match &asked.known {
+            Some(known) => (known.clone(), Consistency::Bounded),
             None => match self.look(&asked.token, client).await? {
                 Some(known) => (known, Consistency::Strong),
                 None => return Ok(None),

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use maxscale_core::BoxError;
 use maxscale_core::id::Id;
 use maxscale_core::refusal::{Class, Classify};
+use pin_project_lite::pin_project;
 
 use super::record::{Roles, Session, Standing};
 use super::store::{
@@ -20,6 +22,15 @@ pub struct StoreError {
     class: Class,
     #[source]
     source: BoxError,
+}
+
+pin_project! {
+    /// A call of a store, with its errors as ours. An async block would set room aside for
+    /// the call twice, and move it from one to the other when it begins.
+    struct Asking<F> {
+        #[pin]
+        call: F,
+    }
 }
 
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -102,12 +113,26 @@ impl<T: SessionStore> DynStore for T {
 }
 
 pub(crate) fn answer<'a, T, E>(
-    asked: impl Future<Output = Result<T, E>> + Send + 'a,
+    call: impl Future<Output = Result<T, E>> + Send + 'a,
 ) -> Answer<'a, T>
 where
     E: std::error::Error + Classify + Send + Sync + 'static,
 {
-    Box::pin(async move { asked.await.map_err(StoreError::of) })
+    Box::pin(Asking { call })
+}
+
+// === impl Asking ===
+
+impl<T, E, F> Future for Asking<F>
+where
+    E: std::error::Error + Classify + Send + Sync + 'static,
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, StoreError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().call.poll(cx).map_err(StoreError::of)
+    }
 }
 
 impl fmt::Debug for dyn DynTouch {

@@ -71,7 +71,7 @@ enum Bearer {
     /// Who has this, which was verified.
     Token(Fingerprint),
     /// Who has this API key, whose quota it counts for.
-    Key(Asked),
+    Key(Box<Asked>),
 }
 
 /// A session layer has seen the request, and recognised nobody.
@@ -227,14 +227,16 @@ impl Question {
     /// Asks the store and leaves the facts.
     async fn settle<B>(self, request: &mut Request<B>) -> Result<(), Refusal> {
         let source = &self.source;
-        let asked = match (self.of, source.keys()) {
+        // By reference: what is moved has a second place in what is set aside for a request,
+        // which is then more than an allocator has at hand.
+        let asked = match (&self.of, source.keys()) {
             (Bearer::Key(asked), Some(keys)) => {
                 let client = request.extensions().get::<ClientIp>().copied();
                 // Held here, it would be most of what is set aside for each session.
                 Box::pin(keys.admit(asked, client)).await
             }
             (Bearer::Token(token), _) => {
-                let known = source.ask(&token).await.map_err(ApiKeyError::Auth);
+                let known = source.ask(token).await.map_err(ApiKeyError::Auth);
                 known.map(|known| known.map(|known| (known, Consistency::Strong)))
             }
             (Bearer::Key(_), None) => Ok(None),

@@ -56,7 +56,7 @@ pub(crate) struct Drawn {
 }
 
 /// Who has a token, at a time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) what: Arc<Recognised>,
     pub(crate) at: Timestamp,
@@ -71,7 +71,7 @@ pub(crate) enum Told {
     /// Whoever the store says: it was verified.
     Ask(Fingerprint),
     /// Whoever has this API key, if there is such a one, and room in its quota.
-    Key(Asked),
+    Key(Box<Asked>),
     /// Nobody can say, now.
     #[cfg(feature = "jwt")]
     Unknown,
